@@ -1,0 +1,293 @@
+"""Setting names -> values: one typed table, `TRACEJIT_*` variables, global updates, thread-local overrides.
+
+    config.update("jax_enable_x64", True)       # for every thread; the `jax_` prefix is optional
+    with config.setting(debug_nans=True): ...   # for this thread, inside the block
+    config.enable_x64                           # what holds here and now
+"""
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Parser = Callable[[Any], Any]
+
+TRUE, FALSE, UNSET = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}, {"", "none", "unset"}
+
+
+def flag(value: Any) -> bool:
+    """True or False from a bool, 0/1, or the usual words of an environment variable."""
+    word = str(value).strip().lower()
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    raise ValueError(f"expected a boolean, got {value!r}")
+
+
+def optional(parse: Parser) -> Parser:
+    """`parse`, but None (or an empty variable) means that the setting is not set."""
+    def parse_or_none(value: Any) -> Any:
+        unset = value is None or isinstance(value, str) and value.strip().lower() in UNSET
+        return None if unset else parse(value)
+    return parse_or_none
+
+
+def one_of(*words: Any) -> Parser:
+    """The value itself, if it is among `words`."""
+    def parse(value: Any) -> Any:
+        if value in words:
+            return value
+        raise ValueError(f"expected one of {', '.join(map(repr, words))}, got {value!r}")
+    return parse
+
+
+def integer(low: int, high: int | None = None) -> Parser:
+    """An int within [low, high]."""
+    def parse(value: Any) -> int:
+        number = int(value)
+        if number < low or (high is not None and number > high):
+            raise ValueError(f"expected an integer in [{low}, {'...' if high is None else high}], got {value!r}")
+        return number
+    return parse
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table; `in_cache_key` says that compiled code may differ with the value."""
+    name: str
+    default: Any
+    parse: Parser
+    in_cache_key: bool
+    doc: str
+
+    @property
+    def env(self) -> str:
+        return "TRACEJIT_" + self.name.upper()
+
+    def parsed(self, value: Any, origin: str) -> Any:
+        try:
+            return self.parse(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{origin}: {error}") from None
+
+    def initial(self, environ: Mapping[str, str]) -> Any:
+        return self.parsed(environ[self.env], self.env) if self.env in environ else self.default
+
+
+GUARDS = one_of("allow", "log", "disallow", "log_explicit", "disallow_explicit")
+PRECISIONS = one_of("default", "high", "highest", "bfloat16", "bfloat16_3x", "tensorfloat32", "float32",
+                    "fastest", 0, 1, 2)
+
+SETTINGS: tuple[Setting, ...] = (
+    # what a program means
+    Setting("enable_x64", None, optional(flag), True,
+            "Unset: explicit 64-bit dtypes are kept, defaults are 32 bit. True: defaults are 64 bit too. "
+            "False: 64-bit inputs are truncated to 32 bit, as JAX does."),
+    Setting("numpy_dtype_promotion", "standard", one_of("standard", "strict"), True,
+            "strict: mixing different strong dtypes is an error."),
+    Setting("numpy_rank_promotion", "allow", one_of("allow", "warn", "raise"), True,
+            "What to do when arrays of different rank are broadcast together."),
+    Setting("default_matmul_precision", None, optional(PRECISIONS), True,
+            "Precision of products that do not name one. The CPU always computes in the operands' precision or better."),
+    Setting("default_prng_impl", "threefry2x32", one_of("threefry2x32", "rbg", "unsafe_rbg"), True,
+            "Bit generator behind random.key(seed)."),
+    Setting("enable_custom_prng", False, flag, True,
+            "random.PRNGKey returns a typed key, as random.key does, not raw uint32 words."),
+    Setting("threefry_partitionable", True, flag, True,
+            "Counter layout of the threefry generator: True gives the bits of current JAX, False those of old versions."),
+    # what runs
+    Setting("disable_jit", False, flag, True,
+            "jit, scan, cond and while_loop run their Python functions step by step, for debugging."),
+    Setting("debug_nans", False, flag, True, "An operation that makes a nan raises FloatingPointError."),
+    Setting("debug_infs", False, flag, True, "An operation that makes an infinity raises FloatingPointError."),
+    Setting("check", False, flag, True,
+            "Verify the graph after each compiler stage and compare it with its meaning on random input."),
+    Setting("inexact_rules", False, flag, True,
+            "Allow rewrite rules that hold for real numbers but may change rounding, nan or -0.0."),
+    Setting("isa", None, optional(str), True,
+            "Instruction set to compile for, such as avx2 or avx512; unset: what this machine has."),
+    Setting("threads", None, optional(integer(1)), False,
+            "Threads that compiled code may use; unset: the CPUs this process may run on. Results never depend on it."),
+    Setting("native_dispatch", True, flag, False,
+            "Call compiled code through types built from native code; False: plain Python classes."),
+    # the compiled-object cache
+    Setting("enable_compilation_cache", True, flag, False, "Keep compiled objects on disk between processes."),
+    Setting("compilation_cache_dir", None, optional(str), False,
+            "Folder of the object cache; unset: tracejit in the user's cache folder."),
+    Setting("compilation_cache_max_size", 1 << 30, integer(-1), False,
+            "Bytes the object cache may hold before the oldest objects are removed; -1: no limit."),
+    # what is told
+    Setting("debug", 0, integer(0, 6), False,
+            "1 a line per compilation, 2 each kernel run, 3 graph changes per stage, 4 kernels, 5 LLVM IR, 6 assembly."),
+    Setting("log_compiles", False, flag, False, "Log a line for each compilation."),
+    Setting("explain_cache_misses", False, flag, False, "Log why a call could not reuse a compiled function."),
+    Setting("traceback_filtering", "auto",
+            one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
+            "off: tracebacks also show the frames inside tracejit."),
+    # guards
+    Setting("check_tracer_leaks", False, flag, True, "A traced value that outlives its trace is an error at once."),
+    Setting("debug_key_reuse", False, flag, True, "Using a random key twice raises KeyReuseError."),
+    Setting("transfer_guard", None, optional(GUARDS), False, "What to do on a copy between host and device."),
+    # where it runs
+    Setting("default_device", None, anything, True, "Device of new arrays and of functions without committed inputs."),
+    Setting("platforms", None, optional(str), False, "Comma-separated platforms to offer, the first is the default."),
+    Setting("platform_name", None, optional(str), False, "Platform of the default device."),
+)
+
+
+class Thread(threading.local):
+    """What one thread sees: the global values under its own overrides, merged when either changes."""
+
+    def __init__(self) -> None:
+        self.overrides: dict[str, Any] = {}
+        self.epoch = -1
+        self.values: dict[str, Any] = {}
+        self.key: tuple[Any, ...] = ()
+
+
+class Config:
+    """The settings: read as attributes, changed by `update` or, for a block, by `setting`.
+
+    >>> config.update("jax_debug", 0)
+    >>> with config.setting(numpy_rank_promotion="raise"):
+    ...     config.numpy_rank_promotion
+    'raise'
+    >>> config.numpy_rank_promotion
+    'allow'
+    """
+
+    def __init__(self, settings: tuple[Setting, ...] = SETTINGS, environ: Mapping[str, str] = os.environ) -> None:
+        self.settings = {s.name: s for s in settings}
+        self.keyed = tuple(s.name for s in settings if s.in_cache_key)
+        self.shared = {s.name: s.initial(environ) for s in settings}
+        self.epoch = 0
+        self.thread = Thread()
+        self.keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.listeners: list[Callable[[], None]] = []
+        self.lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.here().values[name]
+        except KeyError:
+            return self.here().values[self.canonical(name)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "lock" in self.__dict__ and name not in self.__dict__:
+            raise AttributeError(f"config.{name} cannot be assigned; use config.update({name!r}, {value!r})")
+        object.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.settings]
+
+    def here(self) -> Thread:
+        thread = self.thread
+        if thread.epoch != self.epoch:
+            self.merge(thread)
+        return thread
+
+    def merge(self, thread: Thread) -> None:
+        thread.epoch = self.epoch
+        thread.values = self.shared | thread.overrides
+        key = tuple([thread.values[name] for name in self.keyed])
+        thread.key = self.keys.setdefault(key, key)
+
+    def canonical(self, name: str) -> str:
+        short = name.removeprefix("jax_")
+        if short in self.settings:
+            return short
+        close = difflib.get_close_matches(short, self.settings, n=3)
+        raise AttributeError(f"no setting is called {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
+
+    def parsed(self, name: str, value: Any) -> tuple[str, Any]:
+        short = self.canonical(name)
+        return short, self.settings[short].parsed(value, f"setting {name}")
+
+    def read(self, name: str) -> Any:
+        """The value of a setting given by name, with or without the `jax_` prefix."""
+        return getattr(self, name)
+
+    def update(self, name: str, value: Any) -> None:
+        """Set `name` for all threads; AttributeError for an unknown name, ValueError for a bad value."""
+        short, value = self.parsed(name, value)
+        with self.lock:
+            self.shared = self.shared | {short: value}
+            self.epoch += 1
+        self.tell()
+
+    @contextlib.contextmanager
+    def setting(self, **values: Any) -> Iterator[None]:
+        """Override settings for this thread inside a `with` block (or a decorated function)."""
+        overrides = dict(self.parsed(name, value) for name, value in values.items())
+        thread = self.thread
+        before = thread.overrides
+        self.override(thread, before | overrides)
+        try:
+            yield
+        finally:
+            self.override(thread, before)
+
+    def override(self, thread: Thread, overrides: dict[str, Any]) -> None:
+        thread.overrides = overrides
+        self.merge(thread)
+        self.tell()
+
+    def tell(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+    def key(self) -> tuple[Any, ...]:
+        """The values that compiled code depends on; equal values give the identical tuple."""
+        thread = self.thread
+        return thread.key if thread.epoch == self.epoch else self.here().key
+
+    def describe(self) -> str:
+        """A Markdown table of every setting, its variable, default and meaning."""
+        rows = ["| setting | variable | default | in cache key | meaning |", "|---|---|---|---|---|"]
+        rows += [f"| `{s.name}` | `{s.env}` | `{s.default!r}` | {'yes' if s.in_cache_key else 'no'} | {s.doc} |"
+                 for s in self.settings.values()]
+        return "\n".join(rows)
+
+
+config = Config()
+
+
+def block(name: str, default: Any = ...) -> Callable[..., contextlib.AbstractContextManager[None]]:
+    """A function that overrides one setting inside a `with` block: `with debug_nans(True): ...`."""
+    def override(value: Any = default) -> contextlib.AbstractContextManager[None]:
+        if value is ...:
+            raise TypeError(f"{name}() needs a value, as in `with {name}(value): ...`")
+        return config.setting(**{name: value})
+    override.__name__ = override.__qualname__ = name
+    override.__doc__ = f"Inside a `with` block, for this thread. {config.settings[name].doc}"
+    return override
+
+
+enable_x64 = block("enable_x64", True)
+debug_nans = block("debug_nans", True)
+debug_infs = block("debug_infs", True)
+disable_jit = block("disable_jit", True)
+log_compiles = block("log_compiles", True)
+explain_cache_misses = block("explain_cache_misses", True)
+checking_leaks = block("check_tracer_leaks", True)
+debug_key_reuse = block("debug_key_reuse", True)
+enable_custom_prng = block("enable_custom_prng", True)
+threefry_partitionable = block("threefry_partitionable", True)
+default_matmul_precision = block("default_matmul_precision")
+default_device = block("default_device")
+default_prng_impl = block("default_prng_impl")
+numpy_rank_promotion = block("numpy_rank_promotion")
+numpy_dtype_promotion = block("numpy_dtype_promotion")
+transfer_guard = block("transfer_guard")
+
+
+def disable_x64() -> contextlib.AbstractContextManager[None]:
+    """Inside a `with` block, for this thread: 64-bit inputs are truncated to 32 bit."""
+    return config.setting(enable_x64=False)

@@ -1,0 +1,215 @@
+"""A mistake in the user's program -> an error that says what is wrong, where it was written, and the fix.
+
+    ShapeError: dot: cannot contract f32[3,4] with f32[5,6]: axis 1 of x is 4, axis 0 of y is 5
+      at model.py:42 in predict:   h = x @ w
+      fix: w has 5 rows but x has 4 columns; did you mean x @ w.T?
+"""
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType, TracebackType
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from tracejit.config import config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PACKAGE = os.path.dirname(__file__) + os.sep
+# A library callback into user code (a context manager, a cached method) is not where the user wrote the mistake.
+BRIDGES = frozenset({functools.__file__, os.path.join(os.path.dirname(os.__file__), "contextlib.py")})
+
+
+class Source(NamedTuple):
+    """A line of the user's program; its text is read only when it is printed."""
+    file: str
+    line: int
+    function: str
+
+    @property
+    def place(self) -> str:
+        """`file:line`, relative to the working folder where that is shorter."""
+        inside = self.file.startswith(os.getcwd() + os.sep)
+        return f"{os.path.relpath(self.file) if inside else self.file}:{self.line}"
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    def __str__(self) -> str:
+        where = self.place if self.function == "<module>" else f"{self.place} in {self.function}"
+        return f"{where}:   {self.text}" if self.text else where
+
+
+def is_internal(code: CodeType) -> bool:
+    file = code.co_filename
+    return file.startswith(PACKAGE) or file in BRIDGES or file.startswith("<frozen ")
+
+
+def user_source() -> Source | None:
+    """The innermost line being run that is not inside this package.
+
+    >>> user_source().function
+    '<module>'
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_internal(frame.f_code):
+        frame = frame.f_back
+    return None if frame is None else Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+class TracejitError(Exception):
+    """Base of every error below: `what` is wrong, `source` (the user's line), `fix` (what to write instead).
+
+    Without a `source` the user's current line is taken; without a `fix` that of the class.
+    """
+    fix: str | None = None
+
+    def __init__(self, what: str, source: Source | None = None, fix: str | None = None) -> None:
+        self.what = what
+        self.source = user_source() if source is None else source
+        self.fix = fix or type(self).fix
+        super().__init__(what, self.source, self.fix)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.source is not None:
+            lines.append(f"  at {self.source}")
+        if self.fix:
+            lines.append("  fix: " + self.fix.replace("\n", "\n    "))
+        return "\n".join(lines)
+
+
+class ConcretizationTypeError(TracejitError, TypeError):
+    """A traced value was used where Python needs its number: inside jit and vmap only its type is known."""
+    fix = "mark the argument static (static_argnums, static_argnames), or compute with jnp and lax functions"
+
+
+class TracerBoolConversionError(ConcretizationTypeError):
+    """`if`, `while`, `and`, `or`, `not` or `bool()` on a traced value."""
+    fix = "use jnp.where(c, a, b), lax.cond(c, f, g, x) or lax.while_loop(test, body, x); for `and`, `or`, `not`: & | ~"
+
+
+class TracerArrayConversionError(TracejitError, TypeError):
+    """A NumPy function, or `np.asarray`, was applied to a traced value."""
+    fix = "call the function of the same name in tracejit.numpy, or lax's pure_callback to reach NumPy at run time"
+
+
+class TracerIntegerConversionError(TracejitError, TypeError):
+    """A traced value was used as a Python integer: `range(n)`, `some_list[i]`, a shape."""
+    fix = "use lax.fori_loop for range, jnp.asarray(list)[i] for a list, and static_argnums for a shape"
+
+
+class UnexpectedTracerError(TracejitError, TypeError):
+    """A traced value was used after the function that made it had been traced: it leaked through a side effect."""
+    fix = "return the value from the function; do not store it in a global, a list or an object"
+
+
+class NonConcreteBooleanIndexError(TracejitError, IndexError):
+    """`x[mask]` with a traced mask: the size of the result would depend on its values."""
+    fix = "use jnp.where(mask, x, 0), or jnp.nonzero(mask, size=n) for at most n elements"
+
+
+class KeyReuseError(TracejitError, TypeError):
+    """A random key was used twice, which gives the same numbers twice."""
+    fix = "key, subkey = random.split(key), and use each once"
+
+
+class ShapeError(TracejitError, TypeError, ValueError):
+    """The shapes of the arguments do not fit together."""
+
+
+class DtypeError(TracejitError, TypeError):
+    """An operation is not defined for the dtypes of its arguments."""
+
+
+class TreeError(TracejitError, ValueError, TypeError):
+    """Pytrees that must have the same structure differ; the message names the first path where they do."""
+
+
+class AxisError(TracejitError, ValueError, IndexError):
+    """An axis number is out of range or repeated."""
+
+
+class AxisNameError(TracejitError, NameError):
+    """A collective such as psum names an axis that no enclosing vmap binds."""
+    fix = "give the enclosing vmap the name: vmap(f, axis_name='...')"
+
+
+class DonatedArrayError(TracejitError, RuntimeError):
+    """An array was used after its memory had been given away (donate_argnums) or deleted."""
+    fix = "use the result instead, or do not donate this argument"
+
+
+class LossError(TracejitError, TypeError):
+    """grad needs a function that returns one real scalar."""
+    fix = "reduce the loss, for example with jnp.mean; for other results use vjp, jacrev or jacfwd"
+
+
+class CarryTypeError(TracejitError, TypeError):
+    """A loop body or branch returns another structure, shape or dtype than the loop carries."""
+    fix = "give the initial value the type that the body returns, for example jnp.zeros(shape, dtype)"
+
+
+class StaticArgumentError(TracejitError, ValueError, TypeError):
+    """A static argument is not hashable, or its position or name does not exist."""
+    fix = "static arguments are dictionary keys: pass a tuple for a list, and arrays as ordinary arguments"
+
+
+class CompileError(TracejitError, RuntimeError):
+    """The compiler reached a state that it must not reach: a bug in tracejit."""
+    fix = "report it with the output of TRACEJIT_CHECK=1 TRACEJIT_DEBUG=4"
+
+
+class TracejitRuntimeError(TracejitError, RuntimeError):
+    """A compiled function stopped with an error."""
+
+
+# JAX's names for the bases and the run-time error, for `except` clauses.
+JAXTypeError = TracejitError
+JAXIndexError = NonConcreteBooleanIndexError
+JaxRuntimeError = TracejitRuntimeError
+
+
+def frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def without_internal(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback with only the frames of the user and of other packages."""
+    kept: TracebackType | None = None
+    for entry in reversed(list(frames(traceback))):
+        if not is_internal(entry.tb_frame.f_code):
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
+
+
+def strip(error: BaseException) -> None:
+    """Remove this package's frames from the error and from those that it was raised from."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            current.__traceback__ = without_internal(current.__traceback__)
+            pending += [current.__cause__, current.__context__]
+
+
+def filtered(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, whose errors show the user's frames only (setting traceback_filtering=off shows all)."""
+    @functools.wraps(function)
+    def boundary(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if config.traceback_filtering != "off":
+                strip(error)
+            raise  # a bare raise adds no entry for this frame
+    return boundary
