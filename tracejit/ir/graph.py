@@ -1,0 +1,194 @@
+"""Programs as closed, typed SSA graphs, and `replay`, the one forward walk over them."""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import Source
+from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType
+
+
+class Var:
+    """A value computed by a program. While a function is traced, Vars are what it sees as its arrays."""
+
+    __slots__ = ("type", "builder", "eqn", "concrete", "__weakref__")
+
+    def __init__(self, type: ArrayType | TapeType, builder=None, eqn=None, concrete=None):
+        self.type, self.builder, self.eqn, self.concrete = type, builder, eqn, concrete
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.type.ndim
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    @property
+    def weak_type(self) -> bool:
+        return self.type.weak_type
+
+    @property
+    def aval(self) -> ArrayType:
+        return self.type
+
+
+class Lit:
+    """A scalar constant written into the program."""
+
+    __slots__ = ("value", "type", "key")
+
+    def __init__(self, value: Any, type: ArrayType):
+        self.value = np.asarray(value).astype(type.dtype)[()]
+        self.type = type
+        self.key = (type, np.asarray(self.value).tobytes())  # bytes tell -0.0 from 0.0 and find nan equal to itself
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Lit) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"Lit({self.value!r})"
+
+
+Atom = Var | Lit
+
+
+class Eqn:
+    """One step: outputs = op(*inputs), and the user's line that asked for it."""
+
+    __slots__ = ("op", "inputs", "outputs", "source")
+
+    def __init__(self, op, inputs: Sequence[Atom], outputs: Sequence[Var], source: Source | None = None):
+        self.op, self.inputs, self.outputs, self.source = op, inputs, outputs, source
+
+
+class Graph:
+    """A closed program: params -> results by a list of equations in dependency order."""
+
+    __slots__ = ("params", "eqns", "results", "_text")
+
+    def __init__(self, params: Sequence[Var], eqns: Sequence[Eqn], results: Sequence[Atom]):
+        self.params, self.eqns, self.results = list(params), list(eqns), list(results)
+        self._text: str | None = None
+
+    @property
+    def in_types(self) -> list:
+        return [p.type for p in self.params]
+
+    @property
+    def out_types(self) -> list:
+        return [r.type for r in self.results]
+
+    @property
+    def effects(self) -> bool:
+        """Whether some equation must run even if nobody reads its outputs."""
+        return any(eqn.op.has_effects for eqn in self.eqns)
+
+    def __repr__(self) -> str:
+        return "\n".join(lines_of(self, sources=True))
+
+    # Two graphs with one text are one program: ops that hold sub-graphs compare by it.
+    def __eq__(self, other) -> bool:
+        return self is other or (isinstance(other, Graph) and self.key() == other.key())
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def key(self) -> str:
+        """The program's text without source lines."""
+        if self._text is None:
+            self._text = "\n".join(lines_of(self))
+        return self._text
+
+
+Apply = Callable[[Eqn, list], Sequence]
+
+
+def replay(graph: Graph, args: Sequence, apply: Apply) -> list:
+    """Walk the equations in order: `apply(eqn, input values)` gives the output values of each."""
+    env: dict[Var, Any] = dict(zip(graph.params, args, strict=True))
+    read = lambda atom: env[atom] if atom.__class__ is Var else atom
+    for eqn in graph.eqns:
+        env.update(zip(eqn.outputs, apply(eqn, [read(x) for x in eqn.inputs]), strict=True))
+    return [read(x) for x in graph.results]
+
+
+def live_eqns(graph: Graph) -> list[Eqn]:
+    """The equations that some result or effect needs."""
+    needed = {r for r in graph.results if isinstance(r, Var)}
+    kept = []
+    for eqn in reversed(graph.eqns):
+        if eqn.op.has_effects or any(v in needed for v in eqn.outputs):
+            kept.append(eqn)
+            needed.update(x for x in eqn.inputs if isinstance(x, Var))
+    return kept[::-1]
+
+
+# --- text: deterministic numbering, types on binders only, params in field order, no addresses -------
+
+def fields_of(op) -> list[tuple[str, Any]]:
+    """An op's static parameters, in the order of its fields."""
+    return [(f.name, getattr(op, f.name)) for f in dataclasses.fields(op)]
+
+
+def show(value: Any) -> str:
+    """A static parameter as text that `ir.text.parse` reads back."""
+    if isinstance(value, np.dtype):
+        return SHORT_NAMES.get(value, str(value))
+    if isinstance(value, (tuple, list)):
+        return "(" + ",".join(map(show, value)) + ")"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"<{value.__qualname__}@{id(value):x}>"  # host functions are told apart by identity
+    return repr(value).replace(" ", "")
+
+
+def lines_of(graph: Graph, sources: bool = False, indent: str = "") -> list[str]:
+    """The graph's text, line by line."""
+    names: dict[Var, str] = {}
+
+    def bind(v: Var) -> str:
+        names[v] = f"%{len(names)}"
+        return f"{names[v]}: {v.type}{'~' if v.type.weak_type else ''}"
+
+    def use(atom: Atom) -> str:
+        if isinstance(atom, Var):
+            return names[atom]
+        return f"{atom.value!s}:{atom.type}{'~' if atom.type.weak_type else ''}"
+
+    lines = [f"{indent}graph({', '.join(map(bind, graph.params))}):"]
+    for eqn in graph.eqns:
+        fields = fields_of(eqn.op)
+        static = " ".join(f"{k}={show(v)}" for k, v in fields if not is_graphs(v))
+        args = " ".join(map(use, eqn.inputs))
+        where = f"    # {eqn.source}" if sources and eqn.source else ""
+        lines.append(f"{indent}  {', '.join(map(bind, eqn.outputs))} = {eqn.op.name}[{static}] {args}{where}".rstrip())
+        for _, value in fields:
+            for sub in subgraphs(value):
+                lines += lines_of(sub, sources, indent + "    ")
+    lines.append(f"{indent}  return {', '.join(map(use, graph.results))}")
+    return lines
+
+
+def subgraphs(value: Any) -> tuple[Graph, ...]:
+    """The graphs that a static parameter holds: itself, or the members of a tuple."""
+    if isinstance(value, Graph):
+        return (value,)
+    return value if is_graphs(value) else ()
+
+
+def is_graphs(value: Any) -> bool:
+    return isinstance(value, Graph) or (isinstance(value, tuple) and bool(value) and isinstance(value[0], Graph))

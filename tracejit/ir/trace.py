@@ -1,0 +1,213 @@
+"""Tracing: run a Python function once on Vars and record what it asks for as a Graph.
+
+The innermost active Builder records. A Var of an outer builder, or a concrete array, that a function
+closes over becomes a leading param of the Graph (closure conversion), so graphs are always closed.
+"""
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.config import config
+from tracejit.errors import UnexpectedTracerError, user_source
+from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
+from tracejit.ir.types import ArrayType, type_of
+
+# Set by the runtime: run one op now on concrete arrays; make an Array of a NumPy array or scalar.
+run_eagerly: Callable[[Any, Sequence], Any]
+as_array: Callable[[Any], Any]
+
+
+class _Local(threading.local):
+    def __init__(self):
+        self.stack: list[Builder] = []
+        self.source = None
+
+
+_local = _Local()
+
+
+def current_builder() -> Builder | None:
+    return _local.stack[-1] if _local.stack else None
+
+
+class Builder:
+    """Records the equations of one function while it runs."""
+
+    def __init__(self, concrete: bool = False):
+        self.concrete = concrete          # params carry values, so `if x > 0` in the function works
+        self.params: list[Var] = []
+        self.eqns: list[Eqn] = []
+        self.captured: dict[Any, tuple[Any, Var]] = {}
+        self.seen: dict[tuple, list[Var]] = {}  # common subexpressions are found at birth
+        self.axes: dict[Any, int] = {}
+
+    def param(self, type, concrete=None) -> Var:
+        v = Var(type, self, concrete=concrete)
+        self.params.append(v)
+        return v
+
+    def lift(self, x: Any) -> Atom:
+        """A value as an operand of an equation in this builder."""
+        if x.__class__ is Var:
+            return x if x.builder is self else self.capture(x, x)
+        if x.__class__ is Lit:
+            return x
+        t = type_of(x)
+        if t.ndim == 0 and not hasattr(x, "block_until_ready"):
+            return Lit(x, t)
+        return self.capture(x if hasattr(x, "block_until_ready") else id(x), x)
+
+    def capture(self, key: Any, x: Any) -> Var:
+        key = id(x)
+        found = self.captured.get(key)
+        if found is None:
+            if x.__class__ is Var and x.builder not in _local.stack:
+                raise leaked(x)
+            value = x if x.__class__ is Var else as_array(x)
+            found = self.captured[key] = (x, value, Var(value.type, self, concrete=value))
+        return found[-1]
+
+    def record(self, op, inputs: list[Atom]) -> list[Var]:
+        key = None if op.has_effects else (op, *[x if x.__class__ is Lit else id(x) for x in inputs])
+        if key is not None:
+            found = self.seen.get(key)
+            if found is not None:
+                return found
+        types = op.infer(*[x.type for x in inputs])
+        types = types if op.multiple else (types,)
+        eqn = Eqn(op, inputs, (), _local.source or user_source())
+        eqn.outputs = [Var(t, self, eqn) for t in types]
+        self.eqns.append(eqn)
+        if key is not None:
+            self.seen[key] = eqn.outputs
+        return eqn.outputs
+
+    def graph(self, results: Sequence) -> tuple[Graph, list]:
+        """The finished Graph and the captured values, which are its leading params."""
+        outs = [self.lift(r) for r in results]
+        captured = list(self.captured.values())
+        return Graph([v for *_, v in captured] + self.params, self.eqns, outs), [x for _, x, _ in captured]
+
+
+def leaked(x: Var) -> UnexpectedTracerError:
+    made_by = x.eqn and x.eqn.source
+    return UnexpectedTracerError(
+        f"a traced value of type {x.type} was used after the function that was being traced had returned"
+        + (f"; it was made at {made_by}" if made_by else ""),
+        source=user_source(),
+        fix="return the value from the traced function instead of storing it in a global, a list or an attribute")
+
+
+@contextlib.contextmanager
+def building(builder: Builder):
+    _local.stack.append(builder)
+    try:
+        yield builder
+    finally:
+        _local.stack.pop()
+
+
+@contextlib.contextmanager
+def sourced(source):
+    """Equations recorded inside carry this source line, not that of the transform that records them."""
+    before, _local.source = _local.source, source
+    try:
+        yield
+    finally:
+        _local.source = before
+
+
+@contextlib.contextmanager
+def no_trace():
+    """Run ops at once, outside of any trace."""
+    before, _local.stack = _local.stack, []
+    try:
+        yield
+    finally:
+        _local.stack = before
+
+
+def bind(op, *args) -> Any:
+    """Apply an op: record it in the active trace, or run it now where there is none."""
+    stack = _local.stack
+    if stack:
+        builder = stack[-1]
+        outs = builder.record(op, [builder.lift(x) for x in args])
+        return list(outs) if op.multiple else outs[0]
+    for x in args:
+        if x.__class__ is Var:
+            raise leaked(x)
+    return run_eagerly(op, args)
+
+
+def trace(f: Callable, types: Sequence, concrete: Sequence | None = None, axes: dict | None = None) -> tuple[Graph, list]:
+    """Trace f (flat values -> flat list of values) on params of these types; (Graph, captured values)."""
+    builder = Builder(concrete is not None)
+    builder.axes = axes or {}
+    values = concrete if concrete is not None else [None] * len(types)
+    with building(builder):
+        params = [builder.param(t, v) for t, v in zip(types, values, strict=True)]
+        outs = f(*params)
+        return builder.graph(outs)
+
+
+def trace_closed(f: Callable, types: Sequence) -> Graph:
+    """Trace a function that captures nothing: the output of a transform."""
+    graph, captured = trace(f, types)
+    assert not captured, "a transform must not capture values"
+    return graph
+
+
+def retrace(f: Callable, types: Sequence) -> Graph:
+    """trace_closed, keeping the source line that is being transformed for equations without their own."""
+    return trace_closed(f, types)
+
+
+def record_eqn(eqn: Eqn, inputs: Sequence) -> list:
+    """`apply` for replay: record the equation again in the active trace, with its own source line."""
+    with sourced(eqn.source):
+        outs = bind(eqn.op, *inputs)
+    return outs if eqn.op.multiple else [outs]
+
+
+def is_traced(x: Any) -> bool:
+    return x.__class__ is Var
+
+
+# --- concrete values ride along ----------------------------------------------------------------------
+
+def concrete_value(x: Any) -> Any:
+    """The array behind a Var that was traced from concrete inputs, computed when first asked for; else None."""
+    if x.__class__ is not Var:
+        return x if x.__class__ is not Lit else x.value
+    if x.concrete is not None:
+        return concrete_value(x.concrete) if x.concrete.__class__ is Var else x.concrete
+    if x.eqn is None or not x.builder.concrete:
+        return None
+    pending = [x.eqn]
+    while pending:  # an explicit stack: chains may be longer than Python's recursion limit
+        eqn = pending[-1]
+        waiting = [i.eqn for i in eqn.inputs if i.__class__ is Var and i.concrete is None and i.eqn is not None]
+        if waiting:
+            pending += waiting
+            continue
+        pending.pop()
+        if not _evaluate(eqn):
+            return None
+    return x.concrete
+
+
+def _evaluate(eqn: Eqn) -> bool:
+    values = [concrete_value(i) for i in eqn.inputs]
+    if any(v is None for v in values) or eqn.op.has_effects:
+        return False
+    with no_trace():
+        outs = bind(eqn.op, *values)
+    for var, value in zip(eqn.outputs, outs if eqn.op.multiple else [outs], strict=True):
+        var.concrete = value
+    return True

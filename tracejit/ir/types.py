@@ -1,0 +1,275 @@
+"""Types of values: `ArrayType` (shape, dtype, weak_type), dtype names, and JAX's promotion lattice.
+
+    ArrayType((3,), np.dtype("float32"))   prints as   f32[3]
+"""
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tracejit.config import config
+from tracejit.errors import DtypeError
+
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+SHORT_NAMES: dict[np.dtype, str] = {
+    np.dtype(bool): "bool",
+    **{np.dtype(f"{kind}int{bits}"): f"{kind or 'i'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
+    np.dtype("float16"): "f16", bfloat16: "bf16", np.dtype("float32"): "f32", np.dtype("float64"): "f64",
+    np.dtype("complex64"): "c64", np.dtype("complex128"): "c128",
+}
+DTYPE_OF_SHORT_NAME = {short: dtype for dtype, short in SHORT_NAMES.items()}
+FLOAT0 = np.dtype([("float0", np.void, 0)])  # the tangent dtype of integers and booleans
+
+
+class ArrayType:
+    """The type of an array. Interned: equal types are the same object, so `is` compares them."""
+
+    __slots__ = ("shape", "dtype", "weak_type", "ndim", "size", "nbytes", "__weakref__")
+    _interned: dict[tuple, ArrayType] = {}
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    weak_type: bool
+    ndim: int
+    size: int
+    nbytes: int
+
+    def __new__(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool = False) -> ArrayType:
+        key = (shape, dtype, weak_type)
+        try:
+            return cls._interned[key]
+        except (KeyError, TypeError):
+            return cls._make(tuple(int(d) for d in shape), np.dtype(dtype), bool(weak_type))
+
+    @classmethod
+    def _make(cls, shape: tuple[int, ...], dtype: np.dtype, weak_type: bool) -> ArrayType:
+        if dtype not in SHORT_NAMES:
+            raise DtypeError(f"{dtype} is not a dtype of arrays; supported: {', '.join(map(str, SHORT_NAMES))}")
+        self = object.__new__(cls)
+        self.shape, self.dtype, self.weak_type = shape, dtype, weak_type
+        self.ndim, self.size = len(shape), math.prod(shape)
+        self.nbytes = self.size * dtype.itemsize
+        return cls._interned.setdefault((shape, dtype, weak_type), self)
+
+    def __reduce__(self):
+        return ArrayType, (self.shape, self.dtype, self.weak_type)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def update(self, shape=None, dtype=None, weak_type=None) -> ArrayType:
+        """The same type with some fields replaced."""
+        return ArrayType(self.shape if shape is None else tuple(shape),
+                         self.dtype if dtype is None else dtype,
+                         self.weak_type if weak_type is None else weak_type)
+
+    def strong(self) -> ArrayType:
+        return ArrayType(self.shape, self.dtype) if self.weak_type else self
+
+    def __repr__(self) -> str:
+        return f"{short_name(self.dtype)}[{','.join(map(str, self.shape))}]"
+
+    str_short = __repr__
+
+
+class TapeType:
+    """The type of a run-time stack of values of one array type: what a differentiated while-loop records."""
+
+    __slots__ = ("element",)
+    _interned: dict[ArrayType, TapeType] = {}
+    weak_type = False
+
+    def __new__(cls, element: ArrayType) -> TapeType:
+        found = cls._interned.get(element)
+        if found is None:
+            found = object.__new__(cls)
+            found.element = element
+            found = cls._interned.setdefault(element, found)
+        return found
+
+    def strong(self) -> TapeType:
+        return self
+
+    def __repr__(self) -> str:
+        return f"tape({self.element})"
+
+
+def short_name(dtype: np.dtype) -> str:
+    return SHORT_NAMES[dtype]
+
+
+def is_float(dtype) -> bool:
+    return dtype.kind == "f" or dtype == bfloat16
+
+
+def is_complex(dtype) -> bool:
+    return dtype.kind == "c"
+
+
+def is_inexact(dtype) -> bool:
+    return dtype.kind in "fc" or dtype == bfloat16
+
+
+def is_integer(dtype) -> bool:
+    return dtype.kind in "iu"
+
+
+def real_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype of the parts of a complex dtype; any other dtype itself."""
+    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
+
+
+def complex_dtype(dtype: np.dtype) -> np.dtype:
+    """The complex dtype whose parts can hold a real dtype."""
+    if dtype.kind == "c":
+        return dtype
+    return np.dtype("complex128") if dtype == np.dtype("float64") else np.dtype("complex64")
+
+
+# --- defaults and canonical forms ------------------------------------------------------------------
+
+def default_dtype(kind: str) -> np.dtype:
+    """The dtype of a Python scalar of this kind: 'b', 'i', 'f' or 'c'."""
+    if kind == "b":
+        return np.dtype(bool)
+    bits = 64 if config.enable_x64 else 32
+    return np.dtype({"i": "int", "u": "uint", "f": "float", "c": "complex"}[kind] + str(bits * (1 + (kind == "c"))))
+
+
+_NARROW = {np.dtype(wide): np.dtype(narrow) for wide, narrow in
+           (("int64", "int32"), ("uint64", "uint32"), ("float64", "float32"), ("complex128", "complex64"))}
+
+
+def canonicalize_dtype(dtype: Any) -> np.dtype:
+    """A dtype-like as a dtype. 64-bit dtypes are kept unless x64 mode was switched off explicitly."""
+    if dtype in (int, float, complex):
+        return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
+    dtype = np.dtype(getattr(dtype, "dtype", dtype)) if not isinstance(dtype, np.dtype) else dtype
+    if config.enable_x64 is False:
+        return _NARROW.get(dtype, dtype)
+    return dtype
+
+
+def kind_of(dtype: np.dtype) -> str:
+    return "f" if dtype == bfloat16 else dtype.kind
+
+
+# NumPy's default scalars (what np.sqrt(2.0) or np.prod(shape) give) are weak, as Python's own are:
+# a stray np.float64 constant must not turn a float32 model into a float64 one.
+WEAK_SCALARS = (np.float64, np.int64, np.complex128)
+
+
+@functools.lru_cache(maxsize=4096)
+def _scalar_type(python_type: type, x64: bool | None) -> ArrayType:
+    if issubclass(python_type, WEAK_SCALARS):
+        return ArrayType((), canonicalize_dtype(np.dtype(python_type)), True)
+    if issubclass(python_type, (np.generic, ml_dtypes.bfloat16)):
+        return ArrayType((), canonicalize_dtype(np.dtype(python_type)))
+    for base, kind in ((bool, "b"), (int, "i"), (float, "f"), (complex, "c")):
+        if issubclass(python_type, base):
+            return ArrayType((), default_dtype(kind), kind != "b")
+    raise TypeError(python_type)
+
+
+def type_of(x: Any) -> ArrayType:
+    """The ArrayType of an array, tracer, NumPy array or scalar, or Python scalar."""
+    found = getattr(x, "type", None)
+    if found.__class__ is ArrayType or found.__class__ is TapeType:
+        return found
+    if isinstance(x, np.ndarray):
+        return ArrayType(x.shape, canonicalize_dtype(x.dtype))
+    if isinstance(x, (bool, int, float, complex, np.generic)):
+        if type(x) is int and not -2**31 <= x < 2**31 and not config.enable_x64:
+            return _big_int_type(x)
+        return _scalar_type(type(x), config.enable_x64)
+    if hasattr(x, "__jax_array__"):
+        return type_of(x.__jax_array__())
+    if hasattr(x, "shape") and hasattr(x, "dtype"):  # ShapeDtypeStruct and other libraries' arrays
+        return ArrayType(tuple(x.shape), canonicalize_dtype(x.dtype), bool(getattr(x, "weak_type", False)))
+    raise TypeError(f"{type(x).__name__} is not an array type: {x!r}")
+
+
+def _big_int_type(x: int) -> ArrayType:
+    if config.enable_x64 is False:
+        raise OverflowError(f"Python int {x} too large to convert to int32")
+    if -2**63 <= x < 2**63:
+        return ArrayType((), np.dtype("int64"), True)
+    raise OverflowError(f"Python int {x} does not fit in 64 bits")
+
+
+def dtype_of(x: Any) -> np.dtype:
+    return type_of(x).dtype
+
+
+def is_weak(x: Any) -> bool:
+    return type_of(x).weak_type
+
+
+# --- promotion ---------------------------------------------------------------------------------------
+# A value's place in the lattice: a dtype, or for weak values one of the category nodes i* f* c*.
+
+_EDGES = {
+    "bool": "i*", "i*": "u8 i8", "u8": "i16 u16", "u16": "i32 u32", "u32": "i64 u64", "u64": "f*",
+    "i8": "i16", "i16": "i32", "i32": "i64", "i64": "f*", "f*": "bf16 f16 c*", "bf16": "f32", "f16": "f32",
+    "f32": "f64 c64", "f64": "c128", "c*": "c64", "c64": "c128", "c128": "",
+}
+
+
+@functools.lru_cache
+def _above(node: str) -> frozenset[str]:
+    return frozenset([node]).union(*(_above(up) for up in _EDGES[node].split()))
+
+
+@functools.lru_cache
+def _join(nodes: frozenset[str]) -> str:
+    common = frozenset.intersection(*map(_above, nodes))
+    return next(node for node in common if _above(node) >= common)
+
+
+def _node(dtype: np.dtype, weak: bool) -> str:
+    return f"{kind_of(dtype)}*".replace("u*", "i*") if weak and dtype.kind != "b" else short_name(dtype)
+
+
+def promote(types: list[tuple[np.dtype, bool]]) -> tuple[np.dtype, bool]:
+    """The common (dtype, weak) of several, by JAX's lattice."""
+    first = types[0]
+    if all(t == first for t in types):
+        return first
+    node = _join(frozenset(_node(d, w) for d, w in types))
+    if not node.endswith("*"):
+        return DTYPE_OF_SHORT_NAME[node], False
+    same_kind = [d for d, w in types if w and _node(d, w) == node]
+    if len(same_kind) == 0:  # such as uint64 with int64
+        return default_dtype(node[0]), True
+    return functools.reduce(np.promote_types, same_kind), all(w or d.kind == "b" for d, w in types)
+
+
+def promote_types(a: Any, b: Any) -> np.dtype:
+    """The dtype that holds both, by JAX's lattice; Python's int, float and complex are weak."""
+    weak = lambda d: d in (int, float, complex)
+    dtype, _ = promote([(canonicalize_dtype(a), weak(a)), (canonicalize_dtype(b), weak(b))])
+    return canonicalize_dtype(dtype)
+
+
+def is_dtype_like(x: Any) -> bool:
+    return isinstance(x, (np.dtype, type, str)) or (hasattr(x, "dtype") and not hasattr(x, "shape"))
+
+
+def result_type(*args: Any) -> tuple[np.dtype, bool]:
+    """The (dtype, weak) that arrays, scalars and dtypes promote to together."""
+    types = []
+    for x in args:
+        if is_dtype_like(x):
+            types.append((canonicalize_dtype(x), x in (int, float, complex)))
+        else:
+            t = type_of(x)
+            types.append((t.dtype, t.weak_type))
+    return promote(types)

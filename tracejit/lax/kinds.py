@@ -1,0 +1,231 @@
+"""The kinds of op. An op is a frozen dataclass whose fields are its static parameters and whose methods are its rules.
+
+    infer(*types)                  -> type of the result (a tuple where `multiple`)
+    eval(*arrays)                  -> NumPy meaning: the oracle that compiled code is tested against
+    partials(out, *xs)             -> d out / d x for each x: None (zero), 1, -1, or a value         (Elementwise)
+    jvp(ctx, primals, tangents)    -> (outputs, their tangents); a tangent is None where it is zero
+    transpose(ctx, ct, *args)      -> a cotangent per arg, None for known args; a linear arg comes as Linear(type)
+    batch(ctx, args, batched)      -> (outputs, which are batched); a batched arg has its batch axis at 0, of ctx.size
+    scalar(b, *xs)                 -> one element of the result, written against the Builder protocol  (Elementwise)
+    pull(b, index, read, types)    -> one element of the result at `index`, by reading operands        (View)
+
+Each kind derives what it can, so that most ops state only their mathematics. A rule that must transform a
+sub-graph asks `ctx` for it (open recursion), so no op knows any transform.
+"""
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.ir.trace import bind
+from tracejit.ir.types import ArrayType, is_inexact, type_of
+
+op_dataclass = functools.partial(dataclasses.dataclass, frozen=True, repr=False)
+
+
+class Linear:
+    """In a transpose rule: an operand that the op is linear in, of which only the type is known."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type):
+        self.type = type
+
+    @property
+    def shape(self):
+        return self.type.shape
+
+    @property
+    def dtype(self):
+        return self.type.dtype
+
+
+def is_linear(x: Any) -> bool:
+    return isinstance(x, Linear)
+
+
+@op_dataclass
+class Op:
+    multiple: ClassVar[bool] = False       # results are a tuple
+    has_effects: ClassVar[bool] = False    # must run, once, in order
+    ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
+    linear: ClassVar[bool] = False         # linear in all operands together
+
+    def __init_subclass__(cls, **kw):
+        super().__init_subclass__(**kw)
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.lstrip("_")).lower()
+
+    name: ClassVar[str] = "op"
+
+    def infer(self, *types):
+        raise NotImplementedError(f"{type(self).__name__}.infer")
+
+    def eval(self, *arrays):
+        raise NotImplementedError(f"{type(self).__name__}.eval")
+
+    def jvp(self, ctx, primals, tangents):
+        """A linear op acts on tangents as it does on values."""
+        if not self.linear:
+            raise NotImplementedError(f"{self.name} has no derivative rule")
+        return bind(self, *primals), bind(self, *ctx.instantiate(primals, tangents))
+
+    def transpose(self, ctx, ct, *args):
+        raise NotImplementedError(f"{self.name} has no transpose rule: it is not linear in these operands")
+
+    def batch(self, ctx, args, batched):
+        raise NotImplementedError(f"{self.name} has no batching rule")
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self))
+        return f"{type(self).__name__}({fields})"
+
+
+def has_tangent(x: Any) -> bool:
+    """Whether values of this type have derivatives: floats and complex numbers do."""
+    return is_inexact(type_of(x).dtype)
+
+
+@op_dataclass
+class Elementwise(Op):
+    """out[i] = f(x[i], y[i], ...). Operands share one shape; a zero-dimensional one is repeated."""
+
+    def infer(self, *types: ArrayType) -> ArrayType:
+        shape = ()
+        for t in types:
+            if t.shape != shape and t.ndim:
+                if shape:
+                    raise self.shape_error(types)
+                shape = t.shape
+        return ArrayType(shape, self.result_dtype(*[t.dtype for t in types]), all(t.weak_type for t in types))
+
+    def shape_error(self, types) -> ShapeError:
+        return ShapeError(f"{self.name}: operands {', '.join(map(str, types))} have different shapes",
+                          source=user_source(), fix="broadcast them first, or use the tracejit.numpy function, which does")
+
+    def result_dtype(self, *dtypes: np.dtype) -> np.dtype:
+        """By default: operands of one dtype, which is the result's."""
+        if any(d != dtypes[0] for d in dtypes):
+            raise DtypeError(f"{self.name}: operands have different dtypes: {', '.join(map(str, dtypes))}",
+                             source=user_source(), fix="convert them with lax.convert_element_type, "
+                             "or use the tracejit.numpy function, which promotes")
+        return dtypes[0]
+
+    def scalar(self, b, *xs):
+        """One element of the result: by default, the Builder's method of the op's own name."""
+        return getattr(b, self.name)(*xs)
+
+    def partials(self, out, *xs) -> tuple:
+        return (None,) * len(xs)  # integers, comparisons, roundings: flat almost everywhere
+
+    def jvp(self, ctx, primals, tangents):
+        """tangent = sum over operands of partial * tangent; a linear op acts on tangents as on values."""
+        out = bind(self, *primals)
+        if not has_tangent(out):
+            return out, None
+        if self.linear:
+            return out, bind(self, *ctx.instantiate(primals, tangents))
+        terms = [ctx.scale(t, partial) for partial, t in zip(self.partials(out, *primals), tangents)
+                 if t is not None and partial is not None]
+        return out, ctx.sum(terms, type_of(out)) if terms else None
+
+    def batch(self, ctx, args, batched):
+        ndim = max(type_of(x).ndim - b for x, b in zip(args, batched))
+        return bind(self, *[ctx.spread(x, b, ndim) for x, b in zip(args, batched)]), True
+
+
+@op_dataclass
+class View(Op):
+    """Moves elements without computing: the result at an index is an operand at another index.
+
+    Views vanish at fusion: `pull` maps a result index to operand reads. Linear unless they move integers.
+    """
+    linear: ClassVar[bool] = True
+
+    def pull(self, b, index: tuple, read, types):
+        raise NotImplementedError(f"{type(self).__name__}.pull")
+
+    def jvp(self, ctx, primals, tangents):
+        """The same view of the tangents; operands that only say where (indices) have none."""
+        out = bind(self, *primals)
+        if not has_tangent(out):
+            return out, None
+        moved = [zero_if_float(ctx, p, t) for p, t in zip(primals, tangents)]
+        return out, bind(self, *moved)
+
+
+def zero_if_float(ctx, primal, tangent):
+    """A tangent to move beside its primal: itself, zeros, or for an integer operand the operand."""
+    if tangent is not None:
+        return tangent
+    return ctx.zeros(type_of(primal)) if has_tangent(primal) else primal
+
+
+@op_dataclass
+class Reduction(Op):
+    """Folds some axes of its operands with a monoid: `init`, `element`, `combine`, `finish` on tuples of scalars.
+
+    The fold's tree is fixed by the shape, never by the number of threads.
+    """
+    axes: tuple[int, ...]
+
+    def infer(self, *types: ArrayType) -> ArrayType:
+        shape = tuple(d for i, d in enumerate(types[0].shape) if i not in self.axes)
+        return ArrayType(shape, self.result_dtype(types[0].dtype), types[0].weak_type)
+
+    def result_dtype(self, dtype: np.dtype) -> np.dtype:
+        return dtype
+
+    def init(self, b, types) -> tuple:
+        """The monoid's neutral element, as Builder constants."""
+        raise NotImplementedError(f"{type(self).__name__}.init")
+
+    def element(self, b, index: tuple, *xs) -> tuple:
+        """What one element contributes; `index` gives its position along each reduced axis."""
+        return xs
+
+    def combine(self, b, x: tuple, y: tuple) -> tuple:
+        raise NotImplementedError(f"{type(self).__name__}.combine")
+
+    def finish(self, b, x: tuple):
+        return x[0]
+
+    def batch(self, ctx, args, batched):
+        moved = dataclasses.replace(self, axes=tuple(a + 1 for a in self.axes))
+        return bind(moved, *[ctx.materialize(x, bd) for x, bd in zip(args, batched)]), True
+
+
+@op_dataclass
+class Contraction(Op):
+    """Sums products of two operands over shared axes: matrix products and convolutions. Linear in each operand."""
+
+    def jvp(self, ctx, primals, tangents):
+        x, y = primals
+        out = bind(self, x, y)
+        if not has_tangent(out):
+            return out, None
+        terms = [bind(self, *pair) for pair, t in (((tangents[0], y), tangents[0]), ((x, tangents[1]), tangents[1]))
+                 if t is not None]
+        return out, ctx.sum(terms, type_of(out)) if terms else None
+
+
+@op_dataclass
+class Opaque(Op):
+    """One call of a library routine or of hand-written native code on whole arrays.
+
+    `call(b, ins, outs, types)` emits the call. Rules that a library op lacks are written by hand on the op.
+    """
+
+    def batch(self, ctx, args, batched):
+        """By default one call per lane, in a native loop."""
+        return ctx.loop_over_lanes(self, args, batched)
+
+
+@op_dataclass
+class Control(Op):
+    """Runs sub-graphs: loops and branches, compiled natively into the same executable."""
+    multiple: ClassVar[bool] = True
