@@ -1,0 +1,211 @@
+"""Text of a module + target + versions -> object file: a content-addressed, bounded cache on disk and in memory.
+
+    load_module(text)      # {symbol: address}; compiled only if neither this process nor the disk has it
+"""
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import os
+import platform
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracejit.config import config
+from tracejit.runtime import llvm
+
+RUNTIME_VERSION = "1"  # part of every key: raise it when the contract between compiled code and runtime changes
+MAGIC = b"tjobj1\0\0"
+DIGEST_BYTES = 32
+TRIM_TO = 0.8  # of the bound, so that not every new object causes a scan
+logger = logging.getLogger("tracejit.cache")
+unique = itertools.count()
+
+
+def key_of(*parts: str) -> str:
+    """The name under which the object made from `parts` is kept: equal parts, equal versions, equal name.
+
+    >>> key_of("text", "cpu") == key_of("text", "cpu") != key_of("textc", "pu")
+    True
+    """
+    digest = hashlib.sha256(f"{RUNTIME_VERSION}\0{llvm.version()}\0{platform.machine()}".encode())
+    for part in parts:
+        data = part.encode()
+        digest.update(b"%d:" % len(data) + data)
+    return digest.hexdigest()
+
+
+@dataclass
+class Stats:
+    """How often an object was found in this process, on disk, or had to be compiled."""
+    memory: int = 0
+    disk: int = 0
+    compiled: int = 0
+
+
+stats = Stats()
+
+
+@dataclass
+class ObjectCache:
+    """Objects in a folder, the least recently used removed beyond `max_bytes` (-1: no bound).
+
+    Safe against concurrent writers (a file appears by an atomic rename), against damage (a checksum; a bad file is
+    removed and counts as absent), and against a full or read-only disk (nothing is kept, nothing is raised).
+    """
+    folder: Path
+    max_bytes: int = 1 << 30
+    known_bytes: int | None = None  # what the folder held when it was last scanned, plus what was put since
+    has_failed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def path_of(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.o"
+
+    def get(self, key: str) -> bytes | None:
+        """The object called `key`, or None."""
+        path = self.path_of(key)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError:
+            return None
+        body = data[len(MAGIC) + DIGEST_BYTES:]
+        if data[:len(MAGIC)] != MAGIC or data[len(MAGIC):len(MAGIC) + DIGEST_BYTES] != hashlib.sha256(body).digest():
+            self.remove(path)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return body
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep an object; on any failure of the disk do without."""
+        path = self.path_of(key)
+        temporary = path.with_name(f"{key}.{os.getpid()}.{next(unique)}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(MAGIC + hashlib.sha256(data).digest() + data)
+            os.replace(temporary, path)
+        except OSError as error:
+            self.remove(temporary)
+            if not self.has_failed:
+                logger.debug("objects are not kept in %s: %s", self.folder, error)
+            self.has_failed = True
+            return
+        self.bound(len(MAGIC) + DIGEST_BYTES + len(data))
+
+    def bound(self, added: int) -> None:
+        if self.max_bytes < 0:
+            return
+        with self.lock:
+            self.known_bytes = self.size() if self.known_bytes is None else self.known_bytes + added
+            if self.known_bytes > self.max_bytes:
+                self.trim(int(self.max_bytes * TRIM_TO))
+
+    def entries(self) -> list[tuple[float, int, Path]]:
+        """(time of last use, bytes, path) of each file."""
+        found = []
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob("??/*"):
+                with contextlib.suppress(OSError):
+                    status = path.stat()
+                    found.append((status.st_mtime, status.st_size, path))
+        return found
+
+    def size(self) -> int:
+        """Bytes in the folder now."""
+        return sum(size for _, size, _ in self.entries())
+
+    def trim(self, limit: int) -> None:
+        """Remove the least recently used objects until at most `limit` bytes are left."""
+        entries = sorted(self.entries())
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if total <= limit:
+                break
+            self.remove(path)
+            total -= size
+        self.known_bytes = total
+
+    def clear(self) -> None:
+        with self.lock:
+            self.trim(0)
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def default_folder() -> Path:
+    if os.name == "nt":
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "tracejit"
+
+
+@functools.lru_cache(maxsize=8)
+def cache_in(folder: str | None, max_bytes: int) -> ObjectCache:
+    return ObjectCache(Path(folder) if folder else default_folder(), max_bytes)
+
+
+def object_cache() -> ObjectCache | None:
+    """The disk cache that the settings ask for, or None."""
+    if not config.enable_compilation_cache:
+        return None
+    return cache_in(config.compilation_cache_dir, config.compilation_cache_max_size)
+
+
+# --- from text to addresses --------------------------------------------------------------------------
+
+loaded: dict[str, dict[str, int]] = {}  # key of a module -> its symbols; what is loaded cannot be unloaded
+
+
+def target_of(cpu: str | None, features: str | None) -> tuple[str, str]:
+    return llvm.host_cpu() if cpu is None else (cpu, features or "")
+
+
+def load_module(text: str, cpu: str | None = None, features: str | None = None, opt: int = 2) -> dict[str, int]:
+    """{symbol: address} of the functions that a module of LLVM IR text defines.
+
+    It is compiled if it is neither in this process nor on disk. LLVMError for bad text or a missing external symbol.
+
+    >>> sorted(load_module("define i32 @doctest_one() { ret i32 1 }"))
+    ['doctest_one']
+    """
+    return load_modules([text], cpu, features, opt)[0]
+
+
+def load_modules(texts: Sequence[str], cpu: str | None = None, features: str | None = None, opt: int = 2,
+                 n_threads: int = 1) -> list[dict[str, int]]:
+    """`load_module` of each text; those that must be compiled are compiled on up to `n_threads` threads."""
+    cpu, features = target_of(cpu, features)
+    keys = [key_of(text, cpu, features, str(opt)) for text in texts]
+    absent = {key: text for key, text in zip(keys, texts) if key not in loaded}
+    stats.memory += len(texts) - len(absent)
+    objects = objects_of(absent, n_threads, cpu=cpu, features=features, opt=opt)
+    for key, text in absent.items():
+        loaded[key] = llvm.load_object(objects[key], llvm.defined_symbols(text), llvm.external_symbols(text))
+    return [loaded[key] for key in keys]
+
+
+def objects_of(texts: dict[str, str], n_threads: int, **target: Any) -> dict[str, bytes]:
+    disk = object_cache()
+    found = {key: disk.get(key) if disk else None for key in texts}
+    objects = {key: data for key, data in found.items() if data is not None}
+    missing = [key for key in texts if key not in objects]
+    stats.disk += len(objects)
+    stats.compiled += len(missing)
+    for key, data in zip(missing, llvm.compile_many([texts[key] for key in missing], n_threads, **target)):
+        objects[key] = data
+        if disk:
+            disk.put(key, data)
+    return objects
