@@ -1,0 +1,1 @@
+"""Graph -> kernels -> native code: fusion, scheduling, memory planning and the backends."""

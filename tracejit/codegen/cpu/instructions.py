@@ -1,0 +1,246 @@
+"""One function body as lines of LLVM IR: constants, lanes, blocks, and one line per distinct value."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .isa import Isa
+from .module import Module
+from .value import (
+    BOOL, PTR, AnyValue, ComplexValue, Value, is_complex, literal_text, real_dtype,
+    suffix_text, type_text,
+)
+
+
+class Instructions:
+    """The ground of the Builder: emits pure operations once per dominating scope.
+
+    A scope is a table from an operation's text to its Value. Structured control flow
+    (`loop`, `cond`, `while_loop`) opens a scope per block nest, so that what is found in any
+    open scope dominates the place of use; a free `label` forgets everything.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        params: Sequence[tuple[str, np.dtype] | tuple[str, np.dtype, str]] = (),
+        ret: np.dtype | None = None,
+        linkage: str = "",
+    ):
+        self.module, self.name, self.ret_dtype, self.linkage = module, name, ret, linkage
+        self.params = [Value(f"%{p[0]}", np.dtype(p[1])) for p in params]
+        self._param_text = ", ".join(
+            f"{type_text(np.dtype(p[1]))} {p[2] + ' ' if len(p) > 2 else ''}%{p[0]}" for p in params
+        )
+        self._lines: list[str] = []
+        self._entry_lines: list[str] = []
+        self._count = 0
+        self._scopes: list[dict[str, Value]] = [{}]
+        self.block = "entry"
+
+    @property
+    def isa(self) -> Isa:
+        return self.module.isa
+
+    # ---- lines ----
+
+    def fresh(self, stem: str = "v") -> str:
+        """A name not used before in this function, without its sigil."""
+        self._count += 1
+        return f"{stem}{self._count}"
+
+    def effect(self, text: str) -> None:
+        """Emit an instruction without a result."""
+        self._lines.append(f"  {text}")
+
+    def pure(self, text: str, dtype: np.dtype, lanes: int = 1) -> Value:
+        """The value of the operation `text`, emitted only where no open scope has it."""
+        for scope in reversed(self._scopes):
+            if (found := scope.get(text)) is not None:
+                return found
+        value = self.impure(text, dtype, lanes)
+        self._scopes[-1][text] = value
+        return value
+
+    def impure(self, text: str, dtype: np.dtype, lanes: int = 1) -> Value:
+        """The value of an operation that must not be merged with an equal one (load, call, phi)."""
+        name = f"%{self.fresh()}"
+        self._lines.append(f"  {name} = {text}")
+        return Value(name, dtype, lanes)
+
+    def intrinsic(self, stem: str, x: Value, *rest: Value | str, dtype: np.dtype | None = None) -> Value:
+        """`llvm.<stem>.<type of x>` of x and `rest` (Values, or literal operands such as "i1 false")."""
+        dtype = x.dtype if dtype is None else dtype
+        name = f"llvm.{stem}.{suffix_text(x.dtype, x.lanes)}"
+        return self._call_text(name, dtype, x.lanes, (x, *rest), merge=True)
+
+    def _call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
+        texts = [a if isinstance(a, str) else a.text for a in args]
+        types = [t.rsplit(" ", 1)[0] if isinstance(a, str) else type_text(a.dtype, a.lanes)
+                 for a, t in zip(args, texts)]
+        ret = type_text(dtype, lanes)
+        self.module.declare(name, ret, types)
+        emit = self.pure if merge else self.impure
+        return emit(f"call {ret} @{name}({', '.join(texts)})", dtype, lanes)
+
+    def call(
+        self, name: str, ret: np.dtype | None, args: Sequence[Value], lanes: int = 1, pure: bool = False
+    ) -> Value | None:
+        """Call the function `name`, declaring it; `ret` is the result's dtype (None: void)."""
+        if ret is not None:
+            return self._call_text(name, np.dtype(ret), lanes, list(args), merge=pure)
+        self.module.declare(name, "void", [type_text(a.dtype, a.lanes) for a in args])
+        return self.effect(f"call void @{name}({', '.join(a.text for a in args)})")
+
+    def function_pointer(self, name: str) -> Value:
+        """The address of a function defined in this module or declared by a call."""
+        return Value(f"@{name}", PTR)
+
+    # ---- constants and lanes ----
+
+    def const(self, value: Any, dtype: np.dtype, lanes: int = 1) -> AnyValue:
+        """A literal of any dtype; floats are rounded to `dtype`, integers wrap."""
+        dtype = np.dtype(dtype)
+        if is_complex(dtype):
+            value, part = complex(value), real_dtype(dtype)
+            return ComplexValue(self.const(value.real, part, lanes), self.const(value.imag, part, lanes))
+        if dtype.kind in "iu":
+            bits = dtype.itemsize * 8
+            value = int(value) & ((1 << bits) - 1)
+            value -= (value >> (bits - 1) << bits) if dtype.kind == "i" else 0
+        elif dtype == BOOL:
+            value = bool(value)
+        else:
+            with np.errstate(all="ignore"):
+                value = float(np.asarray(value, dtype))
+        literal = literal_text(value, dtype)
+        if lanes > 1:
+            literal = f"splat ({type_text(dtype)} {literal})"
+        return Value(literal, dtype, lanes, value)
+
+    def index(self, value: int | Value) -> Value:
+        """An i64, from a Python int or as it is."""
+        return value if isinstance(value, Value) else self.const(value, np.int64)
+
+    def undef(self, dtype: np.dtype, lanes: int = 1) -> AnyValue:
+        """A value that may be anything (and must not be used)."""
+        dtype = np.dtype(dtype)
+        if is_complex(dtype):
+            return ComplexValue(*[self.undef(real_dtype(dtype), lanes)] * 2)
+        return Value("poison", dtype, lanes)
+
+    def splat(self, x: AnyValue, lanes: int) -> AnyValue:
+        """The scalar `x` in every one of `lanes` lanes (as it is if it already has them)."""
+        if x.lanes == lanes:
+            return x
+        if isinstance(x, ComplexValue):
+            return ComplexValue(self.splat(x.re, lanes), self.splat(x.im, lanes))
+        if x.lanes != 1:
+            raise TypeError(f"cannot widen {x.lanes} lanes to {lanes}")
+        if x.const is not None:
+            return self.const(x.const, x.dtype, lanes)
+        kind = type_text(x.dtype, lanes)
+        one = self.pure(f"insertelement {kind} poison, {x.text}, i64 0", x.dtype, lanes)
+        mask = f"<{lanes} x i32> zeroinitializer"
+        return self.pure(f"shufflevector {one.text}, {kind} poison, {mask}", x.dtype, lanes)
+
+    def iota(self, lanes: int, dtype: np.dtype) -> Value:
+        """0, 1, ... lanes - 1 (an integer or float dtype)."""
+        dtype = np.dtype(dtype)
+        if lanes == 1:
+            return self.const(0, dtype)
+        items = ", ".join(f"{type_text(dtype)} {literal_text(i, dtype)}" for i in range(lanes))
+        return Value(f"<{items}>", dtype, lanes)
+
+    def extract(self, x: AnyValue, lane: int | Value) -> AnyValue:
+        """Lane number `lane` of `x` as a scalar."""
+        if isinstance(x, ComplexValue):
+            return ComplexValue(self.extract(x.re, lane), self.extract(x.im, lane))
+        if x.lanes == 1:
+            return x
+        if x.const is not None:
+            return self.const(x.const, x.dtype)
+        return self.pure(f"extractelement {x.text}, {self.index(lane).text}", x.dtype)
+
+    def insert(self, x: AnyValue, scalar: AnyValue, lane: int | Value) -> AnyValue:
+        """`x` with lane number `lane` replaced by `scalar`."""
+        if isinstance(x, ComplexValue):
+            return ComplexValue(self.insert(x.re, scalar.re, lane), self.insert(x.im, scalar.im, lane))
+        if x.lanes == 1:
+            return scalar
+        text = f"insertelement {x.text}, {scalar.text}, {self.index(lane).text}"
+        return self.pure(text, x.dtype, x.lanes)
+
+    def shuffle(self, x: AnyValue, y: AnyValue | None, lanes: Sequence[int]) -> AnyValue:
+        """Lanes of `x` (0 ... n-1) and `y` (n ... 2n-1) in the order `lanes`; -1 is any."""
+        if isinstance(x, ComplexValue):
+            im = y.im if y is not None else None
+            return ComplexValue(self.shuffle(x.re, y.re if y is not None else None, lanes),
+                                self.shuffle(x.im, im, lanes))
+        if len(lanes) == 1:
+            source = x if lanes[0] < x.lanes else y
+            return self.extract(source, lanes[0] % x.lanes)
+        if x.lanes == 1:
+            return self._gather_scalars(x, y, lanes)
+        second = y.name if y is not None else "poison"
+        order = ", ".join(f"i32 {'poison' if i < 0 else i}" for i in lanes)
+        text = f"shufflevector {x.text}, {type_text(x.dtype, x.lanes)} {second}, <{len(lanes)} x i32> <{order}>"
+        return self.pure(text, x.dtype, len(lanes))
+
+    def _gather_scalars(self, x: Value, y: Value | None, lanes: Sequence[int]) -> Value:
+        out = self.undef(x.dtype, len(lanes))
+        for place, source in enumerate(lanes):
+            if source >= 0:
+                out = self.insert(out, y if source and y is not None else x, place)
+        return out
+
+    def concat(self, parts: Sequence[AnyValue]) -> AnyValue:
+        """The lanes of equally wide `parts` one after another (their number is a power of two)."""
+        parts = list(parts)
+        while len(parts) > 1:
+            both = range(2 * parts[0].lanes)
+            parts = [self.shuffle(x, y, both) for x, y in zip(parts[::2], parts[1::2])]
+        return parts[0]
+
+    def split(self, x: AnyValue, lanes: int) -> list[AnyValue]:
+        """`x` cut into pieces of `lanes` lanes."""
+        return [self.shuffle(x, None, range(i, i + lanes)) for i in range(0, x.lanes, lanes)]
+
+    # ---- operand handling ----
+
+    def lift(self, x: Any, like: AnyValue) -> AnyValue:
+        """`x` itself, or the Python number `x` as a literal of the dtype of `like`."""
+        return x if isinstance(x, (Value, ComplexValue)) else self.const(x, like.dtype, like.lanes)
+
+    def match(self, *xs: Any) -> list[AnyValue]:
+        """The operands with one dtype and one lane count; Python numbers take the dtype of the others."""
+        like = next(x for x in xs if isinstance(x, (Value, ComplexValue)))
+        values = [self.lift(x, like) for x in xs]
+        if any(v.dtype != like.dtype for v in values):
+            raise TypeError(f"operands differ in dtype: {', '.join(str(v.dtype) for v in values)}")
+        lanes = max(v.lanes for v in values)
+        return [self.splat(v, lanes) for v in values]
+
+    # ---- the whole function ----
+
+    def ret(self, value: Value | None = None) -> None:
+        """Return from the function."""
+        self.effect(f"ret {value.text}" if value is not None else "ret void")
+
+    def finish(self) -> str:
+        """Add the function to the module and return its name."""
+        ret = "void" if self.ret_dtype is None else type_text(np.dtype(self.ret_dtype))
+        linkage = f"{self.linkage} " if self.linkage else ""
+        body = "\n".join(["entry:", *self._entry_lines, *self._lines])
+        head = f"define {linkage}{ret} @{self.name}({self._param_text}) #0"
+        self.module.define(self.name, f"{head} {{\n{body}\n}}\n")
+        return self.name
+
+    def alloca(self, nbytes: int, align: int = 64) -> Value:
+        """Stack memory of a fixed size, reserved in the entry block (never grows in a loop)."""
+        name = f"%{self.fresh('stack')}"
+        self._entry_lines.append(f"  {name} = alloca [{nbytes} x i8], align {align}")
+        return Value(name, PTR)

@@ -1,0 +1,132 @@
+"""The host (or a forced) instruction set -> vector width, register count and LLVM target text."""
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import numpy as np
+
+_AVX512 = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd")
+_AVX2 = ("avx2", "fma", "f16c", "bmi2")
+
+
+@dataclass(frozen=True)
+class Isa:
+    """What code generation must know about a processor.
+
+    `features` is LLVM's comma separated list; together with `cpu`, `triple` and
+    `vector_bits` it is the part of a cache key that says where an object may run.
+
+    >>> Isa("avx2", "x86-64-v3", "", 256, 16, "x86_64-unknown-linux-gnu", "").lanes(np.dtype("f4"))
+    8
+    """
+
+    name: str
+    cpu: str
+    features: str
+    vector_bits: int
+    n_registers: int
+    triple: str
+    data_layout: str
+
+    def lanes(self, dtype: np.dtype) -> int:
+        """How many elements of `dtype` one register holds (complex: its real part; bool: bytes)."""
+        dtype = np.dtype(dtype)
+        bits = dtype.itemsize * (4 if dtype.kind == "c" else 8)
+        return max(1, self.vector_bits // bits)
+
+    @property
+    def has_fma(self) -> bool:
+        return self.name != "baseline"
+
+    @property
+    def has_half_convert(self) -> bool:
+        """Does one instruction round f32 to f16?"""
+        return self.name != "baseline"
+
+    @property
+    def has_avx512(self) -> bool:
+        return self.name == "avx512"
+
+    @property
+    def header(self) -> str:
+        """The first lines of every module."""
+        layout = f'target datalayout = "{self.data_layout}"\n' if self.data_layout else ""
+        return f'{layout}target triple = "{self.triple}"\n'
+
+    @property
+    def attributes(self) -> str:
+        """Function attributes, to be used inside `attributes #n = { ... }`.
+
+        Both widths are explicit: LLVM otherwise splits 512-bit vectors on processors
+        whose tuning prefers 256.
+        """
+        features = f' "target-features"="{self.features}"' if self.features else ""
+        return (
+            f'nounwind "target-cpu"="{self.cpu}"{features} '
+            f'"prefer-vector-width"="{self.vector_bits}" "min-legal-vector-width"="{self.vector_bits}"'
+        )
+
+
+def _target_layout(triple: str, cpu: str, features: str) -> str:
+    target = llvm.Target.from_triple(triple)
+    return str(target.create_target_machine(cpu=cpu, features=features).target_data)
+
+
+@functools.lru_cache(maxsize=1)
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+
+
+def _best_x86(features: dict[str, bool]) -> str:
+    if all(features.get(name) for name in _AVX512):
+        return "avx512"
+    return "avx2" if all(features.get(name) for name in _AVX2) else "baseline"
+
+
+_X86 = {  # name: (generic cpu, vector bits, vector registers)
+    "avx512": ("x86-64-v4", 512, 32),
+    "avx2": ("x86-64-v3", 256, 16),
+    "baseline": ("x86-64", 128, 16),
+}
+
+
+def _x86_isa(wanted: str, triple: str) -> Isa:
+    host = dict(llvm.get_host_cpu_features())
+    best = _best_x86(host)
+    order = list(_X86)
+    if wanted not in _X86 or order.index(wanted) < order.index(best):
+        wanted = best  # a wider set than the host has would end in an illegal instruction
+    cpu, bits, registers = _X86[wanted]
+    features = ""
+    if wanted == best:
+        cpu = llvm.get_host_cpu_name()
+        features = ",".join(sorted(("+" if on else "-") + name for name, on in host.items()))
+    return Isa(wanted, cpu, features, bits, registers, triple, _target_layout(triple, cpu, features))
+
+
+def _other_isa(triple: str) -> Isa:
+    neon = platform.machine().lower() in ("aarch64", "arm64")
+    cpu = llvm.get_host_cpu_name() if neon else "generic"
+    name, registers = ("neon", 32) if neon else ("baseline", 16)
+    return Isa(name, cpu, "", 128, registers, triple, _target_layout(triple, cpu, ""))
+
+
+@functools.lru_cache(maxsize=None)
+def make_isa(name: str) -> Isa:
+    """The `Isa` called avx512, avx2, baseline or native, never wider than what this host can run."""
+    _initialize()
+    triple = llvm.get_process_triple()
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return _x86_isa(name, triple)
+    return _other_isa(triple)
+
+
+def host_isa() -> Isa:
+    """The instruction set to compile for: that of TRACEJIT_ISA, else all that this host has."""
+    return make_isa(os.environ.get("TRACEJIT_ISA", "native") or "native")

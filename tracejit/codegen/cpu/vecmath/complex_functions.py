@@ -1,0 +1,1 @@
+"""Complex functions -> polynomials in vector IR."""

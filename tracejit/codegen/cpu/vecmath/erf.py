@@ -1,0 +1,1 @@
+"""Error functions -> polynomials in vector IR."""

@@ -1,0 +1,1 @@
+"""Exponentials -> polynomials in vector IR."""

@@ -1,0 +1,1 @@
+"""Gamma functions -> polynomials in vector IR."""

@@ -1,0 +1,1 @@
+"""Hyperbolic functions -> polynomials in vector IR."""

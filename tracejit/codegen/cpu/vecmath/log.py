@@ -1,0 +1,1 @@
+"""Logarithms -> polynomials in vector IR."""

@@ -1,0 +1,1 @@
+"""Powers -> polynomials in vector IR."""

@@ -1,0 +1,1 @@
+"""Trigonometric functions -> polynomials in vector IR."""
