@@ -1,0 +1,441 @@
+"""A float dtype and an instruction set -> one native matrix product for all sizes and strides, as LLVM IR.
+
+The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte members:
+
+    for each batch entry:  C[i, j] = sum over k of A[i, k] * B[k, j]  + D[i, j]
+
+| member | meaning |
+|---|---|
+| A, B, C | data pointers; C must not overlap A or B |
+| D | added to the product; null: nothing. A bias row: ldd = 0. C itself (accumulate): ldd = ldc |
+| M, N, K | sizes, any of them may be 0 |
+| a_row, a_col, b_row, b_col | strides of A and B in elements; any values, unit in one of the two is fast |
+| ldc, ldd | row pitch of C and D in elements; their columns are contiguous |
+| batch0, batch1 | sizes of two batch axes (1 and 1: no batch) |
+| a0, a1, b0, b1, c0, c1, d0, d1 | strides of the batch axes in elements, 0 to reuse |
+| epilogue, ctx | null, or `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)` called once per finished block of C while it is in the cache; row counts from the first row of batch entry 0 as if entries lay below each other |
+| scratch, scratch_bytes | 64-byte aligned memory of `gemm_scratch(...)` bytes |
+
+Each element of C is summed in an order that depends on K alone (for one row or one column: on the
+strides too), never on the number of threads or on the position in the batch.
+"""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from .gemm_pack import pack_text
+from .gemm_text import Function, Record
+from .gemm_tile import Tile, kernels_text
+from .gemm_vector import DOT_ROWS, sweep_group, vector_text
+from .gemm_vector import JOB as VECTOR_JOB
+from .isa import Isa
+
+CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", "b_col", "ldc", "ldd",
+              "batch0", "batch1", "a0", "a1", "b0", "b1", "c0", "c1", "d0", "d1",
+              "*epilogue", "*ctx", "*scratch", "scratch_bytes")
+
+# What the tasks of one (N chunk, K block, M chunk) share; strides and steps in bytes, `col` in elements.
+_JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk", "bn", "ldc", "ldd",
+              "*a_packed", "*b_packed", "a_step", "b_step", "b_panels", "tiles", "tile_rows", "wide_tiles",
+              "panels", "*tile_a", "tile_rs", "tile_cs", "tile_step", "row_step", "*panel_b", "panel_bs",
+              "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
+              "pack_a", "pack_b")
+
+_DEPTH_BYTES = 2048  # K per block: a panel of B fills about the first cache, C is not updated too often
+_CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
+_TASK_WORK = 1 << 20  # multiply-adds that are worth a task of their own
+_VECTOR_WORK = 1 << 17  # and of a matrix times vector
+_MOST_TASKS = 64
+_BLOCK_TILES = 12  # at most that many row tiles per task: their part of A stays in the second cache
+_BLOCK_PANELS = 16
+
+
+_DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+"""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The blocking constants of one tile shape."""
+
+    tile: Tile
+
+    @property
+    def size(self) -> int:
+        return self.tile.size
+
+    @property
+    def depth(self) -> int:
+        return _DEPTH_BYTES // self.size
+
+    @property
+    def cols(self) -> int:
+        return _CHUNK_BYTES // self.size // self.tile.nr * self.tile.nr
+
+    @property
+    def rows(self) -> int:
+        return _CHUNK_BYTES // self.size // self.tile.mr * self.tile.mr
+
+    @property
+    def lanes(self) -> int:
+        return self.tile.vector.lanes
+
+    def packed_depth(self, depth: int) -> int:
+        """Elements from row to row of packed A: whole vectors, and one more against cache aliasing."""
+        return -(-depth // self.lanes) * self.lanes + self.lanes
+
+
+def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int = 1) -> int:
+    """Bytes that a call with these sizes may use as scratch memory.
+
+    >>> from tracejit.codegen.cpu.isa import host_isa
+    >>> gemm_scratch(np.dtype("f4"), host_isa(), 8, 8, 8) % 64
+    0
+    """
+    plan = _Plan(Tile(isa, np.dtype(dtype)))
+    tile, depth = plan.tile, plan.packed_depth(max(1, min(k, plan.depth)))
+    b_items = -(-min(n, plan.cols) // tile.nr) * tile.nr * depth
+    a_items = -(-min(m, plan.rows) // tile.mr) * max(tile.mr, tile.panel_rows) * depth
+    one = -(-(a_items + b_items + k + 64) * plan.size // 64) * 64
+    return one * (min(batch, _MOST_TASKS) if batch > 1 else 1)
+
+
+def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
+    """The name and the LLVM IR text of the f32 or f64 matrix product.
+
+    >>> from tracejit.codegen.cpu.isa import host_isa
+    >>> name, text = gemm_module(np.dtype("f4"), host_isa())
+    >>> f"define  void @{name}(ptr %call)" in text
+    True
+    """
+    tile = Tile(isa, np.dtype(dtype))
+    plan = _Plan(tile)
+    body = "".join((kernels_text(tile), pack_text(tile), vector_text(tile), run_text(), _pack_task(plan),
+                    _tile_task(plan), _vector_product(plan), _product(plan), _batch_task(), _entry()))
+    text = f"{isa.header}{_DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}{body}attributes #0 = {{ {isa.attributes} }}\n"
+    name = f"gemm_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return name, text.replace("@ENTRY(", f"@{name}(")
+
+
+def _pack_task(plan: _Plan) -> str:
+    """Task t packs panel t of B or, from b_panels on, one row tile of A."""
+    f = Function("pack_task", "ptr %job, i64 %task", "internal")
+    depth, b_panels = _JOB.get(f, "%job", "depth", "b_panels")
+    with f.when(f.compare("slt", "%task", b_panels)):
+        _pack_b(f, plan, depth)
+        f.leave()
+    _pack_a(f, plan, depth, f.sub("%task", b_panels))
+    return f.text()
+
+
+def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
+    tile, size = plan.tile, plan.size
+    source, bk, bn, target, step, cols = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols")
+    col = f.mul("%task", tile.nr)
+    width = f.min(f.sub(cols, col), tile.nr)
+    source, target = f.offset(source, f.mul(col, bn)), f.offset(target, f.mul("%task", step))
+    pitch = tile.nr * size
+    with f.when(f.compare("eq", bn, size)):
+        _copy(f, "rows", source, bk, target, pitch, depth, width)
+        f.leave()
+    with f.when(f.compare("eq", bk, size)):
+        _copy(f, "columns", source, bn, target, pitch, depth, width)
+        f.leave()
+    _copy(f, "any", source, bk, target, pitch, depth, width, ("i64", bn))
+
+
+def _pack_a(f: Function, plan: _Plan, depth: str, tile_index: str) -> None:
+    """Rows of A as rows; rows of transposed A as one panel per tile."""
+    row, rows = _tile_rows(f, tile_index)
+    source, rs, cs, target, step = _JOB.get(f, "%job", "A", "rs", "cs", "a_packed", "a_step")
+    source = f.offset(source, f.mul(row, rs))
+    with f.when(f.compare("eq", cs, plan.size)):
+        _copy(f, "rows", source, rs, f.offset(target, f.mul(row, step)), step, rows, depth)
+        f.leave()
+    target = f.offset(target, f.mul(tile_index, step))
+    _copy(f, "rows", source, cs, target, plan.tile.panel_rows * plan.size, depth, rows)
+
+
+def _copy(f: Function, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
+          *more: tuple[str, str]) -> None:
+    f.call(f"@pack_{kind}", ("ptr", source), ("i64", step), ("ptr", target), ("i64", pitch), ("i64", n),
+           ("i64", width), *more)
+
+
+def _tile_rows(f: Function, tile_index: str) -> tuple[str, str]:
+    """First row and number of rows of a tile: tiles are as equal as can be, the taller ones first."""
+    rows, wide = _JOB.get(f, "%job", "tile_rows", "wide_tiles")
+    row = f.add(f.mul(tile_index, rows), f.min(tile_index, wide))
+    return row, f.add(rows, f.value(f"zext i1 {f.compare('slt', tile_index, wide)} to i64"))
+
+
+def _tile_task(plan: _Plan) -> str:
+    """Task t computes one block of C: a range of row tiles by a range of panels."""
+    f = Function("tile_task", "ptr %job, i64 %task", "internal")
+    row_blocks, col_blocks, tiles, panels = _JOB.get(f, "%job", "row_blocks", "col_blocks", "tiles", "panels")
+    i, j = f.rem("%task", row_blocks), f.div("%task", row_blocks)
+    first, last = (f.div(f.mul(tiles, f.add(i, e)), row_blocks) for e in (0, 1))
+    start, stop = (f.div(f.mul(panels, f.add(j, e)), col_blocks) for e in (0, 1))
+    with f.loop(start, stop) as panel:
+        _one_panel(f, plan, panel.index, first, last)
+    return f.text()
+
+
+def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> None:
+    tile, size = plan.tile, plan.size
+    panel_b, panel_step, bs, cols = _JOB.get(f, "%job", "panel_b", "panel_step", "panel_bs", "cols")
+    c, d, ldc, ldd, depth = _JOB.get(f, "%job", "C", "D", "ldc", "ldd", "depth")
+    a, rs, cs, tile_step, row_step = _JOB.get(f, "%job", "tile_a", "tile_rs", "tile_cs", "tile_step", "row_step")
+    col = f.mul(panel, tile.nr)
+    width, at = f.min(f.sub(cols, col), tile.nr), f.mul(col, size)
+    b = f.offset(panel_b, f.mul(panel, panel_step))
+    kernels = f.offset("@kernels", f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr))
+    c, d_at = f.offset(c, at), f.value(f"getelementptr i8, ptr {d}, i64 {at}")
+    absent = f.compare("eq", d, "null", "ptr")
+    with f.loop(first, last) as loop:
+        row, rows = _tile_rows(f, loop.index)
+        kernel = f.load("ptr", f.offset(kernels, f.mul(f.sub(rows, 1), 8)))
+        a_tile = f.offset(a, f.add(f.mul(loop.index, tile_step), f.mul(row, row_step)))
+        d_tile = f.select(absent, "null", f.value(f"getelementptr i8, ptr {d_at}, i64 {f.mul(row, ldd)}"), "ptr")
+        f.call(kernel, ("ptr", a_tile), ("i64", rs), ("i64", cs), ("ptr", b), ("i64", bs), ("i64", depth),
+               ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", ldc), ("ptr", d_tile), ("i64", ldd), ("i64", width))
+    _finish_block(f, c, col, width, first, last)
+
+
+def _finish_block(f: Function, c: str, col: str, width: str, first: str, last: str) -> None:
+    epilogue, ctx, row0, col0 = _JOB.get(f, "%job", "epilogue", "ctx", "row", "col")
+    ldc, pitch = _JOB.get(f, "%job", "ldc", "pitch")
+    with f.when(f.compare("ne", epilogue, "null", "ptr")):
+        row, end = _tile_rows(f, first)[0], _tile_rows(f, last)[0]
+        f.call(epilogue, ("ptr", ctx), ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", f.add(row0, row)),
+               ("i64", f.add(col0, col)), ("i64", f.sub(end, row)), ("i64", width), ("i64", pitch))
+
+
+# What a product needs besides the call: one batch entry's pointers, its first row, may it fork?
+_ENTRY_PARAMS = "ptr %call, ptr %A, ptr %B, ptr %C, ptr %D, ptr %scratch, i64 %first_row, i64 %fork"
+_ENTRY_ARGS = (("ptr", "%call"), ("ptr", "%A"), ("ptr", "%B"), ("ptr", "%C"), ("ptr", "%D"), ("ptr", "%scratch"),
+               ("i64", "%first_row"))
+
+
+def _product(plan: _Plan) -> str:
+    """The blocked product of one batch entry: N chunks, K blocks, M chunks, each packed and then computed."""
+    f = Function("product", _ENTRY_PARAMS, "internal")
+    job = _JOB.allocate(f)
+    m, n, k = CALL.get(f, "%call", "M", "N", "K")
+    _dispatch_vector(f, m, n)
+    _start_job(f, plan, job, m, n, k)
+    fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
+    k_blocks = f.max(f.ceil_div(k, plan.depth), 1)
+    k_step = f.round_up(f.ceil_div(k, k_blocks), 8)
+    n_step = f.round_up(f.ceil_div(n, f.ceil_div(n, plan.cols)), plan.tile.nr)
+    m_step = f.round_up(f.ceil_div(m, f.ceil_div(m, plan.rows)), plan.tile.mr)
+    with f.loop(0, n, n_step) as cols, f.loop(0, k_blocks) as block, f.loop(0, m, m_step) as rows:
+        depth = f.mul(block.index, k_step)
+        _JOB.put(f, job, rows=f.min(f.sub(m, rows.index), m_step), cols=f.min(f.sub(n, cols.index), n_step),
+                 depth=f.min(f.sub(k, depth), k_step))
+        _place(f, plan, job, rows.index, cols.index, depth, block.index, f.sub(k_blocks, 1))
+        _choose_sources(f, plan, job)
+        _pack(f, job, f.compare("eq", rows.index, 0), fork)
+        _compute(f, job, fork)
+    return f.text()
+
+
+def _zext(f: Function, condition: str) -> str:
+    return f.value(f"zext i1 {condition} to i64")
+
+
+def _dispatch_vector(f: Function, m: str, n: str) -> None:
+    """One row or one column goes to the vector kernels where these can walk the matrix."""
+    a_row, a_col, b_row, b_col = CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col")
+    for one, across, down, kind in ((n, a_row, a_col, 0), (m, b_col, b_row, 1)):
+        unit = f.either(f.compare("eq", across, 1), f.compare("eq", down, 1))
+        with f.when(f.both(f.compare("eq", one, 1), unit)):
+            f.call("@vector_product", *_ENTRY_ARGS, ("i64", "%fork"), ("i64", kind))
+            f.leave()
+
+
+def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> None:
+    """Fill in what all blocks share and decide whether A and B are worth packing."""
+    size, tile = plan.size, plan.tile
+    rs, cs, bk, bn, ldc = (f.mul(s, size) for s in CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col", "ldc"))
+    large = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", n, 2 * tile.nr))
+    aliasing = f.either(f.compare("sgt", k, plan.depth), f.compare("eq", f.rem(rs, 2048), 0))
+    plain = f.both(f.compare("eq", cs, size), aliasing)
+    transposed = f.both(f.compare("eq", rs, size), f.compare("sge", cs, 1024))
+    pack_a = f.both(large, f.either(plain, transposed))
+    reused = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
+    pack_b = f.either(reused, f.compare("ne", bn, size))
+    if not tile.free_masks:
+        pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
+    ctx, pitch = CALL.get(f, "%call", "ctx", "ldc")
+    _JOB.put(f, job, rs=rs, cs=cs, bk=bk, bn=bn, ldc=ldc, ctx=ctx, pitch=pitch,
+             pack_a=_zext(f, pack_a), pack_b=_zext(f, pack_b))
+
+
+def _place(f: Function, plan: _Plan, job: str, row: str, col: str, depth: str, block: str, last_block: str) -> None:
+    """The pointers of one block; D is the caller's at the first K block, then what is in C."""
+    size = plan.size
+    rs, cs, bk, bn, ldc = _JOB.get(f, job, "rs", "cs", "bk", "bn", "ldc")
+    ldd, epilogue = CALL.get(f, "%call", "ldd", "epilogue")
+    ldd = f.mul(ldd, size)
+    at = f.mul(col, size)
+    a = f.offset("%A", f.add(f.mul(row, rs), f.mul(depth, cs)))
+    b = f.offset("%B", f.add(f.mul(depth, bk), f.mul(col, bn)))
+    c = f.offset("%C", f.add(f.mul(row, ldc), at))
+    d = f.value(f"getelementptr i8, ptr %D, i64 {f.add(f.mul(row, ldd), at)}")
+    d = f.select(f.compare("eq", "%D", "null", "ptr"), "null", d, "ptr")
+    first = f.compare("eq", block, 0)
+    _JOB.put(f, job, A=a, B=b, C=c, D=f.select(first, d, c, "ptr"), ldd=f.select(first, ldd, ldc),
+             row=f.add("%first_row", row), col=col,
+             epilogue=f.select(f.compare("eq", block, last_block), epilogue, "null", "ptr"))
+
+
+def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
+    """Where and with which strides the tile kernels read A and B, packed or as they are."""
+    tile, size, lanes = plan.tile, plan.size, plan.lanes
+    rows, cols, depth = _JOB.get(f, job, "rows", "cols", "depth")
+    tiles, panels = f.ceil_div(rows, tile.mr), f.ceil_div(cols, tile.nr)
+    a, b, rs, cs, bk = _JOB.get(f, job, "A", "B", "rs", "cs", "bk")
+    a_packed, b_packed = (f.compare("ne", flag, 0) for flag in _JOB.get(f, job, "pack_a", "pack_b"))
+    padded = f.round_up(depth, lanes)
+    b_step = f.mul(padded, tile.nr * size)
+    b_bytes = f.select(b_packed, f.mul(panels, b_step), 0)
+    a_memory = f.offset("%scratch", b_bytes)
+    by_rows = f.compare("eq", cs, size)
+    row_step, panel_step = f.mul(f.add(padded, lanes), size), f.mul(depth, tile.panel_rows * size)
+    a_step = f.select(by_rows, row_step, panel_step)
+    in_panels = f.both(a_packed, f.value(f"xor i1 {by_rows}, true"))
+    _JOB.put(f, job, tiles=tiles, panels=panels, tile_rows=f.div(rows, tiles), wide_tiles=f.rem(rows, tiles),
+             a_packed=a_memory, b_packed="%scratch", a_step=a_step, b_step=b_step,
+             tile_a=f.select(a_packed, a_memory, a, "ptr"),
+             tile_rs=f.select(a_packed, f.select(by_rows, row_step, size), rs),
+             tile_cs=f.select(a_packed, f.select(by_rows, size, tile.panel_rows * size), cs),
+             tile_step=f.select(in_panels, panel_step, 0),
+             row_step=f.select(a_packed, f.select(by_rows, row_step, 0), rs),
+             panel_b=f.select(b_packed, "%scratch", b, "ptr"), panel_bs=f.select(b_packed, tile.nr * size, bk),
+             panel_step=f.select(b_packed, b_step, tile.nr * size))
+
+
+def _pack(f: Function, job: str, first_rows: str, fork: str) -> None:
+    """Panels of B (once for all M chunks) and row tiles of A, in one set of tasks."""
+    pack_a, pack_b, tiles, panels = _JOB.get(f, job, "pack_a", "pack_b", "tiles", "panels")
+    b_panels = f.select(first_rows, f.mul(panels, pack_b), 0)
+    _JOB.put(f, job, b_panels=b_panels)
+    _run(f, "@pack_task", job, f.add(b_panels, f.mul(tiles, pack_a)), fork)
+
+
+def _compute(f: Function, job: str, fork: str) -> None:
+    """Cut C into blocks: small enough for the caches and, if forking pays, enough of them to share out."""
+    tiles, panels, rows, cols, depth = _JOB.get(f, job, "tiles", "panels", "rows", "cols", "depth")
+    work = f.div(f.mul(f.mul(rows, cols), depth), _TASK_WORK)
+    wanted = f.select(f.compare("eq", fork, 0), 1, f.max(f.min(work, _MOST_TASKS), 1))
+    row_blocks, col_blocks = f.ceil_div(tiles, _BLOCK_TILES), f.ceil_div(panels, _BLOCK_PANELS)
+    row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, f.mul(col_blocks, 4))))
+    col_blocks = f.min(panels, f.max(col_blocks, f.ceil_div(wanted, row_blocks)))
+    row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, col_blocks)))
+    _JOB.put(f, job, row_blocks=row_blocks, col_blocks=col_blocks)
+    _run(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
+
+
+def _run(f: Function, task: str, job: str, n: str, fork: str) -> None:
+    f.call("@run", ("ptr", task), ("ptr", job), ("i64", n), ("i64", fork))
+
+
+def _vector_product(plan: _Plan) -> str:
+    """M or N is 1 (%is_row: M): fill in the vector job and run it in blocks of outputs."""
+    f, size = Function("vector_product", _ENTRY_PARAMS + ", i64 %is_row", "internal"), plan.size
+    job = VECTOR_JOB.allocate(f)
+    m, n, k, ldc, ldd = CALL.get(f, "%call", "M", "N", "K", "ldc", "ldd")
+    a_row, a_col, b_row, b_col = CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col")
+    epilogue, ctx = CALL.get(f, "%call", "epilogue", "ctx")
+    is_row = f.compare("ne", "%is_row", 0)
+
+    def pick(row: str | int, column: str | int, kind: str = "i64") -> str:
+        return f.select(is_row, row, column, kind)
+
+    across, down, outputs = pick(b_col, a_row), pick(b_row, a_col), pick(n, m)
+    x_step = f.mul(pick(a_col, b_row), size)
+    VECTOR_JOB.put(f, job, matrix=pick("%B", "%A", "ptr"), x=pick("%A", "%B", "ptr"), x_step=x_step, y="%C", d="%D",
+                   y_step=f.mul(pick(1, ldc), size), d_step=f.mul(pick(1, ldd), size), outputs=outputs, depth=k,
+                   epilogue=epilogue, ctx=ctx, row="%first_row", is_row="%is_row", ldc=ldc)
+    fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(outputs, k), _VECTOR_WORK)))
+    share = f.max(f.ceil_div(outputs, _MOST_TASKS // 2), f.div(_VECTOR_WORK // 4, f.max(k, 1)))
+    with f.when(f.compare("eq", down, 1)):
+        _gather(f, plan, job, x_step, k)
+        block = f.round_up(f.max(share, 1), DOT_ROWS)
+        VECTOR_JOB.put(f, job, step=f.mul(across, size), block=block)
+        _run(f, "@dot_task", job, f.ceil_div(outputs, block), fork)
+        f.leave()
+    block = f.round_up(f.max(share, 1), sweep_group(plan.tile))
+    VECTOR_JOB.put(f, job, step=f.mul(down, size), block=block)
+    _run(f, "@sweep_task", job, f.ceil_div(outputs, block), fork)
+    return f.text()
+
+
+def _gather(f: Function, plan: _Plan, job: str, x_step: str, k: str) -> None:
+    """The dot kernel loads whole registers of x: make it contiguous."""
+    x, = VECTOR_JOB.get(f, job, "x")
+    with f.when(f.compare("ne", x_step, plan.size)):
+        _copy(f, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
+        VECTOR_JOB.put(f, job, x="%scratch")
+
+
+_BATCH = Record("*call", "n_tasks", "count", "scratch_bytes")
+
+
+def _batch_task() -> str:
+    """Task t computes an equal share of the batch; with one task, each entry may fork by itself."""
+    f = Function("batch_task", "ptr %job, i64 %task", "internal")
+    call, n_tasks, count, share = _BATCH.get(f, "%job", "call", "n_tasks", "count", "scratch_bytes")
+    m, batch1, scratch = CALL.get(f, call, "M", "batch1", "scratch")
+    scratch = f.offset(scratch, f.mul("%task", share))
+    fork = _zext(f, f.compare("eq", n_tasks, 1))
+    start, stop = (f.div(f.mul(count, f.add("%task", e)), n_tasks) for e in (0, 1))
+    with f.loop(start, stop) as loop:
+        i, j = f.div(loop.index, batch1), f.rem(loop.index, batch1)
+        a, b, c, d = (_entry_pointer(f, call, name, i, j) for name in "ABCD")
+        f.call("@product", ("ptr", call), ("ptr", a), ("ptr", b), ("ptr", c), ("ptr", d), ("ptr", scratch),
+               ("i64", f.mul(loop.index, m)), ("i64", fork))
+    return f.text()
+
+
+def _entry_pointer(f: Function, call: str, name: str, i: str, j: str) -> str:
+    low = name.lower()
+    base, stride0, stride1 = CALL.get(f, call, name, f"{low}0", f"{low}1")
+    at = f.add(f.mul(i, stride0), f.mul(j, stride1))
+    moved = f.value(f"getelementptr %element, ptr {base}, i64 {at}")
+    return f.select(f.compare("eq", base, "null", "ptr"), "null", moved, "ptr") if name == "D" else moved
+
+
+def _entry() -> str:
+    """The public routine: nothing to do, one product, or a batch shared out over tasks."""
+    f = Function("ENTRY", "ptr %call")
+    m, n, k, batch0, batch1 = CALL.get(f, "%call", "M", "N", "K", "batch0", "batch1")
+    count, outputs = f.mul(batch0, batch1), f.mul(m, n)
+    f.leave_when(f.compare("eq", f.mul(count, outputs), 0))
+    work = f.mul(outputs, f.max(k, 1))
+    by_entry = f.both(f.compare("sgt", count, 1), f.compare("slt", work, 4 * _TASK_WORK))
+    wanted = f.div(f.mul(f.min(count, 1 << 20), work), _TASK_WORK // 4)
+    n_tasks = f.select(by_entry, f.max(f.min(f.min(wanted, count), _MOST_TASKS), 1), 1)
+    scratch_bytes, = CALL.get(f, "%call", "scratch_bytes")
+    slices = f.min(count, _MOST_TASKS)
+    job = _BATCH.allocate(f)
+    share = f.mul(f.div(f.div(scratch_bytes, slices), 64), 64)
+    _BATCH.put(f, job, call="%call", n_tasks=n_tasks, count=count, scratch_bytes=share)
+    _run(f, "@batch_task", job, n_tasks, "1")
+    return f.text()
+
+
+def run_text() -> str:
+    """@run(task, job, n, fork): all tasks, in parallel if that is wanted and there are several."""
+    f = Function("run", "ptr %task, ptr %job, i64 %n, i64 %fork", "internal")
+    with f.when(f.both(f.compare("ne", "%fork", 0), f.compare("sgt", "%n", 1))):
+        f.call("@tj_parallel", ("ptr", "%task"), ("ptr", "%job"), ("i64", "%n"))
+        f.leave()
+    with f.loop(0, "%n") as loop:
+        f.call("%task", ("ptr", "%job"), ("i64", loop.index))
+    return f.text()

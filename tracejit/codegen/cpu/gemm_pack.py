@@ -1,0 +1,66 @@
+"""Blocks of A and B -> packed copies that the tile kernels can stream through.
+
+Packed B: one panel per `nr` columns, row after row of `nr` elements, zero-padded at the right edge.
+Packed A: rows copied with a pitch that does not alias in the cache; for transposed A one panel per
+register tile, column after column of `panel_rows` elements.
+"""
+from __future__ import annotations
+
+from .gemm_text import Function, Vector
+from .gemm_tile import Tile
+
+COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
+
+
+def pack_text(tile: Tile) -> str:
+    """@pack_rows, @pack_columns, @pack_any: (from, row step, to, pitch, rows, width), in bytes and elements."""
+    return _pack_rows(tile) + _pack_columns(tile) + _pack_any(tile)
+
+
+def _pack_rows(tile: Tile) -> str:
+    """Copy n rows of `width` contiguous elements; the copy is padded to whole vectors."""
+    f, vector = Function("pack_rows", COPY_PARAMS, "internal"), tile.vector
+    full = f.mul(f.div("%width", vector.lanes), vector.bytes)
+    rest = f.rem("%width", vector.lanes)
+    mask, has_rest = vector.mask(f, rest), f.compare("ne", rest, 0)
+    with f.loop(0, "%n", carry=[("ptr", "%from"), ("ptr", "%to")]) as row:
+        source, target = row.carried
+        with f.loop(0, full, vector.bytes) as at:
+            vector.store(f, vector.load(f, f.offset(source, at.index)), f.offset(target, at.index))
+        with f.when(has_rest):
+            vector.store(f, vector.load(f, f.offset(source, full), mask), f.offset(target, full))
+        row.next = [f.offset(source, "%step"), f.offset(target, "%pitch")]
+    return f.text()
+
+
+def _pack_columns(tile: Tile) -> str:
+    """Transpose: `width` columns, each `step` bytes apart and contiguous down its n rows, to rows.
+
+    Columns beyond `width` repeat the last one (nobody reads the lanes that they fill); the rows are
+    written up to the next multiple of the vector length.
+    """
+    f, vector = Function("pack_columns", COPY_PARAMS, "internal"), tile.vector
+    last = f.sub("%width", 1)
+    with f.loop(0, tile.nr, vector.lanes) as group:
+        columns = [f.offset("%from", f.mul(f.min(f.add(group.index, i), last), "%step")) for i in range(vector.lanes)]
+        target = f.offset("%to", f.mul(group.index, vector.size))
+        with f.loop(0, "%n", vector.lanes) as row:
+            mask = vector.mask(f, f.min(f.sub("%n", row.index), vector.lanes))
+            at = f.mul(row.index, vector.size)
+            lines = vector.transpose(f, [vector.load(f, f.offset(c, at), mask) for c in columns])
+            out = f.offset(target, f.mul(row.index, "%pitch"))
+            for i, line in enumerate(lines):
+                vector.store(f, line, f.offset(out, f.mul("%pitch", i) if i else 0))
+    return f.text()
+
+
+def _pack_any(tile: Tile) -> str:
+    """Copy elements one by one: row step in %step, column step in %across."""
+    f, vector = Function("pack_any", COPY_PARAMS + ", i64 %across", "internal"), tile.vector
+    with f.loop(0, "%n") as row:
+        source = f.offset("%from", f.mul(row.index, "%step"))
+        target = f.offset("%to", f.mul(row.index, "%pitch"))
+        with f.loop(0, "%width") as column:
+            value = f.load(vector.element, f.offset(source, f.mul(column.index, "%across")), vector.size)
+            f.store(vector.element, value, f.offset(target, f.mul(column.index, vector.size)), vector.size)
+    return f.text()
