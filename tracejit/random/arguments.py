@@ -1,0 +1,61 @@
+"""What samplers ask of their arguments: user-given shape, dtype and parameters -> canonical ones, or an error."""
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+import tracejit.numpy as jnp
+from tracejit import lax
+
+
+def shape_of(shape) -> tuple[int, ...]:
+    """A shape given as a sequence of integers or one integer."""
+    try:
+        sizes = (operator.index(shape),) if np.ndim(shape) == 0 else tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise TypeError(f"a shape is a sequence of concrete integers, got {shape}") from error
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"a shape has no negative sizes, got {sizes}")
+    return sizes
+
+
+def broadcast_shape(caller: str, shape, *parameters) -> tuple[int, ...]:
+    """``shape``, or the broadcast shape of the parameters if it is None; they must broadcast to it exactly."""
+    shapes = [np.shape(parameter) for parameter in parameters]
+    if shape is None:
+        return np.broadcast_shapes(*shapes)
+    shape = shape_of(shape)
+    check_shape(caller, shape, *shapes)
+    return shape
+
+
+def check_shape(caller: str, shape: tuple[int, ...], *parameter_shapes: tuple[int, ...]) -> None:
+    if np.broadcast_shapes(shape, *parameter_shapes) != shape:
+        raise ValueError(f"random.{caller}: parameters of shapes {list(parameter_shapes)} do not broadcast to the "
+                         f"requested shape {shape}")
+
+
+def dtype_of(caller: str, dtype, default: type, kind: type) -> np.dtype:
+    """``dtype``, or the default one of Python's ``default`` type, which must be of NumPy's ``kind``."""
+    dtype = np.dtype(jnp.result_type(default if dtype is None else dtype))
+    if not jnp.issubdtype(dtype, kind):
+        error = TypeError if caller == "randint" else ValueError
+        raise error(f"random.{caller}: dtype must be a {kind.__name__} dtype, got {dtype}")
+    return dtype
+
+
+def float_dtype(caller: str, dtype) -> np.dtype:
+    return dtype_of(caller, dtype, float, np.floating)
+
+
+def check_castable(caller: str, dtype: np.dtype, *parameters) -> None:
+    """A parameter of a wider dtype than the result is a mistake rather than a wish for fewer digits."""
+    for parameter in parameters:
+        if np.dtype(jnp.result_type(parameter, dtype)) != dtype:
+            raise ValueError(f"random.{caller}: a parameter of dtype {jnp.result_type(parameter)} does not fit "
+                                     f"into {dtype}; pass dtype= or cast the parameter")
+
+
+def cast_to(dtype: np.dtype, shape: tuple[int, ...], *parameters) -> list:
+    return [jnp.broadcast_to(lax.convert_element_type(parameter, dtype), shape) for parameter in parameters]
