@@ -25,6 +25,7 @@ from llvmlite.binding import ffi
 LIBRARY_PREFIX = "scipy_"  # scipy_dgemm is the Fortran-style dgemm that SciPy was built with
 DEFINED = re.compile(r"^define (?!internal|private)[^@\n]*@([\w.$]+)\(", re.MULTILINE)
 DECLARED = re.compile(r"^declare [^@\n]*@([\w.$]+)\(", re.MULTILINE)
+GLOBAL = re.compile(r"^@([\w.$]+) = (?:global|constant) ", re.MULTILINE)
 EXTERNAL = re.compile(r"^@([\w.$]+) = external ", re.MULTILINE)
 
 
@@ -184,8 +185,8 @@ def compile_many(texts: Sequence[str], n_threads: int, **target: Any) -> list[by
 
 
 def defined_symbols(text: str) -> list[str]:
-    """The functions that a module of IR text offers to others."""
-    return DEFINED.findall(text)
+    """The functions and variables that a module of IR text offers to others."""
+    return DEFINED.findall(text) + GLOBAL.findall(text)
 
 
 def external_symbols(text: str) -> list[str]:

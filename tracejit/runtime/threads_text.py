@@ -1,0 +1,400 @@
+"""The thread pool, the Ctrl-C flag and calls without the GIL, as LLVM text (abbreviations: see native.py)."""
+from __future__ import annotations
+
+import platform
+import sys
+
+MAX_CLAIMS = 1 << 20  # the job word has 24 bits for the next unit; more units are claimed in blocks
+PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
+SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
+CONSTANTS = {"SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS, "LAST_CLAIM": MAX_CLAIMS - 1,
+             "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
+
+# A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
+FUTEX = """
+declare i64 @syscall(i64, ...)
+define internal void @sleep_until_not(i32 %seen) #0 {
+  %r = call i64 (i64, ...) @syscall(i64 $SYS_FUTEX, ptr @generation, i32 128, i32 %seen, ptr null, ptr null, i32 0)
+  ret void
+}
+define internal void @wake(i64 %n) #0 {
+  %r = call i64 (i64, ...) @syscall(i64 $SYS_FUTEX, ptr @generation, i32 129, i64 %n, ptr null, ptr null, i32 0)
+  ret void
+}
+define internal void @reset_sleep() #0 {
+  ret void
+}
+"""
+CONDITION = """
+@mutex = internal global [128 x i8] zeroinitializer, align 64
+@condition = internal global [128 x i8] zeroinitializer, align 64
+declare i32 @pthread_mutex_init(ptr, ptr)
+declare i32 @pthread_cond_init(ptr, ptr)
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_broadcast(ptr)
+define internal void @sleep_until_not(i32 %seen) #0 {
+entry:
+  %a = call i32 @pthread_mutex_lock(ptr @mutex)
+  br label %check
+check:
+  %now = load atomic i32, ptr @generation seq_cst, align 4
+  %same = icmp eq i32 %now, %seen
+  br i1 %same, label %wait, label %done
+wait:
+  %b = call i32 @pthread_cond_wait(ptr @condition, ptr @mutex)
+  br label %check
+done:
+  %c = call i32 @pthread_mutex_unlock(ptr @mutex)
+  ret void
+}
+define internal void @wake(i64 %n) #0 {
+  %a = call i32 @pthread_mutex_lock(ptr @mutex)
+  %b = call i32 @pthread_cond_broadcast(ptr @condition)
+  %c = call i32 @pthread_mutex_unlock(ptr @mutex)
+  ret void
+}
+define internal void @reset_sleep() #0 {
+  %a = call i32 @pthread_mutex_init(ptr @mutex, ptr null)
+  %b = call i32 @pthread_cond_init(ptr @condition, ptr null)
+  ret void
+}
+"""
+
+POOL = """
+@job = internal global i64 0, align 64         ; (units << 24) | next unit to claim
+@finished = internal global i64 0, align 64    ; units done
+@generation = internal global i32 0, align 64  ; counts jobs; workers watch it
+@sleepers = internal global i32 0, align 64
+@busy = internal global i32 0, align 64
+@body = internal global ptr null, align 64     ; these four are written before @job is published
+@context = internal global ptr null
+@count = internal global i64 0
+@block = internal global i64 1                 ; how many i a unit holds
+@helpers = internal global i64 0               ; how many workers may take part
+@tj_threads = global i64 1, align 64           ; limit set from Python, the caller included
+@tj_workers = global i64 0                     ; threads that exist in this process
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(ptr)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @sched_yield()
+declare i64 @llvm.umin.i64(i64, i64)
+
+define internal void @relax() #0 {
+  call void asm sideeffect "$PAUSE_TEXT", "~{memory}"()
+  ret void
+}
+
+define internal void @run_serial(ptr %fn, ptr %ctx, i64 %from, i64 %to) #0 {
+entry:
+  br label %head
+head:
+  %i = phi i64 [%from, %entry], [%i1, %step]
+  %more = icmp ult i64 %i, %to
+  br i1 %more, label %step, label %done
+step:
+  call void %fn(ptr %ctx, i64 %i)
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; Claim units of the current job until none is left. A worker that is late for its job may claim from the next one: all it
+; uses was published before @job. Units are counted as finished only after their work.
+define internal void @drain() #0 {
+entry:
+  br label %claim
+claim:
+  %word = atomicrmw add ptr @job, i64 1 acq_rel
+  %unit = and i64 %word, 16777215
+  %units = lshr i64 %word, 24
+  %mine = icmp ult i64 %unit, %units
+  br i1 %mine, label %work, label %done
+work:
+  %fn = load ptr, ptr @body
+  %ctx = load ptr, ptr @context
+  %n = load i64, ptr @count
+  %size = load i64, ptr @block
+  %from = mul i64 %unit, %size
+  %end = add i64 %from, %size
+  %to = call i64 @llvm.umin.i64(i64 %end, i64 %n)
+  call void @run_serial(ptr %fn, ptr %ctx, i64 %from, i64 %to)
+  %before = atomicrmw add ptr @finished, i64 1 release
+  br label %claim
+done:
+  ret void
+}
+
+define internal ptr @worker(ptr %number) #0 {
+entry:
+  %me = ptrtoint ptr %number to i64
+  %all = alloca [128 x i8]
+  call void @llvm.memset.p0.i64(ptr %all, i8 -1, i64 128, i1 false)
+  %ignored = call i32 @pthread_sigmask(i32 $SIG_SETMASK, ptr %all, ptr null)
+  %first = load atomic i32, ptr @generation acquire, align 4
+  %start = sub i32 %first, 1
+  br label %watch
+watch:
+  %seen = phi i32 [%start, %entry], [%now, %go], [%now, %look]
+  br label %spin
+spin:
+  %round = phi i64 [0, %watch], [%round1, %pause], [0, %sleep]
+  %now = load atomic i32, ptr @generation acquire, align 4
+  %new = icmp ne i32 %now, %seen
+  br i1 %new, label %look, label %pause
+pause:
+  call void @relax()
+  %round1 = add i64 %round, 1
+  %tired = icmp ugt i64 %round1, $SPIN
+  br i1 %tired, label %sleep, label %spin
+sleep:
+  %up = atomicrmw add ptr @sleepers, i32 1 seq_cst
+  call void @sleep_until_not(i32 %seen)
+  %down = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  br label %spin
+look:
+  %allowed = load atomic i64, ptr @helpers acquire, align 8
+  %mine = icmp ult i64 %me, %allowed
+  br i1 %mine, label %go, label %watch
+go:
+  call void @drain()
+  br label %watch
+}
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+
+define internal void @start_workers(i64 %wanted) #0 {
+entry:
+  %thread = alloca ptr
+  %have = load i64, ptr @tj_workers
+  br label %head
+head:
+  %i = phi i64 [%have, %entry], [%i1, %made]
+  %more = icmp ult i64 %i, %wanted
+  br i1 %more, label %make, label %done
+make:
+  %number = inttoptr i64 %i to ptr
+  %code = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr %number)
+  %ok = icmp eq i32 %code, 0
+  br i1 %ok, label %made, label %done
+made:
+  %id = load ptr, ptr %thread
+  %ignored = call i32 @pthread_detach(ptr %id)
+  %i1 = add i64 %i, 1
+  store i64 %i1, ptr @tj_workers
+  br label %head
+done:
+  ret void
+}
+
+; fn(ctx, i) for every i in [0, n).
+define void @tj_parallel(ptr %fn, ptr %ctx, i64 %n) #0 {
+entry:
+  %threads = load i64, ptr @tj_threads
+  %many = icmp ugt i64 %threads, 1
+  %several = icmp ugt i64 %n, 1
+  %worth = and i1 %many, %several
+  br i1 %worth, label %try, label %serial
+try:
+  %swap = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
+  %got = extractvalue {i32, i1} %swap, 1
+  br i1 %got, label %publish, label %serial
+serial:
+  call void @run_serial(ptr %fn, ptr %ctx, i64 0, i64 %n)
+  ret void
+publish:
+  %extra = sub i64 %threads, 1
+  %have = load i64, ptr @tj_workers
+  %short = icmp ult i64 %have, %extra
+  br i1 %short, label %start, label %fill
+start:
+  call void @start_workers(i64 %extra)
+  br label %fill
+fill:
+  store ptr %fn, ptr @body
+  store ptr %ctx, ptr @context
+  store i64 %n, ptr @count
+  %n1 = add i64 %n, $LAST_CLAIM
+  %size = udiv i64 %n1, $MAX_CLAIMS
+  store i64 %size, ptr @block
+  %n2 = add i64 %n, %size
+  %n3 = sub i64 %n2, 1
+  %units = udiv i64 %n3, %size
+  store atomic i64 %extra, ptr @helpers release, align 8
+  store atomic i64 0, ptr @finished release, align 8
+  %word = shl i64 %units, 24
+  store atomic i64 %word, ptr @job release, align 8
+  %old = atomicrmw add ptr @generation, i32 1 seq_cst
+  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
+  %any = icmp ne i32 %asleep, 0
+  br i1 %any, label %rouse, label %work
+rouse:
+  %others = sub i64 %units, 1
+  call void @wake(i64 %others)
+  br label %work
+work:
+  call void @drain()
+  br label %wait
+wait:
+  %round = phi i64 [0, %work], [%round1, %pause], [0, %yield]
+  %done = load atomic i64, ptr @finished acquire, align 8
+  %all = icmp eq i64 %done, %units
+  br i1 %all, label %return, label %pause
+pause:
+  call void @relax()
+  %round1 = add i64 %round, 1
+  %long = icmp ugt i64 %round1, $SPIN
+  br i1 %long, label %yield, label %wait
+yield:
+  %ignored = call i32 @sched_yield()
+  br label %wait
+return:
+  store atomic i32 0, ptr @busy release, align 4
+  ret void
+}
+
+; In the child of a fork no worker exists any more.
+define void @tj_forget_workers() #0 {
+  store i64 0, ptr @tj_workers
+  store i32 0, ptr @busy
+  store i32 0, ptr @sleepers
+  store i64 0, ptr @job
+  call void @reset_sleep()
+  ret void
+}
+"""
+
+SIGNALS = """
+@tj_interrupt = global i32 0              ; set by Ctrl-C, polled by compiled loops
+@tj_main_thread = global ptr null
+@earlier = internal global ptr null       ; the handler that was there when ours was installed last
+@original = internal global ptr null      ; and when it was installed first: Python's
+@depth = internal global i32 0
+declare i32 @sigaction(i32, ptr, ptr)
+declare ptr @pthread_self()
+declare i32 @PyGILState_Ensure()
+declare void @PyGILState_Release(i32)
+declare i32 @PyErr_CheckSignals()
+
+; A handler installed later may call ours in turn: then go on to the original one, not round in a circle.
+define internal void @on_interrupt(i32 %signal, ptr %info, ptr %machine) #0 {
+  store atomic i32 1, ptr @tj_interrupt release, align 4
+  %level = atomicrmw add ptr @depth, i32 1 seq_cst
+  %nested = icmp ne i32 %level, 0
+  %first = load ptr, ptr @original
+  %last = load ptr, ptr @earlier
+  %next = select i1 %nested, ptr %first, ptr %last
+  call void %next(i32 %signal, ptr %info, ptr %machine)
+  %down = atomicrmw sub ptr @depth, i32 1 seq_cst
+  ret void
+}
+
+; Put our handler in front of the present one; Python's signal.signal may have replaced it. Default and ignore stay.
+define void @tj_watch_interrupt() #0 {
+  %action = alloca [256 x i8], align 16
+  %code = call i32 @sigaction(i32 2, ptr null, ptr %action)
+  %handler = load ptr, ptr %action
+  %number = ptrtoint ptr %handler to i64
+  %special = icmp ule i64 %number, 1
+  br i1 %special, label %done, label %mine
+mine:
+  %ours = icmp eq ptr %handler, @on_interrupt
+  br i1 %ours, label %done, label %install
+install:
+  store ptr %handler, ptr @earlier
+  %first = load ptr, ptr @original
+  %none = icmp eq ptr %first, null
+  br i1 %none, label %remember, label %set
+remember:
+  store ptr %handler, ptr @original
+  br label %set
+set:
+  store ptr @on_interrupt, ptr %action
+  %changed = call i32 @sigaction(i32 2, ptr %action, ptr null)
+  br label %done
+done:
+  ret void
+}
+
+; Called by a loop that has seen tj_interrupt: 1 = stop, a Python exception is set; 0 = go on.
+define i32 @tj_poll() #0 {
+  %me = call ptr @pthread_self()
+  %main = load ptr, ptr @tj_main_thread
+  %here = icmp eq ptr %me, %main
+  br i1 %here, label %ask, label %go_on
+ask:
+  store atomic i32 0, ptr @tj_interrupt release, align 4
+  %state = call i32 @PyGILState_Ensure()
+  %raised = call i32 @PyErr_CheckSignals()
+  call void @PyGILState_Release(i32 %state)
+  %stop = icmp ne i32 %raised, 0
+  %code = zext i1 %stop to i32
+  ret i32 %code
+go_on:
+  ret i32 0
+}
+"""
+
+CALL = """
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+
+; An entry point, run with the GIL released.
+define i32 @tj_call_released(ptr %fn, ptr %ins, ptr %outs, ptr %arena) #0 {
+  call void @tj_watch_interrupt()
+  %state = call ptr @PyEval_SaveThread()
+  %code = call i32 %fn(ptr %ins, ptr %outs, ptr %arena)
+  call void @PyEval_RestoreThread(ptr %state)
+  ret i32 %code
+}
+attributes #0 = { nounwind }
+"""
+
+# Without POSIX threads and signals every loop is serial, and only Python's own signal handling remains.
+SERIAL = """
+@tj_interrupt = global i32 0
+@tj_main_thread = global ptr null
+@tj_threads = global i64 1
+@tj_workers = global i64 0
+define void @tj_parallel(ptr %fn, ptr %ctx, i64 %n) #0 {
+entry:
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%i1, %step]
+  %more = icmp ult i64 %i, %n
+  br i1 %more, label %step, label %done
+step:
+  call void %fn(ptr %ctx, i64 %i)
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+define void @tj_forget_workers() #0 {
+  ret void
+}
+define void @tj_watch_interrupt() #0 {
+  ret void
+}
+define i32 @tj_poll() #0 {
+  ret i32 0
+}
+"""
+
+
+def text_of(sleep: str) -> str:
+    """The whole library; `sleep` says how an idle worker waits: FUTEX, CONDITION, or SERIAL for no workers at all."""
+    if sleep is SERIAL:
+        return SERIAL + CALL
+    set_mask = "3" if sys.platform == "darwin" else "2"
+    return sleep + POOL.replace("$PAUSE_TEXT", PAUSE).replace("$SIG_SETMASK", set_mask) + SIGNALS + CALL
+
+
+def best_sleep() -> str:
+    if sys.platform == "win32":
+        return SERIAL
+    return FUTEX if sys.platform == "linux" and CONSTANTS["SYS_FUTEX"] else CONDITION
+
+
+TEXT = text_of(best_sleep())
