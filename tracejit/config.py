@@ -88,20 +88,20 @@ PRECISIONS = one_of("default", "high", "highest", "bfloat16", "bfloat16_3x", "te
 SETTINGS: tuple[Setting, ...] = (
     # what a program means
     Setting("enable_x64", None, optional(flag), True,
-            "Unset: explicit 64-bit dtypes are kept, defaults are 32 bit. True: defaults are 64 bit too. "
+            "Unset: explicit 64-bit dtypes are kept, defaults are 32 bit. True: defaults are 64 bit. "
             "False: 64-bit inputs are truncated to 32 bit, as JAX does."),
     Setting("numpy_dtype_promotion", "standard", one_of("standard", "strict"), True,
             "strict: mixing different strong dtypes is an error."),
     Setting("numpy_rank_promotion", "allow", one_of("allow", "warn", "raise"), True,
             "What to do when arrays of different rank are broadcast together."),
     Setting("default_matmul_precision", None, optional(PRECISIONS), True,
-            "Precision of products that do not name one. The CPU always computes in the operands' precision or better."),
+            "Precision of products that do not name one; the CPU always computes in the operands' or better."),
     Setting("default_prng_impl", "threefry2x32", one_of("threefry2x32", "rbg", "unsafe_rbg"), True,
             "Bit generator behind random.key(seed)."),
     Setting("enable_custom_prng", False, flag, True,
             "random.PRNGKey returns a typed key, as random.key does, not raw uint32 words."),
     Setting("threefry_partitionable", True, flag, True,
-            "Counter layout of the threefry generator: True gives the bits of current JAX, False those of old versions."),
+            "Counter layout of the threefry generator: True for the bits of current JAX, False for those of old ones."),
     # what runs
     Setting("disable_jit", False, flag, True,
             "jit, scan, cond and while_loop run their Python functions step by step, for debugging."),
@@ -114,7 +114,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("isa", None, optional(str), True,
             "Instruction set to compile for, such as avx2 or avx512; unset: what this machine has."),
     Setting("threads", None, optional(integer(1)), False,
-            "Threads that compiled code may use; unset: the CPUs this process may run on. Results never depend on it."),
+            "Threads that compiled code may use; unset: the CPUs of this process. Results never depend on it."),
     Setting("native_dispatch", True, flag, False,
             "Call compiled code through types built from native code; False: plain Python classes."),
     # the compiled-object cache
@@ -125,7 +125,7 @@ SETTINGS: tuple[Setting, ...] = (
             "Bytes the object cache may hold before the oldest objects are removed; -1: no limit."),
     # what is told
     Setting("debug", 0, integer(0, 6), False,
-            "1 a line per compilation, 2 each kernel run, 3 graph changes per stage, 4 kernels, 5 LLVM IR, 6 assembly."),
+            "1 a line per compilation, 2 kernel runs, 3 graph changes per stage, 4 kernels, 5 LLVM IR, 6 assembly."),
     Setting("log_compiles", False, flag, False, "Log a line for each compilation."),
     Setting("explain_cache_misses", False, flag, False, "Log why a call could not reuse a compiled function."),
     Setting("traceback_filtering", "auto",

@@ -47,7 +47,7 @@ class Source(NamedTuple):
 
 def is_internal(code: CodeType) -> bool:
     file = code.co_filename
-    return file.startswith(PACKAGE) or file in BRIDGES or file.startswith("<frozen ")
+    return file.startswith((PACKAGE, "<frozen ")) or file in BRIDGES
 
 
 def user_source() -> Source | None:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from tracejit.errors import TreeError, filtered
 from tracejit.pytree import (
     LEAF, CustomKind, DictKey, FlattenedIndexKey, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef, SequenceKey,
-    difference_here, differences, keystr, kind_of, node_of, register, tree_flatten, tree_flatten_with_path, treedef_of, unflatten)
+    difference_here, differences, keystr, kind_of, node_of, register, tree_flatten, tree_flatten_with_path,
+    treedef_of, unflatten)
 
 __all__ = [
     "DictKey", "FlattenedIndexKey", "GetAttrKey", "KeyEntry", "KeyPath", "Partial", "PyTreeDef", "SequenceKey",
