@@ -127,6 +127,15 @@ def replay(graph: Graph, args: Sequence, apply: Apply) -> list:
     return [read(x) for x in graph.results]
 
 
+def evaluate(graph: Graph, args: Sequence) -> list:
+    """Run a graph by the ops' NumPy meaning: the oracle that compiled programs are tested against."""
+    def apply(eqn: Eqn, inputs):
+        outs = eqn.op.eval(*[x.value if x.__class__ is Lit else x for x in inputs])
+        return outs if eqn.op.multiple else [outs]
+    outs = replay(graph, [np.asarray(x) for x in args], apply)
+    return [np.asarray(x.value if x.__class__ is Lit else x) for x in outs]
+
+
 def live_eqns(graph: Graph) -> list[Eqn]:
     """The equations that some result or effect needs."""
     needed = {r for r in graph.results if isinstance(r, Var)}

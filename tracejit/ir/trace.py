@@ -10,22 +10,25 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from tracejit.config import config
 from tracejit.errors import UnexpectedTracerError, user_source
-from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
+from tracejit.ir.types import type_of
 
-# Set by the runtime: run one op now on concrete arrays; make an Array of a NumPy array or scalar.
-run_eagerly: Callable[[Any, Sequence], Any]
-as_array: Callable[[Any], Any]
+class Hooks:
+    """What the runtime provides: running things now, where no trace is active."""
+    run_op: Callable[[Any, Sequence], Any]             # one op on concrete arrays
+    run_graph: Callable[[Graph, Sequence], list]       # a closed graph on concrete arrays
+    as_array: Callable[[Any], Any]                     # an Array of a NumPy array or scalar
+
+
+hooks = Hooks()
 
 
 class _Local(threading.local):
     def __init__(self):
         self.stack: list[Builder] = []
         self.source = None
+        self.axes: dict[Any, int] = {}
 
 
 _local = _Local()
@@ -44,7 +47,6 @@ class Builder:
         self.eqns: list[Eqn] = []
         self.captured: dict[Any, tuple[Any, Var]] = {}
         self.seen: dict[tuple, list[Var]] = {}  # common subexpressions are found at birth
-        self.axes: dict[Any, int] = {}
 
     def param(self, type, concrete=None) -> Var:
         v = Var(type, self, concrete=concrete)
@@ -68,7 +70,7 @@ class Builder:
         if found is None:
             if x.__class__ is Var and x.builder not in _local.stack:
                 raise leaked(x)
-            value = x if x.__class__ is Var else as_array(x)
+            value = x if x.__class__ is Var else hooks.as_array(x)
             found = self.captured[key] = (x, value, Var(value.type, self, concrete=value))
         return found[-1]
 
@@ -142,13 +144,29 @@ def bind(op, *args) -> Any:
     for x in args:
         if x.__class__ is Var:
             raise leaked(x)
-    return run_eagerly(op, args)
+    return hooks.run_op(op, args)
 
 
-def trace(f: Callable, types: Sequence, concrete: Sequence | None = None, axes: dict | None = None) -> tuple[Graph, list]:
+@contextlib.contextmanager
+def axis_bound(name: Any, size: int):
+    """Inside, the name of a vmap axis can be used by psum and the like."""
+    before = _local.axes
+    if name is not None:
+        _local.axes = {**before, name: size}
+    try:
+        yield
+    finally:
+        _local.axes = before
+
+
+def bound_axes() -> dict[Any, int]:
+    """The named axes in scope, with their sizes."""
+    return _local.axes
+
+
+def trace(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tuple[Graph, list]:
     """Trace f (flat values -> flat list of values) on params of these types; (Graph, captured values)."""
     builder = Builder(concrete is not None)
-    builder.axes = axes or {}
     values = concrete if concrete is not None else [None] * len(types)
     with building(builder):
         params = [builder.param(t, v) for t, v in zip(types, values, strict=True)]
@@ -159,13 +177,9 @@ def trace(f: Callable, types: Sequence, concrete: Sequence | None = None, axes: 
 def trace_closed(f: Callable, types: Sequence) -> Graph:
     """Trace a function that captures nothing: the output of a transform."""
     graph, captured = trace(f, types)
-    assert not captured, "a transform must not capture values"
+    if captured:
+        raise AssertionError("a transform must not capture values")
     return graph
-
-
-def retrace(f: Callable, types: Sequence) -> Graph:
-    """trace_closed, keeping the source line that is being transformed for equations without their own."""
-    return trace_closed(f, types)
 
 
 def record_eqn(eqn: Eqn, inputs: Sequence) -> list:
@@ -177,6 +191,23 @@ def record_eqn(eqn: Eqn, inputs: Sequence) -> list:
 
 def is_traced(x: Any) -> bool:
     return x.__class__ is Var
+
+
+def inline(graph: Graph, args: Sequence) -> list:
+    """Record a graph's equations again in the active trace."""
+    return replay(graph, args, record_eqn)
+
+
+def call(graph: Graph, args: Sequence) -> list:
+    """Run a closed graph: inline it into the active trace, or compile and run it now."""
+    if _local.stack:
+        return inline(graph, args)
+    return hooks.run_graph(graph, args)
+
+
+def knows_values() -> bool:
+    """Whether values traced here carry concrete ones: not under jit, vmap or a loop."""
+    return all(b.concrete for b in _local.stack)
 
 
 # --- concrete values ride along ----------------------------------------------------------------------

@@ -23,7 +23,9 @@ import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, is_inexact, type_of
+from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
+
+KIND_NAMES = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "floating", "c": "complex"}
 
 op_dataclass = functools.partial(dataclasses.dataclass, frozen=True, repr=False)
 
@@ -55,6 +57,7 @@ class Op:
     has_effects: ClassVar[bool] = False    # must run, once, in order
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together
+    lane_dependent: ClassVar[bool] = False  # under vmap its batch rule applies even to unbatched operands
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
@@ -80,6 +83,10 @@ class Op:
     def batch(self, ctx, args, batched):
         raise NotImplementedError(f"{self.name} has no batching rule")
 
+    def split(self, ctx, linear: list[bool]):
+        """Of an op that mixes known and linear operands (loops, branches): see transforms/ad.py."""
+        raise NotImplementedError(f"{self.name} cannot be split into a known and a linear part")
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self))
         return f"{type(self).__name__}({fields})"
@@ -93,6 +100,7 @@ def has_tangent(x: Any) -> bool:
 @op_dataclass
 class Elementwise(Op):
     """out[i] = f(x[i], y[i], ...). Operands share one shape; a zero-dimensional one is repeated."""
+    accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
 
     def infer(self, *types: ArrayType) -> ArrayType:
         shape = ()
@@ -113,6 +121,9 @@ class Elementwise(Op):
             raise DtypeError(f"{self.name}: operands have different dtypes: {', '.join(map(str, dtypes))}",
                              source=user_source(), fix="convert them with lax.convert_element_type, "
                              "or use the tracejit.numpy function, which promotes")
+        if kind_of(dtypes[0]) not in self.accepts:
+            raise DtypeError(f"{self.name} does not accept {dtypes[0]}", source=user_source(), fix="convert to a dtype "
+                             f"of one of the kinds {', '.join(KIND_NAMES[k] for k in self.accepts)}")
         return dtypes[0]
 
     def scalar(self, b, *xs):
@@ -134,8 +145,8 @@ class Elementwise(Op):
         return out, ctx.sum(terms, type_of(out)) if terms else None
 
     def batch(self, ctx, args, batched):
-        ndim = max(type_of(x).ndim - b for x, b in zip(args, batched))
-        return bind(self, *[ctx.spread(x, b, ndim) for x, b in zip(args, batched)]), True
+        shape = max((type_of(x).shape[b:] for x, b in zip(args, batched)), key=len)
+        return bind(self, *[ctx.spread(x, b, shape) for x, b in zip(args, batched)]), True
 
 
 @op_dataclass

@@ -1,0 +1,354 @@
+"""Public control flow on pytrees: cond, switch, scan, while_loop, fori_loop, map, associative_scan."""
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.graph import Graph, Var
+from tracejit.ir.trace import bind, inline, trace
+from tracejit.ir.types import ArrayType, is_integer, type_of
+from tracejit.lax.branches import Cond
+from tracejit.lax.elementwise import ConvertElementType, add, bitwise_or, clamp, convert_element_type, max, ne, sub
+from tracejit.lax.loops import COUNT, Scan, While
+from tracejit.lax.shape import concatenate, full, pad, reshape, rev, slice_in_dim
+from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
+
+
+# --- tracing functions of pytrees -----------------------------------------------------------------------------
+
+def trace_tree(f: Callable, trees: Sequence[Any], types: Sequence[ArrayType]):
+    """Trace f(*trees) with leaves of these types: (graph, captured values, treedef of the result)."""
+    treedef, out_tree = tree_flatten(tuple(trees))[1], None
+
+    def flat(*values):
+        nonlocal out_tree
+        outs, out_tree = tree_flatten(f(*unflatten(treedef, values)))
+        return outs
+    graph, captured = trace(flat, types)
+    return graph, captured, out_tree
+
+
+def with_captures(graph: Graph, captured: list, union: list) -> Graph:
+    """The graph taking as leading params all of `union`, of which `captured` are its own."""
+    own = {id(x): p for x, p in zip(captured, graph.params)}
+    lead = [own.get(id(x)) or Var(type_of(x)) for x in union]
+    return Graph(lead + graph.params[len(captured):], graph.eqns, graph.results)
+
+
+def union_of(*captures: list) -> list:
+    return list({id(x): x for captured in captures for x in captured}.values())
+
+
+def converted(graph: Graph, types: Sequence[ArrayType]) -> Graph:
+    """The graph with its results converted to these types, which differ in weakness or by promotion."""
+    if all(have is want for have, want in zip(graph.out_types, types)):
+        return graph
+    return trace(lambda *v: [convert_type(x, t) for x, t in zip(inline(graph, v), types)],
+                 graph.in_types)[0]
+
+
+def convert_type(x, t: ArrayType):
+    """x with the dtype and the weakness of a type."""
+    return x if type_of(x) is t else bind(ConvertElementType(t.dtype, t.weak_type), x)
+
+
+def common_type(types: Sequence[ArrayType]) -> ArrayType | None:
+    """The one type that values differing at most in weakness share, else None."""
+    strong = [t for t in types if not t.weak_type]
+    first = strong[0] if strong else types[0]
+    if any(t.shape != first.shape or (t.dtype != first.dtype and not t.weak_type) for t in types):
+        return None
+    return first
+
+
+# --- cond, switch ------------------------------------------------------------------------------------------------
+
+@filtered
+def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand: Any = None, linear=None) -> Any:
+    """true_fun(*operands) if pred else false_fun(*operands), both compiled, one run.
+
+    pred is a scalar (a number counts as true when it is not zero). Both functions must return the same
+    pytree of shapes and dtypes.
+
+    >>> from tracejit import lax
+    >>> lax.cond(True, lambda x: x + 1., lambda x: x - 1., 3.)
+    Array(4., dtype=float32, weak_type=True)
+    """
+    operands = operands if operand is None else (*operands, operand)
+    t = type_of(pred)
+    if t.ndim:
+        raise ShapeError(f"cond: the predicate must be a scalar, got {t}", source=user_source(),
+                         fix="use jnp.where to choose element by element, or vmap over cond")
+    is_true = pred if t.dtype == bool else ne(pred, convert_type(0, ArrayType((), t.dtype, t.weak_type)))
+    index = convert_element_type(is_true, np.int32)
+    return choose("cond", index, (false_fun, true_fun), operands, ("false_fun", "true_fun"))
+
+
+@filtered
+def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = None) -> Any:
+    """branches[index](*operands), with the index clamped to the branches that there are.
+
+    >>> from tracejit import lax
+    >>> lax.switch(1, [lambda x: x, lambda x: 10. * x], 3.)
+    Array(30., dtype=float32, weak_type=True)
+    """
+    branches = tuple(branches)
+    operands = operands if operand is None else (*operands, operand)
+    t = type_of(index)
+    if t.ndim or not is_integer(t.dtype):
+        raise DtypeError(f"switch: the index must be an integer scalar, got {t}", source=user_source())
+    if not branches:
+        raise ValueError("switch: there must be at least one branch")
+    if len(branches) == 1:
+        return branches[0](*operands)
+    index = clamp(np.int32(0), convert_element_type(index, np.int32), np.int32(len(branches) - 1))
+    return choose("switch", index, branches, operands, [f"branch {i}" for i in range(len(branches))])
+
+
+def choose(what: str, index, functions, operands, names) -> Any:
+    leaves = tree_flatten(operands)[0]
+    traced = [trace_tree(f, operands, [type_of(x) for x in leaves]) for f in functions]
+    out_tree, types = traced[0][2], traced[0][0].out_types
+    for (graph, _, tree), name in zip(traced[1:], names[1:]):
+        if tree != out_tree:
+            raise TreeError(f"{what}: {names[0]} and {name} return different structures:\n  {out_tree}\n  {tree}",
+                            source=user_source(), fix="return the same pytree from every branch")
+        types = [common_type(pair) or mismatch(what, names[0], name, *pair) for pair in zip(types, graph.out_types)]
+    union = union_of(*[captured for _, captured, _ in traced])
+    branches = tuple(with_captures(converted(g, types), captured, union) for g, captured, _ in traced)
+    return unflatten(out_tree, bind(Cond(branches), index, *union, *leaves))
+
+
+def mismatch(what: str, a: str, b: str, type_a: ArrayType, type_b: ArrayType):
+    raise DtypeError(f"{what}: {a} returns {type_a} where {b} returns {type_b}", source=user_source(),
+                     fix="make the branches return equal shapes and dtypes, e.g. with .astype or jnp.broadcast_to")
+
+
+# --- loops ---------------------------------------------------------------------------------------------------------
+
+def trace_loop_body(what: str, f: Callable, carry: Any, to_carry: Callable):
+    """Trace a loop body at types of the carry that it keeps; weak carries take the type the body gives them.
+
+    `to_carry(result)` picks the new carry out of f's result. Returns graph, captured, out tree, carry leaves.
+    """
+    paths, carry_tree = tree_flatten_with_path(carry)
+    leaves = [x for _, x in paths]
+    for _ in range(2 + len(leaves)):
+        types = [type_of(x) for x in leaves]
+        graph, captured, out_tree = f(types)
+        new_tree, new_types = to_carry(out_tree, graph.out_types)
+        if new_tree != carry_tree:
+            raise CarryTypeError(f"{what}: the carry goes in as {carry_tree} and comes out as {new_tree}",
+                                 source=user_source(), fix="return a carry of the structure that the body was given")
+        kept = [common_type((a, b)) for a, b in zip(types, new_types)]
+        for (path, _), was, now, common in zip(paths, types, new_types, kept):
+            if common is None or (common.dtype != was.dtype and not was.weak_type):
+                raise carry_error(what, keystr(path), was, now)
+        if all(a is b for a, b in zip(kept, types)):
+            return graph, captured, out_tree, leaves
+        leaves = [convert_type(x, t) for x, t in zip(leaves, kept)]
+    raise AssertionError("the carry types did not settle")
+
+
+def carry_error(what: str, path: str, was: ArrayType, now: ArrayType) -> CarryTypeError:
+    cast = f"cast it in the body with .astype('{was.dtype}'), or start from a {now.dtype} carry" \
+        if was.shape == now.shape else "keep its shape, e.g. start from an array of the final shape"
+    return CarryTypeError(f"{what}: the carry{path and ' at ' + path} goes in as {was} and comes out as {now}",
+                          source=user_source(), fix=cast)
+
+
+@filtered
+def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False,
+         unroll: int | bool = 1, _split_transpose: bool = False) -> tuple[Any, Any]:
+    """carry, ys[i] = f(carry, xs[i]) for each i along the leading axis of xs: a compiled loop.
+
+    init, xs and the ys are pytrees; xs may be None with a length given. The carry keeps its shapes and dtypes.
+
+    >>> from tracejit import lax
+    >>> import numpy as np
+    >>> lax.scan(lambda c, x: (c + x, c * x), np.float32(0), np.arange(4, dtype=np.float32))
+    (Array(6., dtype=float32), Array([0., 0., 2., 9.], dtype=float32))
+    """
+    xs_leaves, xs_tree = tree_flatten(xs)
+    n = scan_length(xs_leaves, length)
+    x_types = [ArrayType(type_of(x).shape[1:], type_of(x).dtype, type_of(x).weak_type) for x in xs_leaves]
+
+    def trace_body(types):
+        def checked(carry, x):
+            result = f(carry, x)
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise TreeError(f"scan: the body must return a pair (carry, y), got {type(result).__name__}",
+                                source=user_source(), fix="return carry, y   (y may be None)")
+            return result
+        return trace_tree(checked, (init, xs), types + x_types)
+
+    def to_carry(tree, types):
+        first = tree.children()[0]
+        return first, types[:first.num_leaves]
+    graph, captured, out_tree, leaves = trace_loop_body("scan", trace_body, init, to_carry)
+    carry_types = [type_of(x) for x in leaves]
+    graph = converted(graph, carry_types + graph.out_types[len(leaves):])
+    op = Scan(graph, len(captured), len(leaves), n, bool(reverse))
+    outs = bind(op, *captured, *leaves, *xs_leaves)
+    return unflatten(out_tree, outs)
+
+
+def scan_length(xs_leaves: list, length) -> int:
+    sizes = []
+    for x in xs_leaves:
+        if not type_of(x).ndim:
+            raise ShapeError(f"scan: xs has a zero-dimensional leaf {type_of(x)}, which has no axis to scan over",
+                             source=user_source())
+        sizes.append(type_of(x).shape[0])
+    if length is not None:
+        sizes.append(int(length))
+    if not sizes:
+        raise ValueError("scan: give xs or a length")
+    if len(set(sizes)) > 1:
+        raise ShapeError(f"scan: the leading axes of xs{' and the length' if length is not None else ''} differ: "
+                         + ", ".join(map(str, sizes)), source=user_source())
+    return sizes[0]
+
+
+@filtered
+def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
+    """val = body_fun(val) while cond_fun(val): a compiled loop. Differentiable in both modes.
+
+    Reverse mode records what it needs of each trip on a stack that grows while the loop runs.
+
+    >>> from tracejit import lax
+    >>> lax.while_loop(lambda x: x < 100., lambda x: x * 2., 3.)
+    Array(192., dtype=float32, weak_type=True)
+    """
+    def trace_body(types):
+        return trace_tree(body_fun, (init_val,), types)
+    body, body_consts, _, leaves = trace_loop_body("while_loop", trace_body, init_val, lambda tree, types: (tree, types))
+    types = [type_of(x) for x in leaves]
+    test, test_consts, _ = trace_tree(cond_fun, (init_val,), types)
+    if len(test.results) != 1 or test.out_types[0].shape != () or test.out_types[0].dtype != bool:
+        raise DtypeError(f"while_loop: cond_fun must return a boolean scalar, got {test.out_types}", source=user_source())
+    op = While(test, converted(body, types), len(test_consts), len(body_consts))
+    outs = bind(op, *test_consts, *body_consts, *leaves)
+    return unflatten(tree_flatten(init_val)[1], outs)
+
+
+@filtered
+def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | bool | None = None) -> Any:
+    """val = body_fun(i, val) for i in lower .. upper-1: a compiled loop, with bounds known when tracing or not.
+
+    >>> from tracejit import lax
+    >>> lax.fori_loop(0, 5, lambda i, s: s + i, 0)
+    Array(10, dtype=int32, weak_type=True)
+    """
+    static = all(isinstance(x, (int, np.integer)) for x in (lower, upper))
+    i_type = loop_counter_type(lower, upper)
+    start = convert_type(lower, i_type)
+
+    def step(carry, _):
+        i, value = carry
+        return (add(i, convert_type(1, i_type)), body_fun(i, value)), None
+    if static:
+        return scan(step, (start, init_val), None, length=builtins.max(0, int(upper) - int(lower)))[0][1]
+    trips = convert_element_type(max(sub(convert_type(upper, i_type), start), convert_type(0, i_type)), COUNT.dtype)
+
+    def trace_body(types):
+        return trace_tree(lambda carry: step(carry, None)[0], ((start, init_val),), types)
+    graph, captured, _, leaves = trace_loop_body("fori_loop", trace_body, (start, init_val),
+                                                 lambda tree, types: (tree, types))
+    op = Scan(converted(graph, [type_of(x) for x in leaves]), len(captured), len(leaves), None)
+    outs = bind(op, trips, *captured, *leaves)
+    return unflatten(tree_flatten(init_val)[1], outs[1:])
+
+
+def loop_counter_type(lower, upper) -> ArrayType:
+    """The type of a loop's counter: that of the bounds."""
+    a, b = type_of(lower), type_of(upper)
+    for t in (a, b):
+        if t.ndim or not is_integer(t.dtype):
+            raise DtypeError(f"fori_loop: the bounds must be integer scalars, got {t}", source=user_source())
+    common = common_type((a, b))
+    if common is None:
+        raise DtypeError(f"fori_loop: the bounds have different dtypes, {a} and {b}", source=user_source())
+    return common
+
+
+@filtered
+def map(f: Callable, xs: Any, *, batch_size: int | None = None) -> Any:
+    """f applied to each slice of xs along the leading axis, one after the other in a compiled loop.
+
+    With batch_size, slices are taken that many at a time and f is vectorised over them.
+
+    >>> from tracejit import lax
+    >>> import numpy as np
+    >>> lax.map(lambda x: x * x, np.arange(3.))
+    Array([0., 1., 4.], dtype=float64)
+    """
+    if batch_size is None:
+        return scan(lambda _, x: ((), f(x)), (), xs)[1]
+    return map_batches(f, xs, batch_size)
+
+
+def map_batches(f: Callable, xs: Any, size: int) -> Any:
+    leaves, tree = tree_flatten(xs)
+    n = type_of(leaves[0]).shape[0]
+    whole, rest = n // size, n % size
+    head = [reshape(slice_in_dim(x, 0, whole * size), (whole, size, *type_of(x).shape[1:])) for x in leaves]
+    lanes = vectorized(f)
+    flat = lambda y: reshape(y, (type_of(y).shape[0] * size, *type_of(y).shape[2:]))
+    outs, out_tree = tree_flatten(map(lanes, unflatten(tree, head)))
+    outs = [flat(y) for y in outs]
+    if rest:
+        tail = tree_flatten(lanes(unflatten(tree, [slice_in_dim(x, whole * size, n) for x in leaves])))[0]
+        outs = [concatenate([a, b], 0) for a, b in zip(outs, tail)]
+    return unflatten(out_tree, outs)
+
+
+vectorized: Callable  # vmap, given by transforms: lax knows no transform
+
+
+@filtered
+def associative_scan(fn: Callable, elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+    """All prefix combinations of elems along an axis by an associative function of (batches of) elements.
+
+    The odd-even recursion: log2(n) levels, O(n) applications in total (Ladner and Fischer, 1980).
+
+    >>> from tracejit import lax
+    >>> import numpy as np
+    >>> lax.associative_scan(lax.add, np.arange(5, dtype=np.int32))
+    Array([ 0,  1,  3,  6, 10], dtype=int32)
+    """
+    leaves, tree = tree_flatten(elems)
+    axis = axis % type_of(leaves[0]).ndim if type_of(leaves[0]).ndim else axis
+    if len({type_of(x).shape[axis] for x in leaves}) > 1:
+        raise ShapeError("associative_scan: the leaves differ in length along the axis", source=user_source())
+    combine = lambda a, b: tree_flatten(fn(unflatten(tree, a), unflatten(tree, b)))[0]
+    leaves = [rev(x, (axis,)) for x in leaves] if reverse else leaves
+    outs = prefixes(combine, leaves, axis)
+    return unflatten(tree, [rev(x, (axis,)) for x in outs] if reverse else outs)
+
+
+def prefixes(combine: Callable, xs: list, axis: int) -> list:
+    n = type_of(xs[0]).shape[axis]
+    if n < 2:
+        return xs
+    every = lambda start, stop, step: [slice_in_dim(x, start, stop, step, axis) for x in xs]
+    odd = prefixes(combine, combine(every(0, n - 1, 2), every(1, n, 2)), axis)
+    left = [slice_in_dim(x, 0, type_of(x).shape[axis] - (n % 2 == 0), axis=axis) for x in odd]
+    even = combine(left, every(2, n, 2)) if n > 2 else []
+    first = every(0, 1, 1)
+    even = [concatenate([a, b], axis) for a, b in zip(first, even)] if even else first
+    return [interleave(a, b, axis) for a, b in zip(even, odd)]
+
+
+def interleave(even, odd, axis: int):
+    """even[0], odd[0], even[1], odd[1], ...: two paddings that do not overlap, added."""
+    n_even, n_odd, ndim = type_of(even).shape[axis], type_of(odd).shape[axis], type_of(even).ndim
+    zero = full((), 0, type_of(even).dtype)
+    spaced = lambda lo, hi: [(lo, hi, 1) if d == axis else (0, 0, 0) for d in range(ndim)]
+    a = pad(even, zero, spaced(0, int(n_even == n_odd)))
+    b = pad(odd, zero, spaced(1, int(n_even > n_odd)))
+    return bitwise_or(a, b) if type_of(even).dtype == bool else add(a, b)

@@ -1,0 +1,1 @@
+"""Graph -> Graph: what changes the meaning of a program (ad, vmap) and the public functions that ask for it."""

@@ -1,0 +1,452 @@
+"""Public derivatives of Python functions on pytrees: grad, jvp, vjp, linearize, Jacobians, Hessians."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import lax
+from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.graph import Graph
+from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
+from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of
+from tracejit.lax.control import convert_type
+from tracejit.lax.kinds import Linear
+from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.transforms.ad import JVP, Linearized, jvp_values, linearize_graph, split, transpose_values, vjp_values
+from tracejit.transforms.vmap import vmap
+
+
+def trace_here(f: Callable, leaves: Sequence) -> tuple[Graph, list]:
+    """Trace a flat function at these leaves; where values are known they ride along."""
+    return trace(f, [type_of(x) for x in leaves], list(leaves) if knows_values() else None)
+
+
+def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ...]):
+    """f as a flat function of the leaves of some positional args: (function, leaves, treedef, box of the out tree)."""
+    leaves, treedef = tree_flatten(tuple(args[i] for i in argnums))
+    out: list[Any] = []
+
+    def flat(*values):
+        filled = list(args)
+        for i, value in zip(argnums, unflatten(treedef, values)):
+            filled[i] = value
+        outs, tree = tree_flatten(f(*filled, **kwargs))
+        out[:] = [tree]
+        return outs
+    return flat, leaves, treedef, out
+
+
+def normalized_argnums(argnums: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    given = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
+    for i in given:
+        if not -n <= i < n:
+            raise TypeError(f"{what}: argnums={argnums} names a positional argument that the call does not have: it has {n}")
+    return tuple(i % n for i in given)
+
+
+def check_inputs(what: str, args: tuple, argnums, holomorphic: bool, allow_int: bool) -> None:
+    for i in argnums:
+        for path, leaf in tree_flatten_with_path(args[i])[0]:
+            dtype = type_of(leaf).dtype
+            where = f"argument {i}{' at ' + keystr(path) if path else ''}"
+            if holomorphic and not is_complex(dtype):
+                raise DtypeError(f"{what}: with holomorphic=True inputs must be complex, but {where} is {dtype}",
+                                 source=user_source())
+            if is_complex(dtype) and not holomorphic and what != "vjp":
+                raise DtypeError(f"{what}: {where} is complex ({dtype})", source=user_source(),
+                                 fix="pass holomorphic=True for a holomorphic function, or split it into real and imaginary parts")
+            if not is_inexact(dtype) and not allow_int:
+                raise DtypeError(f"{what}: inputs must be floats to be differentiated, but {where} is {dtype}",
+                                 source=user_source(), fix="convert it with .astype(jnp.float32), or pass allow_int=True")
+
+
+def check_scalar(what: str, types: list[ArrayType], holomorphic: bool) -> None:
+    if len(types) != 1 or types[0].shape != ():
+        shown = str(types[0]) if len(types) == 1 else f"{len(types)} values"
+        raise LossError(f"{what}: the function must return one scalar, got {shown}", source=user_source(),
+                        fix="reduce it, e.g. with jnp.sum or jnp.mean, or use tj.jacrev for vector outputs")
+    dtype = types[0].dtype
+    if holomorphic != is_complex(dtype) or not is_inexact(dtype):
+        raise DtypeError(f"{what}: the output must be {'complex' if holomorphic else 'real'} and of inexact dtype, got {dtype}",
+                         source=user_source(), fix="take e.g. .real, or set holomorphic accordingly")
+
+
+def zero_cotangent(t: ArrayType):
+    return lax.full(t.shape, 0, t.dtype) if is_inexact(t.dtype) else np.zeros(t.shape, FLOAT0)
+
+
+def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False,
+                   allow_int: bool = False, reduce_axes: Sequence = ()) -> Callable:
+    """A function that returns (fun's value, its gradient with respect to the arguments `argnums`).
+
+    fun returns a scalar (with has_aux: a pair of a scalar and anything). The gradient has the structure of the
+    argument, or is a tuple of such for several argnums. Method: reverse-mode differentiation.
+
+    >>> import tracejit as tj
+    >>> tj.value_and_grad(lambda x: x * x)(3.)
+    (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
+    """
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        what = "grad"
+        nums = normalized_argnums(argnums, len(args), what)
+        check_inputs(what, args, nums, holomorphic, allow_int)
+        flat, leaves, treedef, out = flat_function(fun, args, kwargs, nums)
+        aux_tree: list = []
+
+        def scalar_and_aux(*values):
+            outs = flat(*values)
+            if has_aux:
+                outs = split_aux(what, outs, out, aux_tree)
+            return outs
+        graph, captured = trace_here(scalar_and_aux, leaves)
+        check_scalar(what, graph.out_types[:1] if has_aux else graph.out_types, holomorphic)
+        wanted = [False] * len(captured) + [is_inexact(type_of(x).dtype) for x in leaves]
+        outs = call(gradient_graph(graph, tuple(wanted)), [*captured, *leaves])
+        n = len(graph.results)
+        found = iter(outs[n:])
+        grads = unflatten(treedef, [next(found) if w else zero_cotangent(type_of(x))
+                                    for x, w in zip(leaves, wanted[len(captured):])])
+        value = (outs[0], unflatten(aux_tree[0], outs[1:n])) if has_aux else outs[0]
+        return value, grads[0] if isinstance(argnums, (int, np.integer)) else grads
+    return wrapped
+
+
+def split_aux(what: str, outs: list, out: list, aux_tree: list) -> list:
+    children = out[0].children()
+    if len(children) != 2:
+        raise TreeError(f"{what}: with has_aux=True the function must return a pair (value, aux), got {out[0]}",
+                        source=user_source())
+    value, aux = children
+    if value.num_leaves != 1:
+        raise LossError(f"{what}: the first of (value, aux) must be one scalar, got {value}", source=user_source())
+    aux_tree[:] = [aux]
+    return outs
+
+
+@functools.lru_cache(maxsize=1024)
+def gradient_graph(graph: Graph, wanted: tuple[bool, ...]) -> Graph:
+    """(params) -> results, gradient of the first result with respect to the wanted params."""
+    def f(*args):
+        outs, pullback = vjp_values(graph, args, wanted)
+        t = type_of(outs[0])
+        cts = pullback([lax.full((), 1, t.dtype)] + [None] * (len(outs) - 1))
+        types = [p.type for p, w in zip(graph.params, wanted) if w]
+        return outs + [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+    return trace_closed(f, graph.in_types)
+
+
+def grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False,
+         allow_int: bool = False, reduce_axes: Sequence = ()) -> Callable:
+    """The gradient function of a scalar function; with has_aux, the pair (gradient, aux).
+
+    >>> import tracejit as tj
+    >>> tj.grad(tj.grad(lambda x: x * x * x))(2.)
+    Array(12., dtype=float32, weak_type=True)
+    """
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
+
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+    return wrapped
+
+
+# --- jvp, vjp, linearize -------------------------------------------------------------------------------------------
+
+@filtered
+def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = False) -> tuple:
+    """fun's value at primals and its directional derivative along tangents (forward mode).
+
+    >>> import tracejit as tj
+    >>> tj.jvp(lambda x: x * x, (3.,), (1.,))
+    (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
+    """
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("jvp: primals and tangents must be tuples, one entry per argument of the function")
+    flat, leaves, treedef, out = flat_function(fun, tuple(primals), {}, tuple(range(len(primals))))
+    t_leaves, t_tree = tree_flatten(tuple(tangents))
+    if t_tree != treedef:
+        raise TreeError(f"jvp: primals and tangents differ in structure: {treedef} and {t_tree}", source=user_source())
+    for x, t in zip(leaves, t_leaves):
+        check_tangent("jvp", type_of(x), t, "primal", "tangent")
+    graph, captured = trace_here(flat, leaves)
+    float_in = [is_inexact(type_of(x).dtype) for x in leaves]
+    nonzero = (False,) * len(captured) + tuple(float_in)
+    moved, out_nonzero = pushforward_graph(graph, nonzero)
+    t_leaves = [convert_type(t, type_of(x).strong()) for x, t, ok in zip(leaves, t_leaves, float_in) if ok]
+    outs = call(moved, [*captured, *leaves, *t_leaves])
+    n = len(graph.results)
+    found = iter(outs[n:])
+    ts = [next(found) if nz else zero_cotangent(t) for nz, t in zip(out_nonzero, graph.out_types)]
+    ts = [convert_type(x, t) if is_inexact(t.dtype) else x for x, t in zip(ts, graph.out_types)]
+    if has_aux:
+        value, aux = out[0].children()
+        k = value.num_leaves
+        return unflatten(value, outs[:k]), unflatten(value, ts[:k]), unflatten(aux, outs[k:n])
+    return unflatten(out[0], outs[:n]), unflatten(out[0], ts)
+
+
+def check_tangent(what: str, t: ArrayType, tangent: Any, primal_name: str, name: str) -> None:
+    if not is_inexact(t.dtype):
+        if getattr(tangent, "dtype", None) != FLOAT0 and (is_inexact(type_of(tangent).dtype)):
+            raise DtypeError(f"{what}: the {name} of an integer or boolean {primal_name} ({t}) must be float0, "
+                             f"got {type_of(tangent)}", source=user_source(), fix="np.zeros(shape, dtype=jax.float0)")
+        return
+    got = type_of(tangent)
+    if got.shape != t.shape:
+        raise ShapeError(f"{what}: the {name} must have the shape of its {primal_name}: expected {t}, got {got}",
+                         source=user_source())
+    if got.dtype != t.dtype and not got.weak_type:
+        raise DtypeError(f"{what}: the {name} must have the dtype of its {primal_name}: expected {t}, got {got}",
+                         source=user_source(), fix=f"convert it with .astype('{t.dtype}')")
+
+
+@functools.lru_cache(maxsize=1024)
+def pushforward_graph(graph: Graph, nonzero: tuple[bool, ...]) -> tuple[Graph, list[bool]]:
+    return JVP.jvp(graph, nonzero)
+
+
+class Cotangents:
+    """The function that vjp returns: cotangents of the outputs -> cotangents of the arguments."""
+
+    def __init__(self, lin: Linearized, residuals: list, in_tree, in_types, out_tree, out_types):
+        self.lin, self.residuals = lin, residuals
+        self.in_tree, self.in_types, self.out_tree, self.out_types = in_tree, in_types, out_tree, out_types
+
+    @filtered
+    def __call__(self, *cts):
+        if len(cts) != 1:
+            raise TypeError(f"a vjp function takes one argument, the cotangent of the output, got {len(cts)}")
+        ct_leaves, tree = tree_flatten(cts[0])
+        if tree != self.out_tree:
+            raise TreeError(f"vjp: the cotangent has the structure {tree}, the output {self.out_tree}", source=user_source())
+        for t, ct in zip(self.out_types, ct_leaves):
+            check_tangent("vjp", t, ct, "output", "cotangent")
+        live = [convert_type(ct, t.strong()) for t, ct, nz in zip(self.out_types, ct_leaves, self.lin.out_nonzero) if nz]
+        outs = iter(call(pullback_graph(self.lin), [*self.residuals, *live]))
+        wanted = self.lin.wanted[len(self.lin.wanted) - len(self.in_types):]
+        return unflatten(self.in_tree, [next(outs) if w else zero_cotangent(t) for w, t in zip(wanted, self.in_types)])
+
+
+def pullback_graph(lin: Linearized) -> Graph:
+    """residuals, cotangents of the nonzero results -> cotangents of the wanted params."""
+    if lin.pullback_graph is None:
+        n = lin.n_residuals
+        types = [p.type for p in lin.linear.params[n:]]
+
+        def f(*values):
+            found = iter(values[n:])
+            cts = lin.pullback(values[:n], [next(found) if nz else None for nz in lin.out_nonzero])
+            return [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+        res_types = [p.type for p in lin.linear.params[:n]]
+        lin.pullback_graph = trace_closed(f, res_types + [r.type.strong() for r in lin.linear.results])
+    return lin.pullback_graph
+
+
+@functools.lru_cache(maxsize=1024)
+def linearized(graph: Graph, wanted: tuple[bool, ...]) -> Linearized:
+    return linearize_graph(graph, wanted)
+
+
+def run_known(graph: Graph, captured: list, leaves: list, n_given: int):
+    wanted = (False,) * len(captured) + tuple(is_inexact(type_of(x).dtype) for x in leaves)
+    lin = linearized(graph, wanted)
+    outs = call(lin.known, [*captured, *leaves])
+    return lin, outs[:lin.n_results], outs[lin.n_results:]
+
+
+@filtered
+def vjp(fun: Callable, *primals: Any, has_aux: bool = False, reduce_axes: Sequence = ()) -> tuple:
+    """fun's value at primals, and the function that pulls a cotangent of it back to the primals (reverse mode).
+
+    >>> import tracejit as tj
+    >>> y, pull = tj.vjp(lambda x: x * x, 3.)
+    >>> pull(1.)
+    (Array(6., dtype=float32, weak_type=True),)
+    """
+    flat, leaves, treedef, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
+    graph, captured = trace_here(flat, leaves)
+    lin, outs, residuals = run_known(graph, captured, leaves, len(primals))
+    out_tree, out_types, aux = out[0], graph.out_types, ()
+    if has_aux:
+        out_tree, aux_tree = out[0].children()
+        k = out_tree.num_leaves
+        aux = (unflatten(aux_tree, outs[k:]),)
+        lin = lin.of_first_results(k)
+        outs, out_types = outs[:k], out_types[:k]
+    pull = Cotangents(lin, residuals, treedef, [type_of(x) for x in leaves], out_tree, out_types)
+    return unflatten(out_tree, outs), pull, *aux
+
+
+@filtered
+def linearize(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
+    """fun's value at primals, and its derivative there as a linear function of tangents, computed once.
+
+    >>> import tracejit as tj
+    >>> y, push = tj.linearize(lambda x: x * x, 3.)
+    >>> push(1.)
+    Array(6., dtype=float32, weak_type=True)
+    """
+    flat, leaves, treedef, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
+    graph, captured = trace_here(flat, leaves)
+    lin, outs, residuals = run_known(graph, captured, leaves, len(primals))
+    out_tree, out_types, aux = out[0], graph.out_types, ()
+    if has_aux:
+        out_tree, aux_tree = out[0].children()
+        k = out_tree.num_leaves
+        aux = (unflatten(aux_tree, outs[k:]),)
+        lin, outs, out_types = lin.of_first_results(k), outs[:k], out_types[:k]
+
+    def push(*tangents):
+        t_leaves, t_tree = tree_flatten(tangents)
+        if t_tree != treedef:
+            raise TreeError(f"linearize: tangents have the structure {t_tree}, primals {treedef}", source=user_source())
+        for x, t in zip(leaves, t_leaves):
+            check_tangent("linearize", type_of(x), t, "primal", "tangent")
+        live = [convert_type(t, type_of(x).strong()) for x, t in zip(leaves, t_leaves) if is_inexact(type_of(x).dtype)]
+        found = iter(call(lin.linear, [*residuals, *live]))
+        ts = [next(found) if nz else zero_cotangent(t) for nz, t in zip(lin.out_nonzero, out_types)]
+        return unflatten(out_tree, [convert_type(x, t) if is_inexact(t.dtype) else x for x, t in zip(ts, out_types)])
+    return unflatten(out_tree, outs), push, *aux
+
+
+@filtered
+def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -> Callable:
+    """The transpose of a linear function: cotangent of its output -> tuple of cotangents of its arguments.
+
+    primals give shapes and dtypes only (arrays or ShapeDtypeStruct).
+
+    >>> import tracejit as tj
+    >>> tj.linear_transpose(lambda x: 3. * x, 1.)(2.)
+    (Array(6., dtype=float32, weak_type=True),)
+    """
+    leaves, treedef = tree_flatten(primals)
+    out_tree = None
+
+    def flat(*values):
+        nonlocal out_tree
+        outs, out_tree = tree_flatten(fun(*unflatten(treedef, values)))
+        return outs
+    types = [type_of(x) for x in leaves]
+    graph, captured = trace(flat, types)
+    parts = split(graph, [False] * len(captured) + [True] * len(leaves))
+    if not all(parts.out_linear):
+        raise TypeError("linear_transpose: some outputs do not depend on the arguments, so the function is not linear")
+
+    @filtered
+    def transposed(ct):
+        ct_leaves, ct_tree = tree_flatten(ct)
+        if ct_tree != out_tree:
+            raise TreeError(f"linear_transpose: the cotangent has the structure {ct_tree}, the output {out_tree}",
+                            source=user_source())
+        n = len(captured)
+
+        def f(*values):
+            residuals = inline(parts.known, values[:n])
+            args = residuals + [Linear(t) for t in types]
+            cts = transpose_values(parts.linear, args, list(values[n:]))[len(residuals):]
+            return [JVP.zeros(t) if ct is None else ct for ct, t in zip(cts, types)]
+        t = trace_closed(f, [type_of(c) for c in captured] + [r.strong() for r in graph.out_types])
+        live = [convert_type(ct, r.strong()) for ct, r in zip(ct_leaves, graph.out_types)]
+        return unflatten(treedef, call(t, [*captured, *live]))
+    return transposed
+
+
+# --- Jacobians -------------------------------------------------------------------------------------------------------
+
+def basis(leaves: Sequence) -> list:
+    """For each leaf, a batch of unit vectors in the space of all leaves together."""
+    sizes = [type_of(x).size for x in leaves]
+    total, start, out = sum(sizes), 0, []
+    for x, size in zip(leaves, sizes):
+        t = type_of(x)
+        eye = lax.eq(lax.broadcasted_iota(np.int32, (total, size), 0),
+                     lax.add(lax.broadcasted_iota(np.int32, (total, size), 1), np.int32(start)))
+        out.append(lax.reshape(lax.convert_element_type(eye, t.dtype), (total, *t.shape)))
+        start += size
+    return out
+
+
+def unstacked(stack, leaves: Sequence, axis: int) -> list:
+    """Cut the axis that runs over the elements of all leaves into one array per leaf, with its shape there."""
+    out, start, shape = [], 0, type_of(stack).shape
+    for x in leaves:
+        t = type_of(x)
+        piece = lax.slice_in_dim(stack, start, start + t.size, axis=axis)
+        out.append(lax.reshape(piece, (*shape[:axis], *t.shape, *shape[axis + 1:])))
+        start += t.size
+    return out
+
+
+def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable:
+    """The Jacobian by forward mode, column by column in one batch: efficient for few inputs.
+
+    Each leaf of the output is replaced by the pytree of its derivatives, of shape out.shape + in.shape.
+    """
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        nums = normalized_argnums(argnums, len(args), "jacfwd")
+        check_inputs("jacfwd", args, nums, holomorphic, False)
+        part, picked = partial_function(fun, args, kwargs, nums)
+        leaves, treedef = tree_flatten(picked)
+        push = lambda *ts: jvp(part, picked, unflatten(treedef, ts), has_aux=has_aux)
+        outs = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(*basis(leaves))
+        jac = tree_of_jacobian(outs[1], lambda y: unstacked(y, leaves, type_of(y).ndim - 1), treedef, argnums)
+        return (jac, outs[2]) if has_aux else jac
+    return wrapped
+
+
+def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False,
+           allow_int: bool = False) -> Callable:
+    """The Jacobian by reverse mode, row by row in one batch: efficient for few outputs."""
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        nums = normalized_argnums(argnums, len(args), "jacrev")
+        check_inputs("jacrev", args, nums, holomorphic, allow_int)
+        part, picked = partial_function(fun, args, kwargs, nums)
+        y, pull, *aux = vjp(part, *picked, has_aux=has_aux)
+        y_leaves, y_tree = tree_flatten(y)
+        rows = vmap(lambda *cts: pull(unflatten(y_tree, cts)))(*basis(y_leaves))
+        row_leaves, in_tree = tree_flatten(rows)
+        by_input = [unstacked(r, y_leaves, 0) for r in row_leaves]
+        per_output = [unflatten(in_tree, [pieces[k] for pieces in by_input]) for k in range(len(y_leaves))]
+        single = isinstance(argnums, (int, np.integer))
+        jac = unflatten(y_tree, [j[0] if single else j for j in per_output])
+        return (jac, *aux) if has_aux else jac
+    return wrapped
+
+
+def partial_function(fun: Callable, args: tuple, kwargs: dict, nums: tuple[int, ...]):
+    def part(*values):
+        filled = list(args)
+        for i, value in zip(nums, values):
+            filled[i] = value
+        return fun(*filled, **kwargs)
+    return part, tuple(args[i] for i in nums)
+
+
+def tree_of_jacobian(ys: Any, cut: Callable, treedef, argnums):
+    leaves, tree = tree_flatten(ys)
+    single = isinstance(argnums, (int, np.integer))
+    trees = [unflatten(treedef, cut(y)) for y in leaves]
+    return unflatten(tree, [t[0] if single else t for t in trees])
+
+
+def hessian(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable:
+    """Second derivatives: forward mode over reverse mode.
+
+    >>> import tracejit as tj
+    >>> tj.hessian(lambda x: x * x * x)(2.)
+    Array(12., dtype=float32, weak_type=True)
+    """
+    return jacfwd(jacrev(fun, argnums, has_aux=has_aux, holomorphic=holomorphic), argnums, has_aux=has_aux,
+                  holomorphic=holomorphic)

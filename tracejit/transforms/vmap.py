@@ -1,0 +1,139 @@
+"""vmap: a function of single examples as a function of batches."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from tracejit import lax
+from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.graph import Graph
+from tracejit.ir.trace import axis_bound, call, inline, trace, trace_closed
+from tracejit.ir.types import ArrayType, type_of
+from tracejit.pytree import broadcast_prefix, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.transforms.batching import Batch, batch_values
+
+
+def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = None, axis_size: int | None = None,
+         spmd_axis_name: Any = None) -> Callable:
+    """fun over a batch: each argument is split along its axis in in_axes (None: the same for all), results are stacked.
+
+    in_axes and out_axes are ints, None, or pytree prefixes of the arguments (results) with such leaves.
+    axis_name names the batch axis for psum, pmean, axis_index and the like inside fun.
+
+    >>> import tracejit as tj, numpy as np
+    >>> tj.vmap(lambda x, y: x + y, in_axes=(0, None))(np.arange(3.), 10.)
+    Array([10., 11., 12.], dtype=float64)
+    """
+    if isinstance(in_axes, list):
+        in_axes = tuple(in_axes)
+
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args, **kwargs):
+        leaves, treedef = tree_flatten((args, kwargs))
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise ValueError(f"vmap: in_axes has {len(in_axes)} entries, the call {len(args)} positional arguments")
+        axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
+        axes = [normalized(a, x) for a, x in zip(axes, leaves)]
+        size = batch_size(leaves, axes, args, axis_size)
+        types = [lane_type(x, a) for x, a in zip(leaves, axes)]
+        out_tree = None
+
+        def flat(*values):
+            nonlocal out_tree
+            a, k = unflatten(treedef, values)
+            outs, out_tree = tree_flatten(fun(*a, **k))
+            return outs
+        with axis_bound(axis_name, size):
+            graph, captured = trace(flat, types)
+        batched = (False,) * len(captured) + tuple(a is not None for a in axes)
+        moved, out_batched = batched_graph(graph, batched, size, axis_name, tuple(a or 0 for a in axes))
+        out = spread_axes("out_axes", out_axes, unflatten(out_tree, list(graph.results)))
+        placed = placed_graph(moved, out_batched, tuple(out), size)
+        return unflatten(out_tree, call(placed, [*captured, *leaves]))
+    return wrapped
+
+
+def spread_axes(what: str, axes: Any, tree: Any) -> list:
+    try:
+        return broadcast_prefix(axes, tree, is_leaf=lambda x: x is None)
+    except (ValueError, TypeError) as error:
+        raise TreeError(f"vmap: {what}={axes!r} is not a prefix of the {'arguments' if what == 'in_axes' else 'result'}: {error}",
+                        source=user_source()) from None
+
+
+def normalized(axis: int | None, x: Any) -> int | None:
+    if axis is None:
+        return None
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"vmap: axes must be ints or None, got {axis!r}")
+    t = type_of(x)
+    if not -t.ndim <= axis < t.ndim:
+        raise AxisError(f"vmap: in_axes names axis {axis} of an argument of type {t}", source=user_source(),
+                        fix="use in_axes=None for arguments that are the same for the whole batch")
+    return axis % t.ndim
+
+
+def lane_type(x: Any, axis: int | None) -> ArrayType:
+    t = type_of(x)
+    return t if axis is None else t.update(shape=t.shape[:axis] + t.shape[axis + 1:])
+
+
+def batch_size(leaves: list, axes: list, args: Any, given: int | None) -> int:
+    sizes = [type_of(x).shape[a] for x, a in zip(leaves, axes) if a is not None]
+    if given is not None:
+        sizes.append(given)
+    if not sizes:
+        raise ValueError("vmap: at least one argument must have a batch axis (in_axes not None), or give axis_size")
+    if len(set(sizes)) > 1:
+        paths = [keystr(p) for p, _ in tree_flatten_with_path((args, {}))[0]]
+        shown = ", ".join(f"args{p[3:]} has {type_of(x).shape[a]} along axis {a}"
+                          for p, x, a in zip(paths, leaves, axes) if a is not None)
+        raise ShapeError(f"vmap: arguments disagree about the batch size: {shown}", source=user_source())
+    return sizes[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def batched_graph(graph: Graph, batched: tuple[bool, ...], size: int, axis_name: Any, axes: tuple[int, ...]):
+    """The batched program, its params with the batch axis where the caller has it. (graph, which results are batched)"""
+    ctx, out_batched = Batch(size, axis_name), []
+    n = len(graph.params) - len(axes)
+    places = (0,) * n + axes
+
+    def f(*values):
+        moved = [move_axis(x, a, 0) if b else x for x, b, a in zip(values, batched, places)]
+        outs, out_batched[:] = batch_values(ctx, graph, moved, batched)
+        return outs
+    types = [type_with_axis(p.type, size, a) if b else p.type for p, b, a in zip(graph.params, batched, places)]
+    return trace_closed(f, types), tuple(out_batched)
+
+
+def type_with_axis(t: ArrayType, size: int, axis: int) -> ArrayType:
+    return t.update(shape=(*t.shape[:axis], size, *t.shape[axis:]))
+
+
+@functools.lru_cache(maxsize=1024)
+def placed_graph(graph: Graph, batched: tuple[bool, ...], out_axes: tuple, size: int) -> Graph:
+    """The batched program with its results' batch axes where the caller wants them."""
+    ctx = Batch(size)
+
+    def place(x, is_batched, axis):
+        if axis is None:
+            if is_batched:
+                raise ValueError("vmap: out_axes is None for a result that differs from lane to lane")
+            return x
+        x = ctx.materialize(x, is_batched)
+        return move_axis(x, 0, axis % type_of(x).ndim)
+
+    def f(*values):
+        return [place(x, b, a) for x, b, a in zip(inline(graph, values), batched, out_axes)]
+    return trace_closed(f, graph.in_types)
+
+
+def move_axis(x, source: int, target: int):
+    if source == target:
+        return x
+    order = [d for d in range(type_of(x).ndim) if d != source]
+    order.insert(target, source)
+    return lax.transpose(x, tuple(order))
