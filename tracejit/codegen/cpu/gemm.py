@@ -55,6 +55,7 @@ _BLOCK_PANELS = 16
 
 _DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+@zero = internal constant i64 0
 """
 
 
@@ -229,7 +230,7 @@ def _product(plan: _Plan) -> str:
     _dispatch_vector(f, m, n)
     _start_job(f, plan, job, m, n, k)
     fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
-    k_blocks = f.max(f.ceil_div(k, plan.depth), 1)
+    k_blocks = f.ceil_div(k, plan.depth)
     k_step = f.round_up(f.ceil_div(k, k_blocks), 8)
     n_step = f.round_up(f.ceil_div(n, f.ceil_div(n, plan.cols)), plan.tile.nr)
     m_step = f.round_up(f.ceil_div(m, f.ceil_div(m, plan.rows)), plan.tile.mr)
@@ -363,7 +364,7 @@ def _vector_product(plan: _Plan) -> str:
                    y_step=f.mul(pick(1, ldc), size), d_step=f.mul(pick(1, ldd), size), outputs=outputs, depth=k,
                    epilogue=epilogue, ctx=ctx, row="%first_row", is_row="%is_row", ldc=ldc)
     fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(outputs, k), _VECTOR_WORK)))
-    share = f.max(f.ceil_div(outputs, _MOST_TASKS // 2), f.div(_VECTOR_WORK // 4, f.max(k, 1)))
+    share = f.max(f.ceil_div(outputs, _MOST_TASKS // 2), f.div(_VECTOR_WORK // 4, k))
     with f.when(f.compare("eq", down, 1)):
         _gather(f, plan, job, x_step, k)
         block = f.round_up(f.max(share, 1), DOT_ROWS)
@@ -417,7 +418,10 @@ def _entry() -> str:
     m, n, k, batch0, batch1 = CALL.get(f, "%call", "M", "N", "K", "batch0", "batch1")
     count, outputs = f.mul(batch0, batch1), f.mul(m, n)
     f.leave_when(f.compare("eq", f.mul(count, outputs), 0))
-    work = f.mul(outputs, f.max(k, 1))
+    with f.when(f.compare("eq", k, 0)):
+        _zero_product(f)
+        f.leave()
+    work = f.mul(outputs, k)
     by_entry = f.both(f.compare("sgt", count, 1), f.compare("slt", work, 4 * _TASK_WORK))
     wanted = f.div(f.mul(f.min(count, 1 << 20), work), _TASK_WORK // 4)
     n_tasks = f.select(by_entry, f.max(f.min(f.min(wanted, count), _MOST_TASKS), 1), 1)
@@ -428,6 +432,16 @@ def _entry() -> str:
     _BATCH.put(f, job, call="%call", n_tasks=n_tasks, count=count, scratch_bytes=share)
     _run(f, "@batch_task", job, n_tasks, "1")
     return f.text()
+
+
+def _zero_product(f: Function) -> None:
+    """K = 0 is the same as K = 1 with a column and a row of zeros, so that no kernel need care."""
+    call = CALL.allocate(f)
+    for member, value in zip(CALL.members, CALL.get(f, "%call", *CALL.members)):
+        CALL.put(f, call, **{member: value})
+    strides = ("a_row", "a_col", "b_row", "b_col", "a0", "a1", "b0", "b1")
+    CALL.put(f, call, A="@zero", B="@zero", K=1, **dict.fromkeys(strides, 0))
+    f.call("@ENTRY", ("ptr", call))
 
 
 def run_text() -> str:

@@ -157,9 +157,9 @@ class Function:
         return [self.value(f"phi {kind} [ {old}, %{before} ], [ {new}, %{end} ]")
                 for old, new in zip(values, changed)]
 
-    def opaque(self, value: str) -> str:
-        """The same integer, about which the optimiser knows nothing (keeps its strength reduction away)."""
-        return self.value(f'call i64 asm "", "=r,0"(i64 {value})')
+    def opaque(self, value: str, kind: str = "i64") -> str:
+        """The same value, about which the optimiser knows nothing (keeps its strength reduction away)."""
+        return self.value(f'call {kind} asm "", "=r,0"({kind} {value})')
 
     def loop(self, start: str | int, stop: str | int, step: str | int = 1,
              carry: Sequence[tuple[str, str]] = (), guard: bool = True) -> "Loop":

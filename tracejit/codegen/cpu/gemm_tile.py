@@ -86,30 +86,29 @@ def _kernel(tile: Tile, rows: int, vectors: int) -> str:
 
 
 def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str | None]) -> list[str]:
-    """The loop on K: one row of B times one column of A per round, added to the whole tile."""
+    """The loop on K (at least 1): one row of B times one column of A per round, added to the whole tile."""
     vector, n_bases = tile.vector, (rows + 2) // 3
-    carry = [("ptr", f.offset("%A", f.mul("%rs", 3 * g))) for g in range(n_bases)]
+    carry = [("ptr", f.opaque(f.offset("%A", f.mul("%rs", 3 * g)), "ptr")) for g in range(n_bases)]
     carry += [("ptr", "%B")] + [(vector.type, "zeroinitializer")] * (rows * vectors)
-    with f.loop(0, "%kc", carry=carry) as loop:
+    with f.loop(0, "%kc", carry=carry, guard=False) as loop:
         bases, b_row, sums = loop.carried[:n_bases], loop.carried[n_bases], loop.carried[n_bases + 1:]
         b = [vector.load(f, f.offset(b_row, v * vector.bytes), masks[v]) for v in range(vectors)]
-        new = []
-        for i, pointer in enumerate(_row_pointers(f, bases, rows)):
-            a = vector.splat(f, f.load(vector.element, pointer, vector.size))
+        new, steps = [], _row_steps(f)
+        for i in range(rows):
+            a = vector.splat(f, f.load(vector.element, f.offset(bases[i // 3], steps[i % 3]), vector.size))
             new += [vector.fma(f, a, b[v], sums[i * vectors + v]) for v in range(vectors)]
         loop.next = [f.offset(p, "%cs") for p in bases] + [f.offset(b_row, "%bs")] + new
     return loop.result[n_bases + 1:]
 
 
-def _row_pointers(f: Function, bases: list[str], rows: int) -> list[str]:
-    """Addresses of the rows, as base + {0, 1, 2} * stride: what one addressing mode can do.
+def _row_steps(f: Function) -> tuple[int, str, str]:
+    """Rows are reached as base + {0, 1, 2} * stride: what one addressing mode can do.
 
-    The stride is made opaque in every round: knowing it, LLVM keeps a pointer per row and spills
+    Bases and stride are opaque: knowing how they relate, LLVM keeps a pointer per row and spills
     them, or walks from row to row with a chain of additions as long as the arithmetic itself.
     """
     stride = f.opaque("%rs")
-    steps = (0, stride, f.value(f"shl i64 {stride}, 1"))
-    return [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
+    return 0, stride, f.value(f"shl i64 {stride}, 1")
 
 
 def _finish(f: Function, vector: Vector, product: list[str], masks: list[str | None]) -> None:
