@@ -19,7 +19,7 @@ from tracejit.ir.types import ArrayType, canonicalize_dtype, promote, type_of
 from tracejit.lax.conv_dimensions import (ConvDimensionNumbers, ConvGeneralDilatedDimensionNumbers,
                                           conv_dimension_numbers, conv_transpose_padding)
 from tracejit.lax.dot import PrecisionLike, accumulator, canonicalize_precision, dot_general
-from tracejit.lax.elementwise import convert_element_type
+from tracejit.lax.convert import convert_element_type
 from tracejit.lax.kinds import Contraction, is_linear, op_dataclass
 from tracejit.lax.padding import (Pads, dilated_size, ints_of, padtype_to_pads, pairs_of, spread_and_pad, window_count,
                                   windows)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.config import config
+from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, promote, type_of
-from tracejit.lax.elementwise import convert_element_type
+from tracejit.lax.convert import convert_element_type
 from tracejit.lax.kinds import Contraction, is_linear, op_dataclass
 from tracejit.lax.shape import transpose
 
@@ -47,6 +48,7 @@ def canonicalize_precision(precision: PrecisionLike) -> tuple[str, str] | str | 
     >>> canonicalize_precision(Precision.HIGH), canonicalize_precision("float32")
     (('high', 'high'), ('highest', 'highest'))
     """
+    precision = config.default_matmul_precision if precision is None else precision
     if precision is None:
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
@@ -93,7 +95,7 @@ class DotGeneral(Contraction):
     def infer(self, x: ArrayType, y: ArrayType) -> ArrayType:
         check_dot_axes(x, y, self.contract, self.batch_axes)
         if x.dtype != y.dtype:
-            raise DtypeError(f"dot: operands have different dtypes: {x} and {y}", source=user_source(),
+            raise DtypeError(f"dot: operands have different dtypes: {x} and {y}",
                              fix="convert one of them with lax.convert_element_type")
         (xf, yf), xb = self.spec(x.ndim, y.ndim).free, self.batch_axes[0]
         shape = tuple(x.shape[a] for a in xb + xf) + tuple(y.shape[a] for a in yf)

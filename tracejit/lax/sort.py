@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import AxisError, DtypeError, ShapeError
+from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_float, type_of
+from tracejit.lax.broadcast import axis_of, broadcasted_iota
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
 from tracejit.lax.kinds import Opaque, has_tangent, op_dataclass
-from tracejit.lax.shape import broadcasted_iota, reshape
+from tracejit.lax.shape import reshape
 
 
 def order_bits(x: np.ndarray, total: bool = False) -> np.ndarray:
@@ -75,7 +76,7 @@ def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: in
     """Sorts along an axis. A sequence of arrays of one shape is reordered by its first `num_keys` members.
 
     Equal keys keep their order. nan comes last; complex numbers compare by real part, then imaginary part.
-    Raises ShapeError for different shapes and AxisError for an axis that is not there.
+    Raises ShapeError for different shapes or an axis that is not there.
 
     >>> import numpy as np
     >>> np.asarray(sort(np.int32([3, 1, 2])))
@@ -91,15 +92,8 @@ def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: in
                          fix="broadcast them to one shape first")
     if not 1 <= num_keys <= len(operands):
         raise ValueError(f"sort: num_keys={num_keys} must be between 1 and the number of operands, {len(operands)}")
-    outs = bind(Sort(axis_in(dimension, types[0], "sort"), int(num_keys), bool(is_stable)), *operands)
+    outs = bind(Sort(axis_of("sort", dimension, types[0].ndim), int(num_keys), bool(is_stable)), *operands)
     return tuple(outs) if several else outs[0]
-
-
-def axis_in(axis: int, t: ArrayType, what: str) -> int:
-    if not -t.ndim <= axis < t.ndim:
-        raise AxisError(f"{what}: axis {axis} is out of bounds for array of dimension {t.ndim}: {t}",
-                        fix=f"axes run from {-t.ndim} to {t.ndim - 1}" if t.ndim else "give the array an axis")
-    return int(axis) % t.ndim
 
 
 def sort_key_val(keys: Any, values: Any, dimension: int = -1, is_stable: bool = True):
@@ -153,7 +147,7 @@ def top_k(operand: Any, k: int, *, axis: int = -1):
     t = type_of(operand)
     if t.dtype.kind == "c":
         raise DtypeError(f"top_k: complex numbers of {t} are not ordered", fix="select by lax.real(x) or abs(x)")
-    axis, k = axis_in(axis, t, "top_k"), int(k)
+    axis, k = axis_of("top_k", axis, t.ndim), int(k)
     if not 0 <= k <= t.shape[axis]:
         raise ShapeError(f"top_k: k={k} but axis {axis} of {t} has {t.shape[axis]} elements",
                          fix=f"take at most {t.shape[axis]}")

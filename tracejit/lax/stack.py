@@ -1,0 +1,84 @@
+"""Ops on stacks of small arrays: a library routine on the last axes, once for every index of the leading axes."""
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit.errors import DtypeError, ShapeError
+from tracejit.ir.trace import bind
+from tracejit.ir.types import ArrayType, real_dtype, short_name
+from tracejit.lax.kinds import Opaque, op_dataclass
+
+LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
+
+
+def letter(dtype: np.dtype) -> str:
+    """The first letter of LAPACK's routines for a dtype."""
+    return LAPACK_LETTERS[short_name(dtype)]
+
+
+def lapack(name: str, *arrays: np.ndarray):
+    """SciPy's wrapper of a LAPACK routine; SciPy's linear algebra is only loaded when an op is evaluated."""
+    from scipy.linalg.lapack import get_lapack_funcs
+    return get_lapack_funcs((name,), arrays)[0]
+
+
+@op_dataclass
+class Stacked(Opaque):
+    """Routine on the last `ranks` axes of its operands; the leading axes of all operands are the same."""
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+    accepts: ClassVar[str] = "fc"
+
+    def lead(self, *types: ArrayType) -> tuple[int, ...]:
+        """The leading axes, after checking ranks, leading axes and dtypes."""
+        for t, rank in zip(types, self.ranks, strict=True):
+            if t.ndim < rank:
+                raise ShapeError(f"{self.name}: {t} must have at least {rank} axes",
+                                 fix="add an axis, for example x[:, None] for one column")
+            if short_name(t.dtype) not in LAPACK_LETTERS:
+                raise DtypeError(f"{self.name}: {t} must be float32, float64, complex64 or complex128",
+                                 fix="convert it with lax.convert_element_type")
+            if t.dtype != types[0].dtype:
+                raise DtypeError(f"{self.name}: operands have different dtypes: {', '.join(map(str, types))}",
+                                 fix="convert them to one dtype")
+        leads = [t.shape[:t.ndim - rank] for t, rank in zip(types, self.ranks)]
+        if any(lead != leads[0] for lead in leads):
+            raise ShapeError(f"{self.name}: operands {', '.join(map(str, types))} have different leading axes",
+                             fix="broadcast them first")
+        return leads[0]
+
+    def square(self, t: ArrayType) -> int:
+        """The order of square matrices."""
+        if t.shape[-1] != t.shape[-2]:
+            raise ShapeError(f"{self.name}: {t} must hold square matrices, not {t.shape[-2]}x{t.shape[-1]}")
+        return t.shape[-1]
+
+    def one(self, *arrays: np.ndarray) -> Any:
+        """NumPy meaning for one index of the leading axes."""
+        raise NotImplementedError(f"{type(self).__name__}.one")
+
+    def eval(self, *arrays):
+        inferred = self.infer(*[ArrayType(x.shape, x.dtype) for x in arrays])
+        outs = [np.empty(t.shape, t.dtype) for t in (inferred if self.multiple else (inferred,))]
+        for lane in np.ndindex(arrays[0].shape[:arrays[0].ndim - self.ranks[0]]):
+            with np.errstate(all="ignore"):
+                results = self.one(*[x[lane] for x in arrays])
+            for out, result in zip(outs, results if self.multiple else (results,), strict=True):
+                out[lane] = result
+        return tuple(outs) if self.multiple else outs[0]
+
+    def batch(self, ctx, args, batched):
+        outs = bind(self, *[ctx.materialize(x, b) for x, b in zip(args, batched)])
+        return outs, (True,) * len(outs) if self.multiple else True
+
+
+def stacked(lead: tuple[int, ...], *shape: int, of: np.dtype) -> ArrayType:
+    return ArrayType((*lead, *shape), of)
+
+
+def nan_like(x: np.ndarray) -> np.ndarray:
+    return np.full_like(x, np.nan)
+
+
+__all__ = ["LAPACK_LETTERS", "Stacked", "lapack", "letter", "nan_like", "real_dtype", "stacked"]
