@@ -150,9 +150,11 @@ _NARROW = {np.dtype(wide): np.dtype(narrow) for wide, narrow in
 
 def canonicalize_dtype(dtype: Any) -> np.dtype:
     """A dtype-like as a dtype. 64-bit dtypes are kept unless x64 mode was switched off explicitly."""
-    if dtype in (int, float, complex):
-        return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
-    dtype = np.dtype(getattr(dtype, "dtype", dtype)) if not isinstance(dtype, np.dtype) else dtype
+    if not isinstance(dtype, np.dtype):
+        if dtype is int or dtype is float or dtype is complex:
+            return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
+        own = getattr(dtype, "dtype", None)  # of an array, or of a dtype object of another library
+        dtype = own if isinstance(own, np.dtype) else np.dtype(dtype)
     if config.enable_x64 is False:
         return _NARROW.get(dtype, dtype)
     return dtype

@@ -55,8 +55,10 @@ def is_linear(x: Any) -> bool:
 class Op:
     multiple: ClassVar[bool] = False       # results are a tuple
     has_effects: ClassVar[bool] = False    # must run, once, in order
+    cost: ClassVar[float] = 1              # of one element, in additions
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together
+    accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
     lane_dependent: ClassVar[bool] = False  # under vmap its batch rule applies even to unbatched operands
 
     def __init_subclass__(cls, **kw):
@@ -67,6 +69,13 @@ class Op:
 
     def infer(self, *types):
         raise NotImplementedError(f"{type(self).__name__}.infer")
+
+    def accepted(self, dtype: np.dtype) -> np.dtype:
+        """The dtype itself, if it is of a kind that the op accepts."""
+        if kind_of(dtype) in self.accepts:
+            return dtype
+        raise DtypeError(f"{self.name} does not accept {dtype}", source=user_source(), fix="convert to a dtype of one "
+                         f"of the kinds {', '.join(KIND_NAMES[k] for k in self.accepts)}")
 
     def eval(self, *arrays):
         raise NotImplementedError(f"{type(self).__name__}.eval")
@@ -100,8 +109,6 @@ def has_tangent(x: Any) -> bool:
 @op_dataclass
 class Elementwise(Op):
     """out[i] = f(x[i], y[i], ...). Operands share one shape; a zero-dimensional one is repeated."""
-    accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
-
     def infer(self, *types: ArrayType) -> ArrayType:
         shape = ()
         for t in types:
@@ -121,10 +128,11 @@ class Elementwise(Op):
             raise DtypeError(f"{self.name}: operands have different dtypes: {', '.join(map(str, dtypes))}",
                              source=user_source(), fix="convert them with lax.convert_element_type, "
                              "or use the tracejit.numpy function, which promotes")
-        if kind_of(dtypes[0]) not in self.accepts:
-            raise DtypeError(f"{self.name} does not accept {dtypes[0]}", source=user_source(), fix="convert to a dtype "
-                             f"of one of the kinds {', '.join(KIND_NAMES[k] for k in self.accepts)}")
-        return dtypes[0]
+        return self.accepted(dtypes[0])
+
+    def element_of(self, b, var, index: tuple, read, types):
+        """The element at `index` as an expression of the Loop IR."""
+        return b.apply(self, [read(k, index if t.ndim else ()) for k, t in enumerate(types)], var.type.dtype)
 
     def scalar(self, b, *xs):
         """One element of the result: by default, the Builder's method of the op's own name."""
@@ -157,6 +165,9 @@ class View(Op):
     """
     linear: ClassVar[bool] = True
 
+    def element_of(self, b, var, index: tuple, read, types):
+        return self.pull(b, index, read, types)
+
     def pull(self, b, index: tuple, read, types):
         raise NotImplementedError(f"{type(self).__name__}.pull")
 
@@ -182,14 +193,14 @@ class Reduction(Op):
 
     The fold's tree is fixed by the shape, never by the number of threads.
     """
+    uses_position: ClassVar[bool] = False   # whether `element` looks at its index
     axes: tuple[int, ...]
+    monoid: ClassVar[Elementwise | None] = None  # the op that it folds with, where it is just one
+    widens: ClassVar[bool] = False               # 16-bit floats are folded in float32 by the public function
 
     def infer(self, *types: ArrayType) -> ArrayType:
         shape = tuple(d for i, d in enumerate(types[0].shape) if i not in self.axes)
-        return ArrayType(shape, self.result_dtype(types[0].dtype), types[0].weak_type)
-
-    def result_dtype(self, dtype: np.dtype) -> np.dtype:
-        return dtype
+        return ArrayType(shape, self.accepted(types[0].dtype), types[0].weak_type)
 
     def init(self, b, types) -> tuple:
         """The monoid's neutral element, as Builder constants."""
@@ -200,7 +211,7 @@ class Reduction(Op):
         return xs
 
     def combine(self, b, x: tuple, y: tuple) -> tuple:
-        raise NotImplementedError(f"{type(self).__name__}.combine")
+        return (self.monoid.scalar(b, x[0], y[0]),)
 
     def finish(self, b, x: tuple):
         return x[0]

@@ -1,0 +1,26 @@
+"""The public face of lax: every primitive operation, by JAX's names.
+
+Arrays must agree in dtype (Python scalars adopt it) and in shape (zero-dimensional operands repeat); the functions
+of tracejit.numpy promote and broadcast, and are made of these.
+"""
+# ruff: noqa: A004  (names such as max and abs are the public ones)
+from tracejit.ir.trace import bind as bind
+from tracejit.ir.types import dtype_of as dtype
+from tracejit.lax.bits import (bitwise_and, bitwise_not, bitwise_or, bitwise_xor, clz, mulhi, population_count,
+                               shift_left, shift_right_arithmetic, shift_right_logical)
+from tracejit.lax.broadcast import (broadcast_in_dim, broadcasted_iota, empty, full, full_like, iota, reduce_sum,
+                                    zeros_like_array)
+from tracejit.lax.compare import eq, ge, gt, is_finite, le, lt, ne, select, select_n
+from tracejit.lax.convert import convert_element_type, stop_gradient
+from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, exp2, expm1, log1p,
+                                     logistic, sin, sinh, tan, tanh)
+from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clamp, complex, conj, div, floor, imag,
+                                      integer_pow, log, max, min, mul, neg, nextafter, pow, real, reciprocal, rem,
+                                      round, rsqrt, sign, sqrt, square, sub)
+from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
+                                 reduce_xor)
+from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision
+from tracejit.lax.shape import (broadcast, broadcast_like, broadcast_shapes, broadcast_to_rank, collapse, concatenate,
+                                expand_dims, index_in_dim, pad, reshape, rev, shape_as_value, slice, slice_in_dim,
+                                split, squeeze, stack, tile, transpose, unstack)
+from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma

@@ -1,0 +1,201 @@
+"""Repeating and summing, each other's transposes; and the arrays that are made of nothing else: full, iota."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.ir.graph import Lit
+from tracejit.ir.trace import bind
+from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
+from tracejit.lax.convert import ConvertElementType, convert_element_type, is_half
+from tracejit.lax.elementwise import Add
+from tracejit.lax.kinds import Elementwise, Reduction, View, op_dataclass
+
+
+def ints(values: Iterable) -> tuple[int, ...]:
+    """Sizes, axes or offsets as a tuple of Python ints."""
+    return tuple([operator.index(v) for v in values])
+
+
+def axis_of(name: str, axis: Any, ndim: int) -> int:
+    """An axis in [0, ndim), negative ones counted from the end; ShapeError if there is none."""
+    i = operator.index(axis)
+    if -ndim <= i < ndim:
+        return i % ndim
+    raise ShapeError(f"{name}: axis {i} is out of range for an array with {ndim} axes", source=user_source(),
+                     fix=f"give an axis from {-ndim} to {ndim - 1}" if ndim else "a zero-dimensional array has no axes")
+
+
+def axes_of(name: str, axes: Iterable, ndim: int) -> tuple[int, ...]:
+    """Distinct axes in [0, ndim), in the order given."""
+    found = tuple([axis_of(name, a, ndim) for a in axes])
+    if len(set(found)) < len(found):
+        raise ShapeError(f"{name}: an axis occurs twice in {found}", source=user_source(), fix="name each axis once")
+    return found
+
+
+def is_own(x: Any) -> bool:
+    """Whether x is already an array of this package, or traced."""
+    return hasattr(x, "type")
+
+
+@op_dataclass
+class BroadcastInDim(View):
+    """out[i] = x[i at dimensions]: x's axis k becomes axis dimensions[k]; the others, and axes of size 1, repeat."""
+    shape: tuple[int, ...]
+    dimensions: tuple[int, ...]
+
+    def infer(self, x):
+        dims = self.dimensions
+        fits = len(dims) == x.ndim and all(0 <= d < len(self.shape) for d in dims)
+        if fits and all(a < b for a, b in zip(dims, dims[1:])):
+            if all(n == self.shape[d] or n == 1 for n, d in zip(x.shape, dims)):
+                return ArrayType(self.shape, x.dtype, x.weak_type)
+        raise ShapeError(f"broadcast_in_dim: cannot place the axes of {x} at {dims} of shape {self.shape}",
+                         source=user_source(), fix="give one place per axis, in increasing order, where the shape has "
+                         "the axis's size (or the axis has size 1)")
+
+    def eval(self, x):
+        shape = [1] * len(self.shape)
+        for d, n in zip(self.dimensions, x.shape):
+            shape[d] = n
+        return np.broadcast_to(x.reshape(shape), self.shape)
+
+    def pull(self, b, index, read, types):
+        return read(0, tuple(index[d] if n == self.shape[d] else index[d] * 0
+                             for d, n in zip(self.dimensions, types[0].shape)))
+
+    def transpose(self, ctx, ct, x):
+        kept = [d for d, n in zip(self.dimensions, x.shape) if n == self.shape[d]]
+        total = bind(ReduceSum(tuple(d for d in range(len(self.shape)) if d not in kept)), ct)
+        own = [i for i, d in enumerate(self.dimensions) if d in kept]
+        return (broadcast_in_dim(total, x.shape, own),)
+
+    def batch(self, ctx, args, batched):
+        moved = (0, *[d + 1 for d in self.dimensions])
+        return bind(BroadcastInDim((ctx.size, *self.shape), moved), *args), True
+
+
+def broadcast_in_dim(operand: Any, shape: Sequence[int], broadcast_dimensions: Sequence[int], *,
+                     out_sharding: Any = None) -> Any:
+    """operand as an array of `shape`, its axis k placed at broadcast_dimensions[k], repeated along the others.
+
+    >>> print(broadcast_in_dim(np.array([1, 2]), (2, 3), (0,)))
+    [[1 1 1]
+     [2 2 2]]
+    """
+    shape, dims = ints(shape), ints(broadcast_dimensions)
+    if is_own(operand) and type_of(operand).shape == shape and dims == tuple(range(len(shape))):
+        return operand
+    return bind(BroadcastInDim(shape, dims), operand)
+
+
+@op_dataclass
+class ReduceSum(Reduction):
+    """The sum over some axes."""
+    monoid: ClassVar[Elementwise] = Add()
+    widens: ClassVar[bool] = True
+    ulp: ClassVar[float] = 64
+    accepts: ClassVar[str] = "iufc"
+    linear: ClassVar[bool] = True
+
+    def eval(self, x): return x.sum(axis=self.axes, dtype=None if is_half(x.dtype) else x.dtype)
+    def init(self, b, types): return (b.const(0, types[0].dtype),)
+
+    def transpose(self, ctx, ct, x):
+        return (broadcast_in_dim(ct, x.shape, [i for i in range(len(x.shape)) if i not in self.axes]),)
+
+
+def reduce_sum(operand: Any, axes: Sequence[int], *, out_sharding: Any = None) -> Any:
+    """The sum over `axes`; 16-bit floats are added up in float32.
+
+    >>> print(reduce_sum(np.array([[1, 2], [3, 4]]), (0,)))
+    [4 6]
+    """
+    t = type_of(operand)
+    op = ReduceSum(axes_of("reduce_sum", axes, t.ndim))
+    if is_half(t.dtype):
+        return convert_element_type(bind(op, convert_element_type(operand, np.float32)), t.dtype)
+    return bind(op, operand)
+
+
+# --- arrays made of nothing ---------------------------------------------------------------------------------
+
+@op_dataclass
+class Iota(View):
+    """out[i] = i[dimension]."""
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    dimension: int
+    linear: ClassVar[bool] = False
+
+    def infer(self):
+        if self.dtype.kind == "b":
+            raise DtypeError("iota: bool cannot count", source=user_source(), fix="use an integer dtype")
+        axis_of("iota", self.dimension, len(self.shape))
+        return ArrayType(self.shape, self.dtype)
+
+    def eval(self):
+        line = np.arange(self.shape[self.dimension]).astype(self.dtype)
+        return np.broadcast_to(line.reshape([-1 if i == self.dimension else 1 for i in range(len(self.shape))]), self.shape)
+
+    def pull(self, b, index, read, types): return b.index_value(index[self.dimension], self.dtype)
+
+
+def iota(dtype: Any, size: int) -> Any:
+    """0, 1, ... size - 1."""
+    return bind(Iota(canonicalize_dtype(dtype), (operator.index(size),), 0))
+
+
+def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int, *, out_sharding: Any = None) -> Any:
+    """0, 1, ... along axis `dimension`, repeated along the others.
+
+    >>> print(broadcasted_iota(np.int32, (2, 3), 1))
+    [[0 1 2]
+     [0 1 2]]
+    """
+    return bind(Iota(canonicalize_dtype(dtype), ints(shape), operator.index(dimension)))
+
+
+def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: Any = None) -> Any:
+    """fill_value everywhere; without a dtype, that of fill_value.
+
+    >>> print(full((2, 2), 7))
+    [[7 7]
+     [7 7]]
+    """
+    t = type_of(fill_value)
+    if t.ndim:
+        raise ShapeError(f"full: fill_value must be zero-dimensional, not {t}", source=user_source(),
+                         fix="use broadcast_in_dim to repeat an array")
+    weak = dtype is None and t.weak_type
+    return bind(BroadcastInDim(ints(shape), ()), _scalar(fill_value, t.dtype if dtype is None else dtype, weak))
+
+
+def _scalar(x: Any, dtype: Any, weak: bool) -> Any:
+    dtype = canonicalize_dtype(dtype)
+    if isinstance(x, (bool, int, float, complex, np.generic)):
+        return Lit(x, ArrayType((), dtype, weak))
+    return bind(ConvertElementType(dtype, True), x) if weak else convert_element_type(x, dtype)
+
+
+def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] | None = None,
+              sharding: Any = None) -> Any:
+    """fill_value everywhere, in x's shape and dtype unless others are given."""
+    t = type_of(x)
+    value = _scalar(fill_value, t.dtype if dtype is None else dtype, dtype is None and t.weak_type)
+    return bind(BroadcastInDim(t.shape if shape is None else ints(shape), ()), value)
+
+
+def zeros_like_array(x: Any) -> Any:
+    """Zeros in x's shape and dtype."""
+    return full_like(x, 0)
+
+
+def empty(shape: Sequence[int], dtype: Any, *, out_sharding: Any = None) -> Any:
+    """An array whose values do not matter (they are zeros)."""
+    return full(shape, 0, dtype)

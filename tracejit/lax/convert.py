@@ -1,0 +1,104 @@
+"""Values as values of another dtype, weak values as operands beside arrays, and values as constants."""
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit import tree
+from tracejit.ir.graph import Lit
+from tracejit.ir.trace import bind
+from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
+                               type_of)
+from tracejit.lax.kinds import Elementwise, op_dataclass
+
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+
+
+def operands(*xs: Any) -> tuple:
+    """Values as operands of one op: weak ones take the dtype of the arrays beside them.
+
+    A weak value of a higher kind (2.5 beside integers) is left alone, for `infer` to refuse.
+    """
+    types = [type_of(x) for x in xs]
+    first = types[0].dtype
+    if all([t.dtype is first or t.dtype == first for t in types]):
+        return xs
+    strong = [t.dtype for t in types if not t.weak_type]
+    dtype, weak = (strong[0], False) if strong else promote([(t.dtype, True) for t in types])
+    return tuple([_adopt(x, t, dtype, weak) if t.weak_type and t.dtype != dtype else x for x, t in zip(xs, types)])
+
+
+def _adopt(x: Any, t: ArrayType, dtype: np.dtype, weak: bool) -> Any:
+    if _RANK[kind_of(t.dtype)] > _RANK[kind_of(dtype)]:
+        return x
+    if isinstance(x, (int, float, complex, np.generic)):
+        return Lit(x, ArrayType((), dtype, weak))
+    return bind(ConvertElementType(dtype, weak), x)
+
+
+def is_half(dtype: np.dtype) -> bool:
+    return dtype.itemsize == 2 and is_float(dtype)
+
+
+def in_f32(f, *xs):
+    """f of NumPy arrays, which for 16-bit floats is computed in f32 and rounded once."""
+    dtype = xs[0].dtype
+    if not is_half(dtype):
+        return np.asarray(f(*xs), dtype)
+    return np.asarray(f(*[x.astype(np.float32) for x in xs])).astype(dtype)
+
+
+@op_dataclass
+class ConvertElementType(Elementwise):
+    """x as another dtype: floats round to nearest even; to integers they truncate and saturate, nan to 0."""
+    dtype: np.dtype
+    weak: bool = False
+    linear: ClassVar[bool] = True
+
+    def infer(self, x): return ArrayType(x.shape, self.dtype, self.weak)
+
+    def eval(self, x):
+        x = np.real(x) if x.dtype.kind == "c" and self.dtype.kind not in "cb" else x
+        return _saturated(x, self.dtype) if is_float(x.dtype) and is_integer(self.dtype) else x.astype(self.dtype)
+
+    def scalar(self, b, x): return b.convert(x, self.dtype)
+    def transpose(self, ctx, ct, x): return (convert_element_type(ct, x.dtype),)
+
+
+def _saturated(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    info = np.iinfo(dtype)
+    x = np.trunc(np.nan_to_num(x.astype(np.float64), posinf=np.inf, neginf=-np.inf))
+    above, below = x >= float(info.max) + (dtype.itemsize < 8), x < float(info.min)
+    inside = np.where(above | below, 0, x).astype(dtype)
+    return np.where(above, info.max, np.where(below, info.min, inside)).astype(dtype)
+
+
+def convert_element_type(operand: Any, new_dtype: Any) -> Any:
+    """operand as new_dtype, which is a dtype or Python's bool, int, float or complex.
+
+    >>> convert_element_type(2.75, np.int32)
+    Array(2, dtype=int32)
+    """
+    dtype = canonicalize_dtype(new_dtype)
+    t = type_of(operand)
+    if t.dtype == dtype and not t.weak_type and not isinstance(operand, (np.ndarray, np.generic, bool)):
+        return operand
+    return bind(ConvertElementType(dtype), operand)
+
+
+@op_dataclass
+class StopGradient(Elementwise):
+    """x, taken as a constant by differentiation."""
+
+    def eval(self, x): return x
+    def scalar(self, b, x): return x
+
+
+def stop_gradient(x: Any) -> Any:
+    """The arrays of a tree, taken as constants by differentiation.
+
+    >>> stop_gradient(2.0)
+    Array(2., dtype=float32)
+    """
+    return tree.map(lambda leaf: bind(StopGradient(), leaf) if is_inexact(type_of(leaf).dtype) else leaf, x)

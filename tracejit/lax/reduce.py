@@ -1,0 +1,348 @@
+"""Folds of whole axes: products, extremes, logic, argmax, and `reduce` with a function of two scalars."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit import tree
+from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.ir.graph import Graph, replay
+from tracejit.ir.trace import bind, record_eqn, trace
+from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
+from tracejit.lax.bits import BitwiseAnd, BitwiseOr, BitwiseXor
+from tracejit.lax.broadcast import axes_of, axis_of, broadcast_in_dim
+from tracejit.lax.broadcast import reduce_sum as reduce_sum
+from tracejit.lax.compare import eq
+from tracejit.lax.convert import convert_element_type, is_half
+from tracejit.lax.elementwise import Max, Min, Mul, add, div, mul
+from tracejit.lax.kinds import Elementwise, Reduction, has_tangent, op_dataclass
+from tracejit.lax.shape import concatenate, reshape, slice_in_dim, transpose
+
+
+def reduced(op: Reduction, x: Any) -> Any:
+    """op on x, axes checked and counted from 0; products of 16-bit floats are formed in float32."""
+    t = type_of(x)
+    op = type(op)(axes_of(op.name, op.axes, t.ndim))
+    if is_half(t.dtype) and op.widens:
+        return convert_element_type(bind(op, convert_element_type(x, np.float32)), t.dtype)
+    return bind(op, x)
+
+
+def as_rows(x: Any, axes: Sequence[int]) -> Any:
+    """x with the given axes joined into one leading axis."""
+    shape = type_of(x).shape
+    kept = [i for i in range(len(shape)) if i not in axes]
+    return reshape(transpose(x, [*axes, *kept]), [math.prod(shape[a] for a in axes), *[shape[i] for i in kept]])
+
+
+def fold_halves(f: Callable[[list, list], list], xs: Sequence) -> list:
+    """Fold arrays along their first axis with an associative f, halving it log2(n) times."""
+    n = type_of(xs[0]).shape[0]
+    while n > 1:
+        half = n // 2
+        cut = lambda start, end: [slice_in_dim(x, start, end) for x in xs]
+        joined = f(cut(0, half), cut(half, 2 * half))
+        xs = [concatenate([x, last], 0) for x, last in zip(joined, cut(2 * half, n))] if n % 2 else joined
+        n -= half
+    return [reshape(x, type_of(x).shape[1:]) for x in xs]
+
+
+@op_dataclass
+class ReduceProd(Reduction):
+    """The product over some axes."""
+    monoid: ClassVar[Elementwise] = Mul()
+    accepts: ClassVar[str] = "iufc"
+    widens: ClassVar[bool] = True
+    ulp: ClassVar[float] = 64
+
+    def eval(self, x): return np.multiply.reduce(x, self.axes, dtype=x.dtype)
+    def init(self, b, types): return (b.const(1, types[0].dtype),)
+
+    def jvp(self, ctx, primals, tangents):
+        """By halves, with the product rule: there is no division, so zeros are no exception."""
+        out, (x,), (t,) = bind(self, *primals), primals, tangents
+        if not type_of(x).size:
+            return out, ctx.zeros(type_of(out))
+        rule = lambda a, b: [mul(a[0], b[0]), add(mul(a[1], b[0]), mul(a[0], b[1]))]
+        return out, fold_halves(rule, [as_rows(x, self.axes), as_rows(t, self.axes)])[1]
+
+
+def reduce_prod(operand: Any, axes: Sequence[int]) -> Any:
+    """The product over `axes`.
+
+    >>> print(reduce_prod(np.array([[1, 2], [3, 4]]), (0,)))
+    [3 8]
+    """
+    return reduced(ReduceProd(axes), operand)
+
+
+@op_dataclass
+class ReduceExtreme(Reduction):
+    """The largest or the smallest over some axes; nan if any is; equal elements share the derivative evenly."""
+
+    def init(self, b, types): return (b.const(self.neutral(types[0].dtype), types[0].dtype),)
+
+    def jvp(self, ctx, primals, tangents):
+        out, (x,), (t,) = bind(self, *primals), primals, tangents
+        shape = type_of(x).shape
+        spread = broadcast_in_dim(out, shape, [i for i in range(len(shape)) if i not in self.axes])
+        chosen = convert_element_type(eq(x, spread), type_of(out).dtype)
+        return out, div(reduce_sum(mul(t, chosen), self.axes), reduce_sum(chosen, self.axes))
+
+
+def lowest(dtype: np.dtype) -> Any:
+    """The value that no other of this dtype is below."""
+    if dtype.kind == "c":
+        return complex(-np.inf, -np.inf)
+    return False if dtype.kind == "b" else np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
+
+
+def highest(dtype: np.dtype) -> Any:
+    """The value that no other of this dtype is above."""
+    return {"b": True}.get(dtype.kind, np.iinfo(dtype).max if dtype.kind in "iu" else -lowest(dtype))
+
+
+@op_dataclass
+class ReduceMax(ReduceExtreme):
+    """The largest over some axes."""
+    monoid: ClassVar[Elementwise] = Max()
+
+    def neutral(self, dtype): return lowest(dtype)
+    def eval(self, x): return np.maximum.reduce(x, self.axes, initial=x.dtype.type(lowest(x.dtype)))
+
+
+def reduce_max(operand: Any, axes: Sequence[int]) -> Any:
+    """The largest over `axes`; over none, the lowest value of the dtype."""
+    return reduced(ReduceMax(axes), operand)
+
+
+@op_dataclass
+class ReduceMin(ReduceExtreme):
+    """The smallest over some axes."""
+    monoid: ClassVar[Elementwise] = Min()
+
+    def neutral(self, dtype): return highest(dtype)
+    def eval(self, x): return np.minimum.reduce(x, self.axes, initial=x.dtype.type(highest(x.dtype)))
+
+
+def reduce_min(operand: Any, axes: Sequence[int]) -> Any:
+    """The smallest over `axes`; over none, the highest value of the dtype."""
+    return reduced(ReduceMin(axes), operand)
+
+
+@op_dataclass
+class ReduceAnd(Reduction):
+    """Bitwise and over some axes."""
+    monoid: ClassVar[Elementwise] = BitwiseAnd()
+    accepts: ClassVar[str] = "biu"
+
+    def eval(self, x): return np.bitwise_and.reduce(x, self.axes, initial=~np.zeros((), x.dtype)[()])
+    def init(self, b, types): return (b.const(True if types[0].dtype.kind == "b" else -1, types[0].dtype),)
+
+
+def reduce_and(operand: Any, axes: Sequence[int]) -> Any:
+    """Bitwise and over `axes`: of booleans, whether all are true."""
+    return reduced(ReduceAnd(axes), operand)
+
+
+@op_dataclass
+class ReduceOr(Reduction):
+    """Bitwise or over some axes."""
+    monoid: ClassVar[Elementwise] = BitwiseOr()
+    accepts: ClassVar[str] = "biu"
+
+    def eval(self, x): return np.bitwise_or.reduce(x, self.axes)
+    def init(self, b, types): return (b.const(0, types[0].dtype),)
+
+
+def reduce_or(operand: Any, axes: Sequence[int]) -> Any:
+    """Bitwise or over `axes`: of booleans, whether any is true."""
+    return reduced(ReduceOr(axes), operand)
+
+
+@op_dataclass
+class ReduceXor(Reduction):
+    """Bitwise exclusive or over some axes."""
+    monoid: ClassVar[Elementwise] = BitwiseXor()
+    accepts: ClassVar[str] = "biu"
+
+    def eval(self, x): return np.bitwise_xor.reduce(x, self.axes)
+    def init(self, b, types): return (b.const(0, types[0].dtype),)
+
+
+def reduce_xor(operand: Any, axes: Sequence[int]) -> Any:
+    """Bitwise exclusive or over `axes`: of booleans, whether an odd number is true."""
+    return reduced(ReduceXor(axes), operand)
+
+
+# --- where the extremes are -----------------------------------------------------------------------------------
+
+@op_dataclass
+class ArgExtreme(Reduction):
+    """The first position of an extreme along one axis; of the first nan if there is one."""
+    index_dtype: np.dtype
+    accepts: ClassVar[str] = "biuf"
+
+    def infer(self, x):
+        t = super().infer(x)
+        if not math.prod(x.shape[a] for a in self.axes):
+            raise ShapeError(f"{self.name}: axis {self.axes[0]} of {x} has no elements", source=user_source(),
+                             fix="reduce an axis that is not empty")
+        return ArrayType(t.shape, self.index_dtype)
+
+    def init(self, b, types):
+        dtype = types[0].dtype
+        return b.const(self.neutral(dtype), dtype), b.const(np.iinfo(self.index_dtype).max, self.index_dtype)
+
+    def element(self, b, index, x): return x, b.index_value(index[0], self.index_dtype)
+
+    def combine(self, b, x, y):
+        (xv, xi), (yv, yi) = x, y
+        x_nan, y_nan = b.ne(xv, xv), b.ne(yv, yv)
+        better = b.or_(self.better(b, yv, xv), b.and_(y_nan, b.not_(x_nan)))
+        same = b.or_(b.eq(xv, yv), b.and_(x_nan, y_nan))
+        take_y = b.or_(b.and_(better, b.not_(b.and_(x_nan, b.not_(y_nan)))), b.and_(same, b.lt(yi, xi)))
+        return b.select(take_y, yv, xv), b.select(take_y, yi, xi)
+
+    def finish(self, b, x): return x[1]
+    def jvp(self, ctx, primals, tangents): return bind(self, *primals), None
+
+
+@op_dataclass
+class ArgMax(ArgExtreme):
+    """The first position of the largest element along an axis."""
+
+    def eval(self, x): return np.argmax(x, self.axes[0]).astype(self.index_dtype)
+    def neutral(self, dtype): return lowest(dtype)
+    def better(self, b, x, y): return b.gt(x, y)
+
+
+def argmax(operand: Any, axis: int, index_dtype: Any) -> Any:
+    """The first position of the largest element along an axis; nan counts as largest.
+
+    >>> print(argmax(np.array([1, 3, 3]), 0, np.int32))
+    1
+    """
+    return bind(ArgMax((axis_of("argmax", axis, type_of(operand).ndim),), index_dtype_of(index_dtype)), operand)
+
+
+@op_dataclass
+class ArgMin(ArgExtreme):
+    """The first position of the smallest element along an axis."""
+
+    def eval(self, x): return np.argmin(x, self.axes[0]).astype(self.index_dtype)
+    def neutral(self, dtype): return highest(dtype)
+    def better(self, b, x, y): return b.lt(x, y)
+
+
+def argmin(operand: Any, axis: int, index_dtype: Any) -> Any:
+    """The first position of the smallest element along an axis; nan counts as smallest."""
+    return bind(ArgMin((axis_of("argmin", axis, type_of(operand).ndim),), index_dtype_of(index_dtype)), operand)
+
+
+def index_dtype_of(dtype: Any) -> np.dtype:
+    dtype = canonicalize_dtype(dtype)
+    if dtype.kind not in "iu":
+        raise DtypeError(f"positions must have an integer dtype, not {dtype}", source=user_source(), fix="use int32")
+    return dtype
+
+
+# --- any function of two scalars ------------------------------------------------------------------------------
+
+@op_dataclass
+class Reduce(Reduction):
+    """Operands folded together with an associative function (x1 ... xn, y1 ... yn) -> n results."""
+    computation: Graph
+    multiple: ClassVar[bool] = True
+
+    def infer(self, *types): return tuple(Reduction.infer(self, t).strong() for t in types)
+
+    def eval(self, *xs):
+        kept = [i for i in range(xs[0].ndim) if i not in self.axes]
+        rows = [x.transpose(*self.axes, *kept).reshape(-1, *[x.shape[i] for i in kept]) for x in xs]
+        state = [x[0] for x in rows]
+        for row in list(zip(*rows))[1:]:
+            state = replay(self.computation, [*state, *row], lambda eqn, xs: [eqn.op.eval(*map(np.asarray, map(_value, xs)))])
+        return tuple(np.asarray(_value(x)) for x in state)
+
+    # The function's neutral element is unknown: a flag tells whether the state holds anything yet.
+    def init(self, b, types): return b.const(False, np.dtype(bool)), *[b.const(0, t.dtype) for t in types]
+    def element(self, b, index, *xs): return b.const(True, np.dtype(bool)), *xs
+
+    def combine(self, b, x, y):
+        apply = lambda eqn, xs: [eqn.op.scalar(b, *[_literal(b, v) for v in xs])]
+        both = replay(self.computation, [*x[1:], *y[1:]], apply)
+        merged = [b.select(x[0], b.select(y[0], _literal(b, f), u), v) for f, u, v in zip(both, x[1:], y[1:])]
+        return b.or_(x[0], y[0]), *merged
+
+    def finish(self, b, x): return x[1:]
+
+    def jvp(self, ctx, primals, tangents):
+        n, nonzero = len(primals), [has_tangent(x) for x in primals]
+        outs = bind(self, *primals)
+        graph, _ = ctx.jvp(self.computation, nonzero * 2, nonzero)
+        given = ctx.instantiate(primals, tangents)
+        rows = [as_rows(x, self.axes) for x in [*primals, *[t for t, nz in zip(given, nonzero) if nz]]]
+        rule = lambda a, b: replay(graph, [*a[:n], *b[:n], *a[n:], *b[n:]], record_eqn)
+        moved = iter(fold_halves(rule, rows)[n:])
+        return outs, [next(moved) if nz else None for nz in nonzero]
+
+
+def _value(x): return getattr(x, "value", x)
+
+
+def _literal(b, x): return b.const(x.value, x.type.dtype) if hasattr(x, "key") else x
+
+
+def reduce(operands: Any, init_values: Any, computation: Callable[[Any, Any], Any], dimensions: Sequence[int],
+           out_sharding: Any = None) -> Any:
+    """Fold trees of arrays along `dimensions` with an associative function of two trees of scalars.
+
+    Functions that are one of this module's monoids (add, mul, max, min, bitwise and, or, xor) become that reduction.
+
+    >>> from tracejit import lax
+    >>> print(reduce(np.array([1, 2, 3]), 10, lax.add, (0,)))
+    16
+    """
+    xs, structure = tree.flatten(operands)
+    inits = [convert_element_type(i, type_of(x).dtype) for i, x in zip(tree.leaves(init_values), xs, strict=True)]
+    if len({type_of(x).shape for x in xs}) != 1:
+        raise ShapeError(f"reduce: operands {', '.join(str(type_of(x)) for x in xs)} have different shapes",
+                         source=user_source(), fix="broadcast them first")
+    graph = _scalar_graph(computation, structure, [type_of(x).dtype for x in xs])
+    axes = axes_of("reduce", dimensions, type_of(xs[0]).ndim)
+    if not math.prod(type_of(xs[0]).shape[a] for a in axes):
+        kept = [n for i, n in enumerate(type_of(xs[0]).shape) if i not in axes]
+        return tree.unflatten(structure, [broadcast_in_dim(i, kept, ()) for i in inits])
+    known = monoid_of(graph)
+    outs = [reduced(known(axes), xs[0])] if known else bind(Reduce(axes, graph), *xs)
+    return tree.unflatten(structure, replay(graph, [*inits, *outs], record_eqn))
+
+
+def _scalar_graph(computation: Callable, structure, dtypes: Sequence[np.dtype]) -> Graph:
+    n = len(dtypes)
+
+    def flat(*values):
+        out = computation(tree.unflatten(structure, values[:n]), tree.unflatten(structure, values[n:]))
+        return [convert_element_type(v, d) for v, d in zip(tree.leaves(out), dtypes, strict=True)]
+    graph, captured = trace(flat, [ArrayType((), d) for d in dtypes] * 2)
+    odd = [eqn.op.name for eqn in graph.eqns if not isinstance(eqn.op, Elementwise)]
+    if captured or odd:
+        raise TypeError("reduce: the function may use its arguments, constants and elementwise operations only"
+                        + (f", not {', '.join(odd)}" if odd else "; it captures arrays"))
+    return graph
+
+
+def monoid_of(graph: Graph) -> type[Reduction] | None:
+    """The reduction that folds with this function of two scalars, if it is one operation on both."""
+    if len(graph.eqns) != 1 or len(graph.params) != 2 or set(graph.eqns[0].inputs) != set(graph.params):
+        return None
+    op = graph.eqns[0].op
+    return next((kind for kind in every_subclass(Reduction) if kind.monoid == op), None)
+
+
+def every_subclass(cls: type) -> list[type]:
+    return [c for sub in cls.__subclasses__() for c in (sub, *every_subclass(sub))]
