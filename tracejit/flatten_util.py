@@ -1,0 +1,43 @@
+"""Pytrees of arrays <-> one flat vector."""
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+import tracejit.numpy as jnp
+from tracejit import lax
+from tracejit.tree_util import tree_flatten, tree_unflatten
+
+
+def ravel_pytree(pytree):
+    """``(flat, unravel)``: all leaves in one vector of their common dtype, and the function that takes it apart again.
+
+    ``unravel`` gives each leaf its shape and dtype back; it takes vectors of the length and dtype of ``flat``.
+
+    >>> flat, unravel = ravel_pytree({'a': jnp.arange(2.), 'b': 3.0})
+    >>> print(flat, unravel(2 * flat)['b'])
+    [0. 1. 3.] 6.0
+    """
+    leaves, treedef = tree_flatten(pytree)
+    if not leaves:
+        return jnp.zeros((0,), jnp.float32), partial(unraveled, treedef, (), (), np.dtype("float32"))
+    dtypes = tuple(np.dtype(jnp.result_type(leaf)) for leaf in leaves)
+    common = np.dtype(jnp.result_type(*dtypes))
+    flat = lax.concatenate([jnp.ravel(jnp.asarray(leaf)).astype(common) for leaf in leaves], 0)
+    return flat, partial(unraveled, treedef, tuple(map(np.shape, leaves)), dtypes, common)
+
+
+def unraveled(treedef, shapes, dtypes, common, flat):
+    if not shapes:
+        return tree_unflatten(treedef, [])
+    if len({*dtypes}) > 1 and flat.dtype != common:
+        raise TypeError(f"unravel takes a vector of dtype {common}, got {flat.dtype}")
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    if np.shape(flat) != (sum(sizes),):
+        raise ValueError(f"unravel takes a vector of shape {(sum(sizes),)}, got {np.shape(flat)}")
+    ends = np.cumsum([0, *sizes]).tolist()
+    parts = [lax.slice_in_dim(flat, ends[i], ends[i + 1]).reshape(shape) for i, shape in enumerate(shapes)]
+    # Leaves of one dtype come back in the dtype of the vector, so that unravel serves for tangents of other dtypes too.
+    same = len({*dtypes}) == 1
+    return tree_unflatten(treedef, parts if same else [part.astype(dtype) for part, dtype in zip(parts, dtypes)])
