@@ -11,6 +11,7 @@ from tracejit.lax.bits import (bitwise_and, bitwise_not, bitwise_or, bitwise_xor
 from tracejit.lax.broadcast import (broadcast_in_dim, broadcasted_iota, empty, full, full_like, iota, reduce_sum,
                                     zeros_like_array)
 from tracejit.lax.compare import eq, ge, gt, is_finite, le, lt, ne, select, select_n
+from tracejit.lax.control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
 from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, exp2, expm1, log1p,
                                      logistic, sin, sinh, tan, tanh)

@@ -11,10 +11,14 @@ from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, f
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, type_of
+from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
-from tracejit.lax.elementwise import ConvertElementType, add, bitwise_or, clamp, convert_element_type, max, ne, sub
+from tracejit.lax.broadcast import full
+from tracejit.lax.compare import ne
+from tracejit.lax.convert import ConvertElementType
+from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
 from tracejit.lax.loops import COUNT, Scan, While
-from tracejit.lax.shape import concatenate, full, pad, reshape, rev, slice_in_dim
+from tracejit.lax.shape import concatenate, pad, reshape, rev, slice_in_dim
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
 
 
