@@ -75,7 +75,7 @@ class Conversion(Complex):
             x = self._float_to_float(x, F32)
         op = "fptosi" if is_signed(dtype) else "fptoui"
         name = f"llvm.{op}.sat.{suffix_text(dtype, x.lanes)}.{suffix_text(x.dtype, x.lanes)}"
-        return self._call_text(name, dtype, x.lanes, (x,), merge=True)
+        return self.call_text(name, dtype, x.lanes, (x,), merge=True)
 
     def _float_to_float(self, x: Value, dtype: np.dtype) -> Value:
         if is_half(x.dtype):

@@ -1,7 +1,7 @@
 """One function body as lines of LLVM IR: constants, lanes, blocks, and one line per distinct value."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,21 @@ class Instructions:
         self,
         module: Module,
         name: str,
-        params: Sequence[tuple[str, np.dtype] | tuple[str, np.dtype, str]] = (),
+        params: Sequence[tuple[str, np.dtype] | tuple[str, np.dtype, str] | tuple[str, np.dtype, str, int]] = (),
         ret: np.dtype | None = None,
         linkage: str = "",
     ):
-        self.module, self.name, self.ret_dtype, self.linkage = module, name, ret, linkage
-        self.params = [Value(f"%{p[0]}", np.dtype(p[1])) for p in params]
-        self._param_text = ", ".join(
-            f"{type_text(np.dtype(p[1]))} {p[2] + ' ' if len(p) > 2 else ''}%{p[0]}" for p in params
-        )
+        """A function `name` of `params`: (name, dtype[, attributes[, lanes]]); `ret` None: void,
+        or the type of the value given to `ret()`."""
+        self.module, self.name, self.linkage = module, name, linkage
+        self._ret_text = "void" if ret is None else type_text(np.dtype(ret))
+        self.params, texts = [], []
+        for stem, dtype, *more in params:
+            attributes, lanes = [*more, "", 1][:2] if len(more) < 2 else more
+            value = Value(f"%{stem}", np.dtype(dtype), lanes or 1)
+            self.params.append(value)
+            texts.append(f"{type_text(value.dtype, value.lanes)} {attributes + ' ' if attributes else ''}{value.name}")
+        self._param_text = ", ".join(texts)
         self._lines: list[str] = []
         self._entry_lines: list[str] = []
         self._count = 0
@@ -75,9 +81,9 @@ class Instructions:
         """`llvm.<stem>.<type of x>` of x and `rest` (Values, or literal operands such as "i1 false")."""
         dtype = x.dtype if dtype is None else dtype
         name = f"llvm.{stem}.{suffix_text(x.dtype, x.lanes)}"
-        return self._call_text(name, dtype, x.lanes, (x, *rest), merge=True)
+        return self.call_text(name, dtype, x.lanes, (x, *rest), merge=True)
 
-    def _call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
+    def call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
         texts = [a if isinstance(a, str) else a.text for a in args]
         types = [t.rsplit(" ", 1)[0] if isinstance(a, str) else type_text(a.dtype, a.lanes)
                  for a, t in zip(args, texts)]
@@ -91,9 +97,22 @@ class Instructions:
     ) -> Value | None:
         """Call the function `name`, declaring it; `ret` is the result's dtype (None: void)."""
         if ret is not None:
-            return self._call_text(name, np.dtype(ret), lanes, list(args), merge=pure)
+            return self.call_text(name, np.dtype(ret), lanes, list(args), merge=pure)
         self.module.declare(name, "void", [type_text(a.dtype, a.lanes) for a in args])
         return self.effect(f"call void @{name}({', '.join(a.text for a in args)})")
+
+    def outline(self, name: str, body: Callable[..., Value], *xs: Value) -> Value:
+        """body(builder, *xs) of Values of one type, as a call of a function of its own.
+
+        For long rarely taken paths: compiled once per module whatever the number of uses.
+        """
+        full = f"{name}.{suffix_text(xs[0].dtype, xs[0].lanes)}"
+        if not self.module.is_defined(full):
+            params = [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
+            inner = type(self)(self.module, full, params, linkage="internal")
+            inner.ret(body(inner, *inner.params))
+            inner.finish()
+        return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge=True)
 
     def function_pointer(self, name: str) -> Value:
         """The address of a function defined in this module or declared by a call."""
@@ -228,14 +247,15 @@ class Instructions:
 
     def ret(self, value: Value | None = None) -> None:
         """Return from the function."""
+        if value is not None:
+            self._ret_text = type_text(value.dtype, value.lanes)
         self.effect(f"ret {value.text}" if value is not None else "ret void")
 
     def finish(self) -> str:
         """Add the function to the module and return its name."""
-        ret = "void" if self.ret_dtype is None else type_text(np.dtype(self.ret_dtype))
         linkage = f"{self.linkage} " if self.linkage else ""
         body = "\n".join(["entry:", *self._entry_lines, *self._lines])
-        head = f"define {linkage}{ret} @{self.name}({self._param_text}) #0"
+        head = f"define {linkage}{self._ret_text} @{self.name}({self._param_text}) #0"
         self.module.define(self.name, f"{head} {{\n{body}\n}}\n")
         return self.name
 

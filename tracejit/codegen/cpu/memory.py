@@ -57,7 +57,7 @@ class Memory(Conversion):
         if lanes == 1:
             return self._maybe(mask, lambda: self.load(dtype, ptr, 1, align), other)
         name = f"llvm.masked.load.{suffix_text(dtype, lanes)}.p0"
-        return self._call_text(name, dtype, lanes, (f"ptr align {align} {ptr.name}", mask, other), merge=False)
+        return self.call_text(name, dtype, lanes, (f"ptr align {align} {ptr.name}", mask, other), merge=False)
 
     def _other(self, other: AnyValue | float | None, dtype: np.dtype, lanes: int) -> AnyValue:
         if other is None:
@@ -145,7 +145,7 @@ class Memory(Conversion):
         other = self._other(other, dtype, lanes)
         kind = f"<{lanes} x ptr> align {dtype.itemsize}"
         name = f"llvm.masked.gather.{suffix_text(dtype, lanes)}.{suffix_text(PTR, lanes)}"
-        return self._call_text(name, dtype, lanes, (f"{kind} {where.name}", mask, other), merge=False)
+        return self.call_text(name, dtype, lanes, (f"{kind} {where.name}", mask, other), merge=False)
 
     def _gather_complex(self, dtype, base, index, mask, other) -> ComplexValue:
         part = real_dtype(dtype)
