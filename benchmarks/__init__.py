@@ -1,0 +1,1 @@
+"""Workloads timed on tracejit, JAX and NumPy side by side: `python -m benchmarks`."""
