@@ -145,6 +145,11 @@ class DonatedArrayError(TracejitError, RuntimeError):
     fix = "use the result instead, or do not donate this argument"
 
 
+class ImmutableArrayError(TracejitError, TypeError):
+    """An assignment to elements of an array: arrays never change."""
+    fix = "x = x.at[index].set(value)"
+
+
 class LossError(TracejitError, TypeError):
     """grad needs a function that returns one real scalar."""
     fix = "reduce the loss, for example with jnp.mean; for other results use vjp, jacrev or jacfwd"

@@ -29,6 +29,9 @@ GLOBAL = re.compile(r"^@([\w.$]+) = (?:global|constant) ", re.MULTILINE)
 EXTERNAL = re.compile(r"^@([\w.$]+) = external ", re.MULTILINE)
 
 
+api = ctypes.PyDLL(None, handle=ctypes.pythonapi._handle)  # prototypes set on ctypes.pythonapi are shared with other packages
+
+
 class LLVMError(RuntimeError):
     """LLVM rejected a module, or a symbol it needs does not exist."""
 
@@ -206,7 +209,7 @@ class Engine:
         machine = llvm.Target.from_triple(host_triple()).create_target_machine(jit=True, codemodel="jitdefault")
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{host_triple()}"'), machine)
         # Native types are deallocated, and worker threads run, until the process is gone.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.engine))
+        api.Py_IncRef(ctypes.py_object(self.engine))
 
     def load(self, data: bytes, names: Sequence[str], externals: Iterable[str]) -> dict[str, int]:
         with self.lock:
@@ -261,7 +264,7 @@ def require_symbol(name: str) -> None:
 
 def c_function(name: str) -> int | None:
     """The address of a function of the C library, the C maths library or Python's C API, or None."""
-    for library in (ctypes.pythonapi, ctypes.CDLL(None)):
+    for library in (api, ctypes.CDLL(None)):
         try:
             return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
         except AttributeError:
@@ -307,7 +310,6 @@ def symbol_of(name: str) -> int:
 
 
 def capsule_pointer(capsule: Any) -> int:
-    api = ctypes.pythonapi
     api.PyCapsule_GetName.argtypes, api.PyCapsule_GetName.restype = [ctypes.py_object], ctypes.c_char_p
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p

@@ -53,6 +53,15 @@ def expand_line(line: str, temporary: str, constants: Mapping[str, int]) -> str:
     return line
 
 
+def c_string(name: str, text: str) -> str:
+    """A private constant @name with a zero-terminated ASCII text.
+
+    >>> c_string("greeting", "hi")
+    '@greeting = private constant [3 x i8] c"hi\\\\00"'
+    """
+    return f'@{name} = private constant [{len(text) + 1} x i8] c"{text}\\00"'
+
+
 def can_be_native() -> bool:
     """Can types be made from native code here? Not where objects lack a global lock, nor in a second interpreter."""
     return (config.native_dispatch and sys.implementation.name == "cpython" and sys.platform != "win32"
@@ -61,7 +70,7 @@ def can_be_native() -> bool:
 
 
 def refuse_subinterpreter() -> None:
-    api = ctypes.pythonapi
+    api = llvm.api
     api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = ctypes.c_void_p
     if api.PyInterpreterState_Get() != api.PyInterpreterState_Main():
         raise ImportError("tracejit works only in the main interpreter of a process")
@@ -124,7 +133,7 @@ def make_type(name: str, basicsize: int, flags: int, slots: Mapping[int, int], m
     rows.append((TP_GETSET, table_of(GetSet, [(n.encode(), get, None, None, closure) for n, get, closure in getset])))
     spec = Spec(name.encode(), basicsize, 0, flags, table_of(Slot, rows))
     forever.append(spec)
-    make = ctypes.pythonapi.PyType_FromSpec
+    make = llvm.api.PyType_FromSpec
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p]
     return make(ctypes.addressof(spec))
 

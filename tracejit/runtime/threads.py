@@ -17,6 +17,8 @@ from tracejit.runtime import native
 from tracejit.runtime.threads_text import CONSTANTS, TEXT
 
 MAX_THREADS = 256
+
+
 def quota() -> int:
     """The CPUs that the control group of this process may use, where it is limited."""
     try:
