@@ -39,18 +39,20 @@ CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", 
 
 # What the tasks of one (N chunk, K block, M chunk) share; strides and steps in bytes, `col` in elements.
 _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk", "bn", "ldc", "ldd",
-              "*a_packed", "*b_packed", "a_step", "b_step", "b_panels", "tiles", "tile_rows", "wide_tiles",
+              "*a_packed", "*b_packed", "a_step", "b_step", "b_tasks", "tiles", "tile_rows", "wide_tiles",
               "panels", "*tile_a", "tile_rs", "tile_cs", "tile_step", "row_step", "*panel_b", "panel_bs",
               "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
               "pack_a", "pack_b")
 
-_DEPTH_BYTES = 2048  # K per block: a panel of B fills about the first cache, C is not updated too often
+_DEPTH_BYTES = 3072  # K per block: a panel of B fills about the first cache, C is not updated too often
 _CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
 _TASK_WORK = 1 << 20  # multiply-adds that are worth a task of their own
 _VECTOR_WORK = 1 << 17  # and of a matrix times vector
 _MOST_TASKS = 64
-_BLOCK_TILES = 12  # at most that many row tiles per task: their part of A stays in the second cache
+_BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays in the second cache
 _BLOCK_PANELS = 16
+_SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
+_PACK_PANELS = 4
 
 
 _DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
@@ -123,30 +125,34 @@ def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
 
 
 def _pack_task(plan: _Plan) -> str:
-    """Task t packs panel t of B or, from b_panels on, one row tile of A."""
+    """Task t packs a few panels of B or, from b_tasks on, one row tile of A."""
     f = Function("pack_task", "ptr %job, i64 %task", "internal")
-    depth, b_panels = _JOB.get(f, "%job", "depth", "b_panels")
-    with f.when(f.compare("slt", "%task", b_panels)):
+    depth, b_tasks = _JOB.get(f, "%job", "depth", "b_tasks")
+    with f.when(f.compare("slt", "%task", b_tasks)):
         _pack_b(f, plan, depth)
         f.leave()
-    _pack_a(f, plan, depth, f.sub("%task", b_panels))
+    _pack_a(f, plan, depth, f.sub("%task", b_tasks))
     return f.text()
 
 
 def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
-    tile, size = plan.tile, plan.size
+    """A row at a time where rows are contiguous, else a panel at a time."""
+    nr, size = plan.tile.nr, plan.size
     source, bk, bn, target, step, cols = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols")
-    col = f.mul("%task", tile.nr)
-    width = f.min(f.sub(cols, col), tile.nr)
-    source, target = f.offset(source, f.mul(col, bn)), f.offset(target, f.mul("%task", step))
-    pitch = tile.nr * size
+    start = f.mul("%task", _PACK_PANELS * nr)
+    width = f.min(f.sub(cols, start), _PACK_PANELS * nr)
+    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", _PACK_PANELS), step))
     with f.when(f.compare("eq", bn, size)):
-        _copy(f, "rows", source, bk, target, pitch, depth, width)
+        _copy(f, "panels", source, bk, target, step, depth, width)
         f.leave()
-    with f.when(f.compare("eq", bk, size)):
-        _copy(f, "columns", source, bn, target, pitch, depth, width)
-        f.leave()
-    _copy(f, "any", source, bk, target, pitch, depth, width, ("i64", bn))
+    with f.loop(0, width, nr) as col:
+        source, target = f.offset(source, f.mul(col.index, bn)), f.offset(target, f.mul(f.div(col.index, nr), step))
+        wide, pitch = f.min(f.sub(width, col.index), nr), nr * size
+        columns = f.compare("eq", bk, size)
+        with f.when(columns):
+            _copy(f, "columns", source, bn, target, pitch, depth, wide)
+        with f.when(f.value(f"xor i1 {columns}, true")):
+            _copy(f, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
 
 
 def _pack_a(f: Function, plan: _Plan, depth: str, tile_index: str) -> None:
@@ -324,9 +330,9 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
 def _pack(f: Function, job: str, first_rows: str, fork: str) -> None:
     """Panels of B (once for all M chunks) and row tiles of A, in one set of tasks."""
     pack_a, pack_b, tiles, panels = _JOB.get(f, job, "pack_a", "pack_b", "tiles", "panels")
-    b_panels = f.select(first_rows, f.mul(panels, pack_b), 0)
-    _JOB.put(f, job, b_panels=b_panels)
-    _run(f, "@pack_task", job, f.add(b_panels, f.mul(tiles, pack_a)), fork)
+    b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, _PACK_PANELS), pack_b), 0)
+    _JOB.put(f, job, b_tasks=b_tasks)
+    _run(f, "@pack_task", job, f.add(b_tasks, f.mul(tiles, pack_a)), fork)
 
 
 def _compute(f: Function, job: str, fork: str) -> None:
@@ -334,7 +340,8 @@ def _compute(f: Function, job: str, fork: str) -> None:
     tiles, panels, rows, cols, depth = _JOB.get(f, job, "tiles", "panels", "rows", "cols", "depth")
     work = f.div(f.mul(f.mul(rows, cols), depth), _TASK_WORK)
     wanted = f.select(f.compare("eq", fork, 0), 1, f.max(f.min(work, _MOST_TASKS), 1))
-    row_blocks, col_blocks = f.ceil_div(tiles, _BLOCK_TILES), f.ceil_div(panels, _BLOCK_PANELS)
+    block_tiles = f.select(f.compare("slt", depth, _SHALLOW), 1, _BLOCK_TILES)
+    row_blocks, col_blocks = f.ceil_div(tiles, block_tiles), f.ceil_div(panels, _BLOCK_PANELS)
     row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, f.mul(col_blocks, 4))))
     col_blocks = f.min(panels, f.max(col_blocks, f.ceil_div(wanted, row_blocks)))
     row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, col_blocks)))

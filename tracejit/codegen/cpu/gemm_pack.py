@@ -6,15 +6,16 @@ register tile, column after column of `panel_rows` elements.
 """
 from __future__ import annotations
 
-from .gemm_text import Function, Vector
+from .gemm_text import Function
 from .gemm_tile import Tile
 
 COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
 
 
 def pack_text(tile: Tile) -> str:
-    """@pack_rows, @pack_columns, @pack_any: (from, row step, to, pitch, rows, width), in bytes and elements."""
-    return _pack_rows(tile) + _pack_columns(tile) + _pack_any(tile)
+    """@pack_rows, @pack_panels, @pack_columns, @pack_any: (from, row step, to, pitch, rows, width), in bytes
+    and elements."""
+    return _pack_rows(tile) + _pack_panels(tile) + _pack_columns(tile) + _pack_any(tile)
 
 
 def _pack_rows(tile: Tile) -> str:
@@ -30,6 +31,31 @@ def _pack_rows(tile: Tile) -> str:
         with f.when(has_rest):
             vector.store(f, vector.load(f, f.offset(source, full), mask), f.offset(target, full))
         row.next = [f.offset(source, "%step"), f.offset(target, "%pitch")]
+    return f.text()
+
+
+def _pack_panels(tile: Tile) -> str:
+    """Cut n rows of `width` contiguous elements into panels of nr columns, `pitch` bytes apart.
+
+    Several panels at once, as a row of one panel is too little to read from each page of memory.
+    """
+    f, vector = Function("pack_panels", COPY_PARAMS, "internal"), tile.vector
+    line = tile.nr * vector.size
+    full, rest = f.div("%width", tile.nr), f.rem("%width", tile.nr)
+    masks, has_rest = [vector.mask(f, rest, v * vector.lanes) for v in range(tile.nv)], f.compare("ne", rest, 0)
+
+    def copy(source: str, target: str, masks: list[str | None]) -> None:
+        for v, mask in enumerate(masks):
+            vector.store(f, vector.load(f, f.offset(source, v * vector.bytes), mask), f.offset(target, v * vector.bytes))
+
+    with f.loop(0, "%n", carry=[("ptr", "%from"), ("ptr", "%to")]) as row:
+        source, target = row.carried
+        with f.loop(0, full, carry=[("ptr", source), ("ptr", target)]) as panel:
+            copy(*panel.carried, [None] * tile.nv)
+            panel.next = [f.offset(panel.carried[0], line), f.offset(panel.carried[1], "%pitch")]
+        with f.when(has_rest):
+            copy(*panel.result, masks)
+        row.next = [f.offset(source, "%step"), f.offset(target, line)]
     return f.text()
 
 

@@ -74,6 +74,7 @@ def kernels_text(tile: Tile) -> str:
 def _kernel(tile: Tile, rows: int, vectors: int) -> str:
     f, vector = Function(f"tile_{rows}_{vectors}", KERNEL_PARAMS, "internal"), tile.vector
     masks: list[str | None] = [vector.mask(f, "%nr", v * vector.lanes) for v in range(vectors)]
+    _prefetch(f, vector, rows, vectors)
     product = _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors)
     if tile.free_masks:
         _finish(f, vector, product, masks)
@@ -83,6 +84,15 @@ def _kernel(tile: Tile, rows: int, vectors: int) -> str:
         f.leave()
     _finish(f, vector, product, masks)
     return f.text()
+
+
+def _prefetch(f: Function, vector: Vector, rows: int, vectors: int) -> None:
+    """Ask for D now: its rows lie far apart, and the loop on K hides the wait."""
+    with f.when(f.compare("ne", "%D", "null", "ptr")):
+        for i in range(rows):
+            row = f.offset("%D", f.mul("%ldd", i)) if i else "%D"
+            for v in range(0, vectors * vector.bytes, 64):
+                f.do(f"call void @llvm.prefetch.p0(ptr {f.offset(row, v)}, i32 0, i32 3, i32 1)")
 
 
 def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str | None]) -> list[str]:
