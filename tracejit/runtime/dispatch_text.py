@@ -12,6 +12,7 @@ from tracejit.runtime.native import HEAD, c_string
 
 CALL, ENTRIES, SLOW, KEEP, DICT, CALL_WEAKREFS = range(HEAD, HEAD + 48, 8)
 JITTED_BYTES = HEAD + 48
+ANY_CONFIG, NO_CONFIG = -1, -2  # an entry for all settings; settings that no entry was made under
 ELSEWHERE = 1  # returned by a matcher: not this entry
 
 
@@ -39,7 +40,7 @@ class NumpySpec(ctypes.Structure):
 # Results: one Array, a tuple of all outputs, or what the building program says.
 SINGLE, FLAT_TUPLE, BUILT = 0, 1, 2
 # Matching instructions.
-ARRAY, SAME, TUPLE, LIST, DICTIONARY, EQUAL, SCALAR, NUMPY = range(8)
+ARRAY, SAME, TUPLE, LIST, DICTIONARY, EQUAL, SCALAR, NUMPY, NODE = range(9)
 # Kinds of a scalar's cell.
 BOOL_CELL, I32_CELL, I64_CELL, F32_CELL, F64_CELL, C64_CELL, C128_CELL = range(7)
 # Building instructions.
@@ -50,10 +51,11 @@ CONSTANTS = {
     **{f"I_{name.upper()}": getattr(Instruction, name).offset for name, _ in Instruction._fields_},
     **{f"N_{name.upper()}": getattr(NumpySpec, name).offset for name, _ in NumpySpec._fields_},
     "CALL": CALL, "ENTRIES": ENTRIES, "SLOW": SLOW, "KEEP": KEEP, "DICT": DICT, "CALL_WEAKREFS": CALL_WEAKREFS,
-    "STEP": ctypes.sizeof(Instruction), "ELSEWHERE": ELSEWHERE,
+    "STEP": ctypes.sizeof(Instruction), "ELSEWHERE": ELSEWHERE, "ANY_CONFIG": ANY_CONFIG,
+    "NO_CONFIG": NO_CONFIG,
     "S_STEP": 0, "S_INS": 8, "S_HOLDERS": 16, "S_CELL": 24, "S_OUTS": 8,
     "ARRAY": ARRAY, "SAME": SAME, "TUPLE": TUPLE, "LIST": LIST, "DICTIONARY": DICTIONARY, "EQUAL": EQUAL, "SCALAR": SCALAR,
-    "NUMPY": NUMPY, "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
+    "NUMPY": NUMPY, "NODE": NODE, "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
     "MAKE_DICT": MAKE_DICT, "MAKE_CALL": MAKE_CALL, "SINGLE": SINGLE, "FLAT_TUPLE": FLAT_TUPLE,
     "BOOL_CELL": BOOL_CELL, "I32_CELL": I32_CELL, "I64_CELL": I64_CELL, "F32_CELL": F32_CELL, "F64_CELL": F64_CELL,
     "C64_CELL": C64_CELL, "C128_CELL": C128_CELL,
@@ -230,8 +232,9 @@ entry:
 whose:
   %me = call ptr @pthread_self()
   %mine = icmp eq ptr %me, %owner
-  br i1 %mine, label %count, label %slow
+  br label %count
 count:
+  %holds = phi i1 [true, %entry], [%mine, %whose]
   %nameless = icmp eq ptr %names, null
   br i1 %nameless, label %search, label %named
 named:
@@ -240,7 +243,8 @@ named:
 search:
   %extra = phi i64 [0, %count], [%more, %named]
   %n = add i64 %positional, %extra
-  %config = load i64, ptr @tj_config
+  %word = load i64, ptr @tj_config
+  %config = select i1 %holds, i64 %word, i64 $NO_CONFIG
   %head = get ptr, %self, ENTRIES
   br label %next
 next:
@@ -253,7 +257,9 @@ look:
   %e_config = get i64, %e, E_CONFIG
   %same_n = icmp eq i64 %e_args, %n
   %same_config = icmp eq i64 %e_config, %config
-  %candidate = and i1 %same_n, %same_config
+  %any_config = icmp eq i64 %e_config, $ANY_CONFIG
+  %right_config = or i1 %same_config, %any_config
+  %candidate = and i1 %same_n, %right_config
   br i1 %candidate, label %kind, label %miss
 kind:
   %infos = get ptr, %e, E_INFOS

@@ -138,9 +138,12 @@ def make_type(name: str, basicsize: int, flags: int, slots: Mapping[int, int], m
     return make(ctypes.addressof(spec))
 
 
-def address_of(value: Any) -> int:
-    """The address of a Python object."""
-    return id(value)
+def c_address(name: str) -> int:
+    """The address of a function of Python's C API."""
+    address = llvm.c_function(name)
+    if address is None:
+        raise RuntimeError(f"this Python has no {name}")
+    return address
 
 
 def write_pointer(address: int, value: int | None) -> None:

@@ -10,12 +10,14 @@ TEXT = """
 declare i32 @PyDict_Next(ptr, ptr, ptr, ptr)
 declare ptr @PyDict_GetItem(ptr, ptr)
 declare i32 @PyDict_SetItem(ptr, ptr, ptr)
-declare ptr @PyDict_New()
+declare ptr @PyDict_Copy(ptr)
 declare i64 @PyList_Size(ptr)
 declare ptr @PyList_GetItem(ptr, i64)
 declare i32 @PyList_SetItem(ptr, i64, ptr)
 declare ptr @PyTuple_New(i64)
 declare ptr @PyObject_Call(ptr, ptr, ptr)
+declare ptr @PyObject_CallFunctionObjArgs(ptr, ...)
+@PyTuple_Type = external global i8
 declare i32 @PyObject_RichCompareBool(ptr, ptr, i32)
 declare double @PyFloat_AsDouble(ptr)
 declare i64 @PyLong_AsLongAndOverflow(ptr, ptr)
@@ -127,7 +129,8 @@ entry:
                               i64 $DICTIONARY, label %dict
                               i64 $EQUAL, label %equal
                               i64 $SCALAR, label %scalar
-                              i64 $NUMPY, label %numpy ]
+                              i64 $NUMPY, label %numpy
+                              i64 $NODE, label %node ]
 array:
   %array_type = load ptr, ptr @tj_array_type
   %is_array = icmp eq ptr %type, %array_type
@@ -254,6 +257,38 @@ other_match:
   %o_fits = call i1 @match(ptr %o_child, ptr %state)
   %oi1 = add i64 %oi, 1
   br i1 %o_fits, label %other_head, label %no
+node:
+  %node_type = get ptr, %step, I_LEAF
+  %is_node = icmp eq ptr %type, %node_type
+  br i1 %is_node, label %node_flatten, label %no
+node_flatten:
+  %children = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %arg, ptr %x, ptr null)
+  %n_failed = icmp eq ptr %children, null
+  br i1 %n_failed, label %error, label %node_check
+node_check:
+  %c_type = get ptr, %children, TYPE
+  %n_tuple = icmp eq ptr %c_type, @PyTuple_Type
+  br i1 %n_tuple, label %node_size, label %node_drop
+node_size:
+  %n_size = get i64, %children, TUPLE_SIZE
+  %n_items = at %children, TUPLE_ITEMS
+  %n_right = icmp eq i64 %n_size, %n
+  br i1 %n_right, label %node_head, label %node_drop
+node_head:
+  %ni = phi i64 [0, %node_size], [%ni1, %node_step]
+  %n_more = icmp ult i64 %ni, %n
+  br i1 %n_more, label %node_step, label %node_done
+node_step:
+  %n_child = item ptr, %n_items, %ni
+  %n_fits = call i1 @match(ptr %n_child, ptr %state)
+  %ni1 = add i64 %ni, 1
+  br i1 %n_fits, label %node_head, label %node_drop
+node_done:
+  call void @Py_DecRef(ptr %children)
+  br label %yes
+node_drop:
+  call void @Py_DecRef(ptr %children)
+  br label %no
 error:
   call void @PyErr_Clear()
   br label %no
@@ -447,7 +482,8 @@ list_store:
 list_done:
   ret ptr %made_list
 dict:
-  %made_dict = call ptr @PyDict_New()
+  %template = get ptr, %step, I_LEAF
+  %made_dict = call ptr @PyDict_Copy(ptr %template)
   %no_dict = icmp eq ptr %made_dict, null
   br i1 %no_dict, label %failed, label %dict_keys
 dict_keys:
