@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..value import F32, Value
-from .exp import expm1_reduced, reduce_ln2
+from .exp import EXP2_F32, LOG2_E, expm1_reduced, reduce_ln2
 from .log import log_of_sum
 from .poly import fast_two_sum, horner, power_of_two, two_product, two_sum
 
@@ -25,10 +25,8 @@ COSH_F64 = (
     0.5, 0.041666666666666685, 0.0013888888888873333, 2.4801587348234073e-05, 2.755725299843819e-07,
     2.0921348321495112e-09,
 )
-# tanh(x) = x P(x**2) / Q(x**2) on |x| <= 9; a rational minimax fit for f32, relative error 2**-25.5.
-TANH_BOUND = 9.0
-TANH_TOP = (1.0, 1.3381068e-01, 3.4956383e-03, 2.0609854e-05, 1.3355626e-08)
-TANH_BOTTOM = (1.0, 4.6714383e-01, 2.5877176e-02, 3.2857145e-04, 7.776975e-07)
+# (tanh(x) - x) / x**3 in x**2 on |x| <= 0.55; Remez, weighted error 2**-29.3.
+TANH_F32 = (-3.3333325e-01, 1.3332826e-01, -5.3874504e-02, 2.1154521e-02, -6.382284e-03)
 LN2 = 0.6931471805599453
 
 
@@ -64,27 +62,31 @@ def cosh(b: Builder, x: Value) -> Value:
 
 
 def tanh(b: Builder, x: Value) -> Value:
-    """sinh(x) / cosh(x): rational in f32, from exp(2 |x|) - 1 in f64."""
+    """sinh(x) / cosh(x)."""
     return _tanh_f32(b, x) if x.dtype == F32 else _tanh_f64(b, x)
 
 
 def _tanh_f32(b: Builder, x: Value) -> Value:
-    bounded = b.max(b.min(x, TANH_BOUND), -TANH_BOUND)
-    z = b.mul(bounded, bounded)
-    ratio = b.div(b.mul(bounded, horner(b, z, TANH_TOP)), horner(b, z, TANH_BOTTOM))
-    ratio = b.max(b.min(ratio, 1.0), -1.0)
-    return b.select(b.lt(b.abs(x), 2.0**-12), x, ratio)
+    """A polynomial below 0.55; 1 - 2 / (exp(2 a) + 1) above, where 1 dominates the errors."""
+    a = b.abs(x)
+    y = b.mul(b.min(a, 9.1), 2 * LOG2_E)
+    n = b.rint(y)
+    f = b.sub(y, n)
+    e = b.mul(b.mad(horner(b, f, EXP2_F32), f, 1.0), power_of_two(b, n))
+    far = b.sub(1.0, b.div(2.0, b.add(e, 1.0)))
+    z = b.mul(a, a)
+    near = b.mad(b.mul(horner(b, z, TANH_F32), z), a, a)
+    return b.copysign(b.select(b.gt(a, 0.55), far, near), x)
 
 
 def _tanh_f64(b: Builder, x: Value) -> Value:
+    """e / (e + 2) with e = exp(2 a) - 1; 2.3 ulp."""
     twice = b.mul(b.min(b.abs(x), 20.0), 2.0)
     n, r = reduce_ln2(b, twice)
-    p = expm1_reduced(b, r)
     up = power_of_two(b, n)
-    e = b.mad(up, p, b.sub(up, 1.0))
+    e = b.mad(up, expm1_reduced(b, r), b.sub(up, 1.0))
     out = b.div(e, b.add(e, 2.0))
-    out = b.select(b.lt(twice, 2.0**-28), b.abs(x), out)
-    return b.copysign(out, x)
+    return b.copysign(b.select(b.lt(twice, 2.0**-28), x, out), x)
 
 
 def _log1p_exact(b: Builder, high: Value, low: Value) -> Value:
