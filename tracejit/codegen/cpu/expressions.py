@@ -1,0 +1,231 @@
+"""Expressions of the Loop IR -> Values of the Builder, for one position of the loops around them."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tracejit.codegen.cpu.builder import Builder, Value
+from tracejit.codegen.kernels import Scratch
+from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
+                               Remainder, indices_of)
+
+I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
+
+
+def children(e: Expr) -> list[Expr]:
+    """What must be computed before an expression: its arguments and the values inside its indices."""
+    out = list(e.args)
+    for index in indices_of(e):
+        out += [a.value for a in index.atoms() if isinstance(a, Dynamic)]
+    return out
+
+
+class Dependence:
+    """Which axes an expression depends on (a row value: the marker ROW)."""
+
+    def __init__(self) -> None:
+        self.memo: dict[Expr, frozenset] = {}
+
+    def __call__(self, root: Expr) -> frozenset:
+        for e in postorder(root, self.memo):
+            axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
+            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)), [ROW] if e.kind == ROW else [])
+        return self.memo[root]
+
+
+def postorder(root: Expr, done) -> list[Expr]:
+    """The expressions below root that are not done, children first (chains may be longer than Python's stack)."""
+    order: list[Expr] = []
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False)]
+    while stack:
+        e, ready = stack.pop()
+        if ready:
+            order.append(e)
+        elif e not in seen and e not in done:
+            seen.add(e)
+            stack.append((e, True))
+            stack += [(c, False) for c in children(e)]
+    return order
+
+
+class Chained:
+    """A table that falls back on the table around it."""
+
+    def __init__(self, outer=None):
+        self.outer, self.own = outer, {}
+
+    def __contains__(self, key) -> bool:
+        return key in self.own or (self.outer is not None and key in self.outer)
+
+    def __getitem__(self, key):
+        return self.own[key] if key in self.own else self.outer[key]
+
+    def __setitem__(self, key, value) -> None:
+        self.own[key] = value
+
+
+class Position:
+    """A point of the loops: the axes' index Values, and the vector axis with its lanes and the mask of those in use."""
+
+    def __init__(self, b: Builder, buffers: dict, depends: Dependence, axes: dict[Axis, Value], vector: Axis | None = None,
+                 lanes: int = 1, mask: Value | None = None, outer: Position | None = None):
+        self.b, self.buffers, self.depends = b, buffers, depends
+        self.axes = axes if outer is None else {**outer.axes, **axes}
+        self.vector, self.lanes, self.mask = vector, lanes, mask
+        self.values = Chained(outer.values if outer else None)
+        # where lanes are rows, each point of a row-local buffer holds a value per row of the block
+        self.row_pitch: int = outer.row_pitch if outer else 1
+        self.column: int = outer.column if outer else 0
+
+    def inner(self, axes: dict[Axis, Value], vector=None, lanes: int = 1, mask=None) -> Position:
+        return Position(self.b, self.buffers, self.depends, axes, vector, lanes, mask, self)
+
+    def hoist(self, roots: Iterable[Expr], inside: set) -> None:
+        """Compute here all that the loops over the axes `inside` would compute again and again."""
+        stack, seen = list(roots), set()
+        while stack:
+            e = stack.pop()
+            if e in seen or e in self.values:
+                continue
+            seen.add(e)
+            if not self.depends(e) & inside:
+                if e.kind != CONST:
+                    self.value(e)
+            else:
+                stack += children(e)
+
+    def value(self, root: Expr):
+        for e in postorder(root, self.values):
+            self.values[e] = self.compute(e)
+        return self.values[root]
+
+    def compute(self, e: Expr):
+        b, args = self.b, [self.values[a] for a in e.args]
+        if e.kind == CONST:
+            raw, dtype = e.data
+            return b.const(np.frombuffer(raw, dtype)[0], dtype)
+        if e.kind == LOAD:
+            return self.load(*e.data, e.dtype)
+        if e.kind == APPLY:
+            return e.data.scalar(b, *args)
+        if e.kind == INDEX:
+            return b.convert(self.number(e.data), e.dtype)
+        if e.kind == METHOD:
+            return getattr(b, e.data[0])(*args, *e.data[1])
+        if e.kind == WHERE:
+            return b.select(self.condition(e.data), *args)
+        raise AssertionError(f"{e.kind} has no value here")
+
+    # --- indices
+
+    def is_vector(self, index: Index) -> bool:
+        return self.vector is not None and any(self.moves(atom) for atom, _ in index.terms)
+
+    def moves(self, atom) -> bool:
+        """Whether an atom differs from lane to lane."""
+        if isinstance(atom, Axis):
+            return atom is self.vector
+        if isinstance(atom, Dynamic):
+            return self.values[atom.value].lanes > 1
+        return self.is_vector(atom.of)
+
+    def number(self, index: Index) -> Value:
+        """An index as an i64 (i32 lanes where it differs from lane to lane and fits)."""
+        if not self.is_vector(index):
+            return self.sum_of([(self.atom(a, I64), c) for a, c in index.terms], index.const, I64)
+        lo, hi = index.range
+        kind = I32 if -2**31 <= lo and hi < 2**31 else I64
+        return self.sum_of([(self.atom(a, kind), c) for a, c in index.terms], index.const, kind)
+
+    def sum_of(self, terms, const: int, kind) -> Value:
+        b = self.b
+        flat = sorted(terms, key=lambda t: t[0].lanes)     # scalars first: one splat instead of many
+        total = b.const(const, kind)
+        for value, c in flat:
+            value = b.convert(value, kind)
+            total = b.add(total, value if c == 1 else b.mul(value, b.const(c, kind)))
+        return total
+
+    def atom(self, atom, kind) -> Value:
+        b = self.b
+        if isinstance(atom, Axis):
+            at = b.convert(self.axes[atom], kind)
+            return b.add(b.splat(at, self.lanes), b.iota(self.lanes, kind)) if atom is self.vector and self.lanes > 1 else at
+        if isinstance(atom, Dynamic):
+            wide = b.convert(self.values[atom.value], I64) if self.values[atom.value].dtype != kind else self.values[atom.value]
+            limited = b.max(b.min(wide, b.const(max(atom.size - 1, 0), wide.dtype)), b.const(0, wide.dtype))
+            return b.convert(limited, kind)
+        of = self.number(atom.of)
+        unsigned = np.dtype(f"u{of.dtype.itemsize}")
+        shift = atom.by.bit_length() - 1
+        whole = b.bitcast(of, unsigned)
+        if atom.by == 1 << shift:
+            out = b.shr_logical(whole, b.const(shift, unsigned)) if isinstance(atom, Quotient) else \
+                b.and_(whole, b.const(atom.by - 1, unsigned))
+        else:
+            operation = "udiv" if isinstance(atom, Quotient) else "urem"
+            out = b.binary(operation, whole, b.const(atom.by, unsigned, whole.lanes))
+        return b.convert(b.bitcast(out, of.dtype), kind)
+
+    def condition(self, insides: tuple[Inside, ...]) -> Value:
+        b, out = self.b, None
+        for inside in insides:
+            lo, hi = inside.index.range
+            at = self.number(inside.index)
+            tests = [b.ge(at, b.const(inside.lo, at.dtype))] if lo < inside.lo else []
+            tests += [b.lt(at, b.const(inside.hi, at.dtype))] if hi >= inside.hi else []
+            for test in tests:
+                out = test if out is None else b.and_(out, test)
+        return out
+
+    # --- memory
+
+    def load(self, var, offset: Index, guards: tuple[Inside, ...], dtype):
+        b, base = self.b, self.buffers[var]
+        if isinstance(var, Scratch) and self.row_pitch > 1:
+            return b.load(dtype, self.local(base, offset, dtype), self.lanes)
+        mask = self.condition(guards) if guards else None
+        if not self.is_vector(offset) and (mask is None or mask.lanes == 1):
+            return b.load(dtype, b.gep(base, self.number(offset), dtype), mask=mask, other=0 if mask is not None else None)
+        mask = self.all_masks(mask)
+        other = None if mask is None else 0
+        stride = self.stride(offset)
+        if stride == 1:
+            return b.load(dtype, self.address(base, offset, dtype), self.lanes, mask=mask, other=other)
+        at = b.splat(self.number(offset), self.lanes)
+        return b.gather(dtype, base, at, mask, other)
+
+    def local(self, base: Value, offset: Index, dtype) -> Value:
+        """The place of this block's rows in a row-local buffer."""
+        b = self.b
+        return b.gep(base, b.add(b.mul(self.number(offset), self.row_pitch), self.column), dtype)
+
+    def all_masks(self, mask: Value | None) -> Value | None:
+        if mask is None:
+            return self.mask
+        mask = self.b.splat(mask, self.lanes)
+        return mask if self.mask is None else self.b.and_(mask, self.mask)
+
+    def stride(self, offset: Index) -> int | None:
+        """The distance of neighbouring lanes in elements; None if it varies."""
+        if any(a is not self.vector and self.moves(a) for a, _ in offset.terms):
+            return None
+        return offset.coefficient(self.vector)
+
+    def address(self, base: Value, offset: Index, dtype) -> Value:
+        """Where the first lane is."""
+        terms = [(self.axes[a] if a is self.vector else self.atom(a, I64), c) for a, c in offset.terms]
+        return self.b.gep(base, self.sum_of(terms, offset.const, I64), dtype)
+
+    def store(self, var, offset: Index, value, dtype, nontemporal: bool = False) -> None:
+        b, base = self.b, self.buffers[var]
+        if isinstance(var, Scratch) and self.row_pitch > 1:
+            return b.store(b.splat(value, self.lanes), self.local(base, offset, dtype))
+        if self.vector is None or self.lanes == 1 or not self.is_vector(offset):
+            return b.store(value, b.gep(base, self.number(offset), dtype))
+        value = b.splat(value, self.lanes)
+        if self.stride(offset) == 1:
+            return b.store(value, self.address(base, offset, dtype), mask=self.mask)
+        return b.scatter(value, base, b.splat(self.number(offset), self.lanes), self.mask)

@@ -1,0 +1,317 @@
+"""A scheduled kernel -> an LLVM function `void(ptr buffers, i64 task)`.
+
+    across: the vector axis is a row axis. Each unit of work is a block of it at one point of the other row
+            axes; folds run inside, with one accumulator per lane.
+    along:  the vector axis is folded. Each unit is one row; lanes are folded together at its end.
+
+A fold that is cut into parts writes the states of each part to memory; `emit_combine` folds the parts.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+from tracejit.codegen.cpu.expressions import I64, Dependence, Position
+from tracejit.codegen.kernels import Fold, Scratch, Stage
+from tracejit.codegen.schedule import Schedule
+from tracejit.ir.loops import ROW, Axis, Expr
+
+UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
+
+
+def state_dtypes(fold: Fold) -> list[np.dtype]:
+    return [e.dtype for e in fold.states]
+
+
+def partial_layout(plan: Schedule) -> list[tuple[Fold, int, int, np.dtype]]:
+    """Of a kernel whose folds are cut: (fold, state, byte offset, dtype) in the buffer of parts."""
+    rows = int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))
+    out, offset = [], 0
+    for fold in plan.kernel.stages[0].folds:
+        for k, dtype in enumerate(state_dtypes(fold)):
+            out.append((fold, k, offset, dtype))
+            offset += -(-rows * plan.n_parts * dtype.itemsize // 64) * 64
+    return out
+
+
+def partial_bytes(plan: Schedule) -> int:
+    rows = int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))
+    return sum(-(-rows * plan.n_parts * dtype.itemsize // 64) * 64 for *_, dtype in partial_layout(plan))
+
+
+class KernelEmitter:
+    """Emits one kernel function into a module."""
+
+    def __init__(self, module: Module, name: str, plan: Schedule, buffers: Sequence[Any]):
+        self.plan, self.kernel = plan, plan.kernel
+        self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
+        table = b.params[0]
+        self.bases: dict[Any, Value] = {v: b.load(PTR, b.gep(table, k, PTR)) for k, v in enumerate(buffers)}
+        self.parts = b.load(PTR, b.gep(table, len(buffers), PTR)) if plan.chunk else None
+        for copy in self.kernel.scratch:
+            n = int(np.prod([a.size for a in self.kernel.fold_axes], dtype=np.int64))
+            width = plan.lanes * plan.unroll if not plan.along else 1
+            self.bases[copy] = b.alloca(n * width * copy.type.dtype.itemsize)
+        self.depends = Dependence()
+
+    def emit(self) -> None:
+        b, plan = self.b, self.plan
+        lo = b.mul(b.params[1], plan.per_task)
+        hi = b.min(b.add(lo, plan.per_task), b.const(plan.units, I64))
+        top = Position(b, self.bases, self.depends, {})
+        top.row_pitch = plan.lanes * plan.unroll if not plan.along else 1
+        with b.loop(lo, hi) as loop:
+            self.unit(top, loop.index)
+        b.ret()
+        b.finish()
+
+    def unit(self, top: Position, unit: Value) -> None:
+        """One unit of work: which part, which point of the outer row axes, which block of the vector axis."""
+        b, plan = self.b, self.plan
+        part = None
+        if plan.chunk:
+            unit, part = self.divided(unit, plan.n_parts)
+        block = None
+        if plan.block:
+            unit, block = self.divided(unit, -(-plan.vector.size // plan.block))
+        point = {}
+        for axis in reversed(plan.outer):
+            unit, point[axis] = self.divided(unit, axis.size)
+        here = top.inner(point)
+        if plan.along or plan.vector is None:
+            self.row(here, part)
+        else:
+            first = b.mul(block, plan.block)
+            self.block(here, first, b.min(b.add(first, plan.block), b.const(plan.vector.size, I64)), part)
+
+    def divided(self, x: Value, by: int) -> tuple[Value, Value]:
+        b = self.b
+        if by == 1:
+            return x, b.const(0, I64)
+        whole = b.binary("udiv", x, b.const(by, I64))
+        return whole, b.sub(x, b.mul(whole, by))
+
+    # --- across: lanes are neighbouring rows
+
+    def block(self, here: Position, first: Value, last: Value, part: Value | None) -> None:
+        b, plan = self.b, self.plan
+        step, n = plan.lanes * plan.unroll, plan.vector.size
+        whole = n % step == 0 and plan.block % step == 0
+        stop = last if whole else b.sub(last, b.rem(b.sub(last, first), b.const(step, I64)))
+        self.hoist(here, {plan.vector, *self.kernel.fold_axes})
+        with b.loop(first, stop, step) as loop:
+            at = [b.add(loop.index, u * plan.lanes) for u in range(plan.unroll)]
+            places = [here.inner({plan.vector: i}, plan.vector, plan.lanes) for i in at]
+            for u, p in enumerate(places):
+                p.column = u * plan.lanes
+            self.columns(places, part)
+        if whole:
+            return
+        with b.loop(stop, last, plan.lanes) as loop:
+            mask = b.lane_mask(b.sub(last, loop.index), plan.lanes) if plan.lanes > 1 else None
+            self.columns([here.inner({plan.vector: loop.index}, plan.vector, plan.lanes, mask)], part)
+
+    def hoist(self, here: Position, inside: set) -> None:
+        here.hoist([e for e in self.kernel.roots], {*inside, ROW})
+
+    def columns(self, places: list[Position], part: Value | None) -> None:
+        """All stages for some vectors of rows side by side."""
+        for stage in self.kernel.stages:
+            states = [[self.start(fold, p) for fold in stage.folds] for p in places]
+            if stage.folds or stage.stores:
+                states = self.fold_loops(places, stage, states, part, self.kernel.fold_axes)
+            if part is not None:
+                for p, mine in zip(places, states):
+                    self.store_part(p, stage, mine, part)
+                continue
+            for p, mine in zip(places, states):
+                self.finish_rows(p, stage, mine)
+
+    def start(self, fold: Fold, p: Position) -> list:
+        return [self.b.splat(s, p.lanes) for s in fold.op.init(self.b, fold.types)]
+
+    def fold_loops(self, places, stage: Stage, states, part, axes: list[Axis]):
+        """Nested loops over the folded axes; in the innermost, one element per place joins its states."""
+        b = self.b
+        if not axes:
+            return [self.point(p, stage, mine) for p, mine in zip(places, states)]
+        axis, *rest = axes
+        lo, hi = self.bounds(axis, part)
+        if not rest and axis.size <= UNROLLED_FOLD and part is None:
+            for k in range(axis.size):
+                inner = [p.inner({axis: b.const(k, I64)}, p.vector, p.lanes, p.mask) for p in places]
+                states = self.fold_loops(inner, stage, states, None, rest)
+            return states
+        for p in places:
+            p.hoist(self.stage_roots(stage), {axis, *rest})
+        shape = [[len(s) for s in mine] for mine in states]
+        with b.loop(lo, hi, carries=[v for mine in states for s in mine for v in s]) as loop:
+            current = regroup(loop.carries, shape)
+            inner = [p.inner({axis: loop.index}, p.vector, p.lanes, p.mask) for p in places]
+            new = self.fold_loops(inner, stage, current, None, rest)
+            loop.carry(*[v for mine in new for s in mine for v in s])
+        return regroup(loop.results, shape)
+
+    def stage_roots(self, stage: Stage) -> list[Expr]:
+        return [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
+
+    def bounds(self, axis: Axis, part: Value | None):
+        b, plan = self.b, self.plan
+        if part is None:
+            return b.const(0, I64), b.const(axis.size, I64)
+        lo = b.mul(part, plan.chunk)
+        return lo, b.min(b.add(lo, plan.chunk), b.const(axis.size, I64))
+
+    def point(self, p: Position, stage: Stage, states):
+        """One point: values to store, elements to fold."""
+        for s in stage.stores:
+            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+        return [self.combined(fold, mine, [p.value(e) for e in fold.states], p) for fold, mine in zip(stage.folds, states)]
+
+    def combined(self, fold: Fold, states, element, p: Position, mask: Value | None = None):
+        b = self.b
+        element = [b.splat(x, s.lanes) for x, s in zip(element, states)]
+        new = [b.splat(x, s.lanes) for x, s in zip(fold.op.combine(b, tuple(states), tuple(element)), states)]
+        return [b.select(mask, x, s) for x, s in zip(new, states)] if mask is not None else new
+
+    def finish_rows(self, p: Position, stage: Stage, states) -> None:
+        """Reduced values become known to the row; what is computed once per row is stored."""
+        for fold, mine in zip(stage.folds, states):
+            p.values[Expr(ROW, (), fold.var, fold.var.type.dtype)] = fold.op.finish(self.b, tuple(mine))
+        for s in stage.row_stores:
+            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+
+    # --- along: lanes are neighbouring elements of one row
+
+    def row(self, here: Position, part: Value | None) -> None:
+        self.hoist(here, set(self.kernel.fold_axes))
+        for stage in self.kernel.stages:
+            states = [self.start(fold, here) for fold in stage.folds]
+            if self.kernel.fold_axes:
+                here.hoist(self.stage_roots(stage), {*self.kernel.fold_axes})
+                states = self.row_loops(here, stage, states, part, self.kernel.fold_axes)
+            elif stage.folds or stage.stores:
+                states = self.point(here, stage, states)
+            if part is not None:
+                self.store_part(here, stage, states, part)
+            else:
+                self.finish_rows(here, stage, states)
+
+    def row_loops(self, here: Position, stage: Stage, states, part, axes: list[Axis]):
+        b, plan = self.b, self.plan
+        axis, *rest = axes
+        lo, hi = self.bounds(axis, part)
+        if rest:
+            shape = [len(s) for s in states]
+            with b.loop(lo, hi, carries=[v for s in states for v in s]) as loop:
+                inner = here.inner({axis: loop.index})
+                new = self.row_loops(inner, stage, regroup([*loop.carries], [shape])[0], None, rest)
+                loop.carry(*[v for s in new for v in s])
+            return regroup(loop.results, [shape])[0]
+        return self.vector_loop(here, stage, states, axis, lo, hi)
+
+    def vector_loop(self, here: Position, stage: Stage, states, axis: Axis, lo: Value, hi: Value):
+        """The innermost folded axis in vectors: `unroll` accumulators, then the rest, then lanes together."""
+        b, plan = self.b, self.plan
+        lanes, unroll = plan.lanes, plan.unroll
+        step = lanes * unroll
+        here.hoist(self.stage_roots(stage), {axis})
+        whole = axis.size % step == 0 and (not plan.chunk or plan.chunk % step == 0)
+        stop = hi if whole else b.sub(hi, b.rem(b.sub(hi, lo), b.const(step, I64)))
+        neutral = [[b.splat(s, lanes) for s in fold.op.init(b, fold.types)] for fold in stage.folds]
+        wide = [neutral for _ in range(unroll)]
+        shape = [[len(s) for s in neutral] for _ in range(unroll)]
+        flat = lambda groups: [v for mine in groups for s in mine for v in s]
+        with b.loop(lo, stop, step, carries=flat(wide)) as loop:
+            places = [here.inner({axis: b.add(loop.index, u * lanes)}, axis, lanes) for u in range(unroll)]
+            new = [self.point(p, stage, mine) for p, mine in zip(places, regroup(loop.carries, shape))]
+            loop.carry(*flat(new))
+        wide = regroup(loop.results, shape)
+        if not whole:
+            with b.loop(stop, hi, lanes, carries=flat(wide[:1])) as loop:
+                mask = b.lane_mask(b.sub(hi, loop.index), lanes) if lanes > 1 else None
+                p = here.inner({axis: loop.index}, axis, lanes, mask)
+                [mine] = regroup(loop.carries, shape[:1])
+                loop.carry(*flat([self.masked_point(p, stage, mine, mask)]))
+            wide[0] = regroup(loop.results, shape[:1])[0]
+        return [self.joined(fold, mine, [w[k] for w in wide]) for k, (fold, mine) in enumerate(zip(stage.folds, states))]
+
+    def masked_point(self, p: Position, stage: Stage, states, mask):
+        for s in stage.stores:
+            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+        return [self.combined(fold, mine, [p.value(e) for e in fold.states], p, mask)
+                for fold, mine in zip(stage.folds, states)]
+
+    def joined(self, fold: Fold, states, wide):
+        """Accumulators and then lanes, pairwise in a fixed tree, then with what was there before."""
+        b, op = self.b, fold.op
+        while len(wide) > 1:
+            half = len(wide) // 2
+            wide = [list(op.combine(b, tuple(x), tuple(y))) for x, y in zip(wide[:half], wide[half:])] + wide[2 * half:]
+        [x] = wide
+        while x[0].lanes > 1:
+            halves = [b.split(s, s.lanes // 2) for s in x]
+            x = list(op.combine(b, tuple(h[0] for h in halves), tuple(h[1] for h in halves)))
+        return list(op.combine(b, tuple(states), tuple(x)))
+
+    # --- folds cut into parts
+
+    def store_part(self, p: Position, stage: Stage, states, part: Value) -> None:
+        """parts[row * n_parts + part] = states (rows of the vector axis lie a stride of n_parts apart)."""
+        b, plan = self.b, self.plan
+        row = self.row_number(p)
+        for (fold, k, offset, dtype), value in zip(partial_layout(plan), [v for s in states for v in s]):
+            base = b.gep(self.parts, offset)
+            if p.lanes == 1:
+                b.store(value, b.gep(base, b.add(b.mul(row, plan.n_parts), part), dtype))
+                continue
+            rows = b.add(b.splat(row, p.lanes), b.iota(p.lanes, I64))
+            at = b.add(b.mul(rows, b.const(plan.n_parts, I64)), part)
+            b.scatter(b.splat(value, p.lanes), base, at, p.mask)
+
+    def row_number(self, p: Position) -> Value:
+        b, row = self.b, self.b.const(0, I64)
+        for axis in self.kernel.row_axes:
+            row = b.add(b.mul(row, axis.size), p.axes[axis])
+        return row
+
+
+def regroup(flat: Sequence, shape: list[list[int]]) -> list[list[list]]:
+    values = iter(flat)
+    return [[[next(values) for _ in range(n)] for n in mine] for mine in shape]
+
+
+class CombineEmitter(KernelEmitter):
+    """Folds the parts of each row and stores what is computed per row."""
+
+    def emit(self) -> None:
+        b, plan = self.b, self.plan
+        stage = plan.kernel.stages[0]
+        layout = partial_layout(plan)
+        with b.loop(0, int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))) as rows:
+            unit, point = rows.index, {}
+            for axis in reversed(plan.kernel.row_axes):
+                unit, point[axis] = self.divided(unit, axis.size)
+            p = Position(b, self.bases, self.depends, point)
+            states = [[*fold.op.init(b, fold.types)] for fold in stage.folds]
+            shape = [[len(s) for s in states]]
+            with b.loop(0, plan.n_parts, carries=[v for s in states for v in s]) as loop:
+                at = b.add(b.mul(rows.index, plan.n_parts), loop.index)
+                found = [b.load(dtype, b.gep(b.gep(self.parts, offset), at, dtype)) for _, _, offset, dtype in layout]
+                [mine], [new] = regroup(loop.carries, shape), regroup(found, shape)
+                loop.carry(*[v for fold, x, y in zip(stage.folds, mine, new)
+                             for v in fold.op.combine(b, tuple(x), tuple(y))])
+            self.finish_rows(p, stage, regroup(loop.results, shape)[0])
+        b.ret()
+        b.finish()
+
+
+def emit_kernel(module: Module, name: str, plan: Schedule, buffers: Sequence[Any]) -> None:
+    KernelEmitter(module, name, plan, buffers).emit()
+
+
+def emit_combine(module: Module, name: str, plan: Schedule, buffers: Sequence[Any]) -> None:
+    CombineEmitter(module, name, plan, buffers).emit()

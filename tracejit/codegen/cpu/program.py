@@ -1,0 +1,205 @@
+"""A Program -> the LLVM text of one entry point `i32 entry(ptr ins, ptr outs, ptr arena)` and of its kernels.
+
+Kernels are named by the hash of their text, so equal kernels are one function, compiled and cached once.
+"""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+from tracejit.codegen.cpu.expressions import I64
+from tracejit.codegen.cpu.isa import Isa
+from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
+from tracejit.codegen.cpu.loops import LoopEmitter
+from tracejit.codegen.cpu.products import emit_contraction
+from tracejit.codegen.kernels import Kernel
+from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower
+from tracejit.codegen.schedule import Schedule, schedule
+from tracejit.ir.graph import Graph, Lit, Var
+from tracejit.lax.kinds import Contraction
+
+I32 = np.dtype("i4")
+
+
+@dataclass
+class Code:
+    """What the compiler made of a graph: module texts, the entry's name, and how it was done."""
+    entry: str
+    modules: list[str]
+    arena_bytes: int
+    program: Program
+    schedules: list[Schedule] = field(default_factory=list)
+    host: list[Any] = field(default_factory=list)   # Python objects that the code refers to
+
+
+class EntryBuilder(Builder):
+    """The Builder of an entry point, with what ops that emit their own code may ask for."""
+
+    def __init__(self, module: Module, name: str, emitter: ProgramEmitter):
+        super().__init__(module, name, [("ins", PTR), ("outs", PTR), ("arena", PTR)], ret=I32)
+        self.emitter = emitter
+        self.scratch_at: Value | None = None
+
+    def extern(self, name: str) -> str:
+        """The symbol of a BLAS or LAPACK routine."""
+        return f"scipy_{name}"
+
+    def scratch(self, offset: int = 0) -> Value:
+        """The scratch memory of the current step (its op's `scratch_bytes`)."""
+        return self.gep(self.scratch_at, offset)
+
+    def keep(self, thing: Any) -> Any:
+        """Keep a Python object alive as long as the code."""
+        self.emitter.host.append(thing)
+        return thing
+
+    def fail_if(self, status: Value) -> None:
+        """Leave the entry point with this i32 if it is not zero."""
+        def leave() -> None:
+            self.effect(f"ret i32 {status.name}")
+            self._start(self.fresh("unreachable"))
+        self.when(self.ne(status, self.const(0, I32)), leave)
+
+    def parallel(self, function: str, context: Value, n: int | Value) -> None:
+        """function(context, i) for i < n on the thread pool."""
+        if isinstance(n, int) and n == 1:
+            self.module.declare(function, "void", ["ptr", "i64"])
+            return self.effect(f"call void @{function}({context.text}, i64 0)")
+        n = self.index(n)
+        self.module.declare(function, "void", ["ptr", "i64"])
+        self.module.declare("tj_parallel", "void", ["ptr", "ptr", "i64"])
+        return self.effect(f"call void @tj_parallel(ptr @{function}, {context.text}, {n.text})")
+
+
+class ProgramEmitter:
+    """Emits the entry point of a program, and collects the kernels that it calls."""
+
+    def __init__(self, isa: Isa):
+        self.isa = isa
+        self.modules: dict[str, str] = {}
+        self.schedules: list[Schedule] = []
+        self.host: list[Any] = []
+        self.tapes: list[Value] = []
+        self.module = Module(isa)
+
+    def emit(self, program: Program) -> Code:
+        self.b = b = EntryBuilder(self.module, "ENTRY", self)
+        ins, outs, arena = b.params
+        params = [b.load(PTR, b.gep(ins, k, PTR)) for k in range(len(program.graph.params))]
+        targets = [b.load(PTR, b.gep(outs, k, PTR)) for k in range(len(program.graph.results))]
+        self.run(program, params, targets, arena)
+        b.ret(b.const(0, I32))
+        b.finish()
+        text = self.module.text()
+        entry = f"tj_entry_{digest(text)}"
+        self.modules[entry] = text.replace("@ENTRY(", f"@{entry}(")
+        return Code(entry, list(self.modules.values()), program.arena, program, self.schedules, self.host)
+
+    # --- programs
+
+    def run(self, program: Program, params: list[Value], targets: list[Value], arena: Value) -> None:
+        """Emit a program's steps; `targets` are where its results go."""
+        place = Places(self.b, program, params, targets, arena)
+        for step in program.steps:
+            if isinstance(step, KernelStep):
+                self.kernel(step.kernel, place)
+            elif isinstance(step, ControlStep):
+                LoopEmitter(self, place, step).emit()
+            else:
+                self.native(step, place)
+        for k, result in enumerate(program.graph.results):
+            self.deliver(result, targets[k], place)
+
+    def deliver(self, result, target: Value, place: Places) -> None:
+        b = self.b
+        if isinstance(result, Lit):
+            return b.store(b.const(result.value, result.type.dtype), target)
+        if place.of(result).name != target.name:
+            self.copy(target, place.of(result), result.type.nbytes)
+
+    def copy(self, target: Value, source: Value, nbytes: int) -> None:
+        if nbytes:
+            self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
+            self.b.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, i64 {nbytes}, i1 false)")
+
+    def native(self, step: NativeStep, place: Places) -> None:
+        b, eqn = self.b, step.eqn
+        ins = [place.operand(x) for x in eqn.inputs]
+        outs = [place.of(v) for v in eqn.outputs]
+        types = [x.type for x in eqn.inputs]
+        b.scratch_at = place.scratch(step)
+        if isinstance(eqn.op, Contraction):
+            emit_contraction(self, eqn, ins, outs[0])
+        else:
+            eqn.op.call(b, ins, outs, types)
+
+    # --- kernels
+
+    def kernel(self, kernel: Kernel, place: Places) -> None:
+        plan = schedule(kernel, self.isa.lanes)
+        self.schedules.append(plan)
+        kernel = plan.kernel
+        buffers = [*kernel.inputs, *kernel.outputs]
+        if not plan.units:
+            return
+        pointers = [place.of(v) for v in buffers]
+        if plan.chunk:
+            pointers.append(self.b.alloca(partial_bytes(plan)))
+        table = self.b.alloca(8 * max(len(pointers), 1))
+        for k, pointer in enumerate(pointers):
+            self.b.store(pointer, self.b.gep(table, k, PTR))
+        self.b.parallel(self.kernel_function(emit_kernel, plan, buffers), table, plan.n_tasks)
+        if plan.chunk:
+            self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
+
+    def kernel_function(self, emit, plan: Schedule, buffers: list) -> str:
+        module = Module(self.isa)
+        emit(module, "KERNEL", plan, buffers)
+        return self.add_module(module.text(), "KERNEL", "tj_kernel")
+
+    def add_module(self, text: str, placeholder: str, stem: str) -> str:
+        """A module with one public function, under a name made of its content."""
+        name = f"{stem}_{digest(text)}"
+        self.modules.setdefault(name, text.replace(f"@{placeholder}(", f"@{name}("))
+        return name
+
+    def add_named(self, name: str, text: str) -> str:
+        self.modules.setdefault(name, text)
+        return name
+
+
+class Places:
+    """Where the values of one run of a program are: pointers."""
+
+    def __init__(self, b: Builder, program: Program, params, targets, arena: Value):
+        self.b, self.program, self.arena = b, program, arena
+        self.found: dict[Any, Value] = dict(zip(program.graph.params, params))
+        for result, target in zip(program.graph.results, targets):
+            if isinstance(result, Var):
+                self.found.setdefault(program.home(result), target)
+
+    def of(self, var: Var) -> Value:
+        home = self.program.home(var)
+        if home not in self.found:
+            return self.b.gep(self.arena, self.program.offsets[home])
+        return self.found[home]
+
+    def operand(self, x) -> Value:
+        """A pointer to an operand, which may be a literal."""
+        return self.b.module.table(np.asarray(x.value).reshape(1)) if isinstance(x, Lit) else self.of(x)
+
+    def scratch(self, key: Any) -> Value:
+        return self.b.gep(self.arena, self.program.offsets[key])
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def generate(graph: Graph, isa: Isa) -> Code:
+    """The LLVM text of a graph."""
+    return ProgramEmitter(isa).emit(lower(graph))

@@ -1,0 +1,235 @@
+"""A graph -> a Program: steps in order, each a kernel, a native call or a loop over sub-programs, and where values live."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracejit.codegen.fuse import Group, Single, fuse
+from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
+from tracejit.ir.graph import Eqn, Graph, Lit, Var, live_eqns
+from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
+from tracejit.ir.types import ArrayType, TapeType
+from tracejit.lax.branches import Cond
+from tracejit.lax.kinds import View
+from tracejit.lax.loops import Scan, While
+
+ALIGN = 64
+
+
+@dataclass(eq=False)
+class KernelStep:
+    kernel: Kernel
+    reads: list[Var]
+    writes: list[Var]
+
+
+@dataclass(eq=False)
+class NativeStep:
+    """One equation whose op emits its own code."""
+    eqn: Eqn
+    reads: list[Var]
+    writes: list[Var]
+
+
+@dataclass(eq=False)
+class ControlStep:
+    """A loop or a branch, with the programs of its sub-graphs, which share one region of scratch memory."""
+    eqn: Eqn
+    programs: list[Program]
+    reads: list[Var]
+    writes: list[Var]
+    region: Var          # a pseudo-value: the scratch memory that lives during this step
+
+
+Step = KernelStep | NativeStep | ControlStep
+
+
+@dataclass(eq=False)
+class Region:
+    """Scratch bytes as a value of the memory plan."""
+    nbytes: int
+
+
+@dataclass(eq=False)
+class Program:
+    """What runs for a graph. `alias` maps a value to the value whose memory it shares."""
+    graph: Graph
+    steps: list[Step]
+    alias: dict[Var, Var]
+    producers: dict[Var, Eqn]
+    offsets: dict[Any, int] = field(default_factory=dict)
+    arena: int = 0
+
+    def home(self, var: Var) -> Var:
+        """The value in whose memory this one is found."""
+        while var in self.alias:
+            var = self.alias[var]
+        return var
+
+
+def lower(graph: Graph) -> Program:
+    graph = Graph(graph.params, live_eqns(graph), graph.results)
+    return Lowering(graph).run()
+
+
+class Lowering:
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.producers = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
+        self.alias: dict[Var, Var] = {}
+        self.steps: list[Step] = []
+        self.in_memory: set[Var] = set(graph.params)
+
+    def run(self) -> Program:
+        order = fuse(self.graph)
+        needed = self.needed_in_memory(order)
+        for step in order:
+            if isinstance(step, Group):
+                self.add_kernel(step, needed)
+            else:
+                self.add_single(step.eqn)
+        for r in self.graph.results:
+            if isinstance(r, Var):
+                self.materialize(r)
+        program = Program(self.graph, self.steps, self.alias, self.producers)
+        plan_memory(program)
+        return program
+
+    def needed_in_memory(self, order) -> set[Var]:
+        """Members of groups that somebody outside of their group reads."""
+        needed: set[Var] = set()
+        group_of = {v: step for step in order if isinstance(step, Group) for v in step.level}
+
+        def read(atom, reader) -> None:
+            stack, seen = [atom], set()
+            while stack:
+                v = stack.pop()
+                if not isinstance(v, Var) or v in seen:
+                    continue
+                seen.add(v)
+                if v in group_of:
+                    if group_of[v] is not reader:
+                        needed.add(v)
+                elif v in self.producers and isinstance(self.producers[v].op, View):
+                    stack += self.producers[v].inputs
+        for step in order:
+            for eqn in step.eqns if isinstance(step, Group) else [step.eqn]:
+                for x in eqn.inputs:
+                    read(x, step if isinstance(step, Group) else None)
+        for r in self.graph.results:
+            read(r, None)
+        return needed
+
+    def add_kernel(self, group: Group, needed: set[Var]) -> None:
+        stored = {v for v in group.level if v in needed}
+        if stored:
+            self.append_kernel(build_kernel(group, self.graph, self.producers, stored))
+
+    def append_kernel(self, kernel: Kernel) -> None:
+        self.steps.append(KernelStep(kernel, [v for v in kernel.inputs], kernel.outputs))
+        self.in_memory.update(kernel.outputs)
+
+    def materialize(self, x: Var) -> Var:
+        """Make sure that a value is in memory, densely: it is, or shares another's memory, or is copied."""
+        if x in self.in_memory or x in self.alias:
+            return x
+        base = self.dense_base(x)
+        if base is not None:
+            self.alias[x] = self.materialize(base)
+        else:
+            self.append_kernel(copy_kernel(x, self.producers))
+        return x
+
+    def dense_base(self, x: Var) -> Var | None:
+        """The value whose memory, read in order, is this view of it."""
+        reads: list[tuple] = []
+
+        def leaf(v, at):
+            if v in self.producers and isinstance(self.producers[v].op, View):
+                return None
+            reads.append((v, linear(at, v.type.shape)))
+            return pull.node(LOAD, (), (v, Index(), pull.guards), v.type.dtype)
+        pull = Pull(leaf, self.producers)
+        axes = axes_of(x.type.shape)
+        found = pull.value(x, index_of(axes))
+        if found.kind != LOAD or found.data[2] or len(reads) != 1:
+            return None
+        base, offset = reads[0]
+        same = base.type.size == x.type.size and base.type.dtype == x.type.dtype
+        return base if same and offset == linear(index_of(axes), x.type.shape) else None
+
+    def add_single(self, eqn: Eqn) -> None:
+        reads = [self.materialize(x) for x in eqn.inputs if isinstance(x, Var)]
+        self.in_memory.update(eqn.outputs)
+        if not isinstance(eqn.op, (Scan, While, Cond)):
+            self.steps.append(NativeStep(eqn, reads, list(eqn.outputs)))
+            return
+        programs = [lower(g) for g in subgraphs_of(eqn.op)]
+        region = Region(control_bytes(eqn, programs))
+        self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region))
+
+
+def subgraphs_of(op) -> list[Graph]:
+    if isinstance(op, Scan):
+        return [op.body]
+    return [op.cond, op.body] if isinstance(op, While) else list(op.branches)
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGN) * ALIGN
+
+
+def size_of(t) -> int:
+    return 16 if isinstance(t, TapeType) else t.nbytes
+
+
+def control_bytes(eqn: Eqn, programs: list[Program]) -> int:
+    """Scratch of a control step: its programs' arenas one at a time, and two copies of a loop's carry."""
+    carry = eqn.op.n_carry if isinstance(eqn.op, (Scan, While)) else 0
+    twice = 2 * sum(aligned(size_of(v.type)) for v in eqn.outputs[:carry])
+    records = sum(aligned(size_of(r.type)) for r in programs[-1].graph.results) if carry or isinstance(eqn.op, Scan) else 0
+    return max((p.arena for p in programs), default=0) + twice + records + ALIGN
+
+
+def plan_memory(program: Program) -> None:
+    """Offsets in the arena: each value from the step that writes it to the last that reads it; freed space is reused."""
+    results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
+    params = set(program.graph.params)
+    last: dict[Any, int] = {}
+    for i, step in enumerate(program.steps):
+        for v in [*step.reads, *step.writes]:
+            last[program.home(v)] = i
+    free: list[tuple[int, int]] = [(0, 1 << 62)]
+    ending: dict[int, list[tuple[int, int]]] = {}
+    for i, step in enumerate(program.steps):
+        wanted: list[tuple[Any, int]] = [(v, size_of(v.type)) for v in step.writes if v not in results and v not in params]
+        if isinstance(step, ControlStep):
+            wanted.append((step.region, step.region.nbytes))
+        if isinstance(step, NativeStep):
+            wanted.append((step, step.eqn.op.scratch_bytes([x.type for x in step.eqn.inputs])))
+        for v, nbytes in wanted:
+            offset = take(free, aligned(max(nbytes, 1)))
+            program.offsets[v] = offset
+            program.arena = max(program.arena, offset + aligned(max(nbytes, 1)))
+            ending.setdefault(last.get(v, i), []).append((offset, aligned(max(nbytes, 1))))
+        for offset, nbytes in ending.pop(i, ()):
+            give_back(free, offset, nbytes)
+
+
+def take(free: list[tuple[int, int]], nbytes: int) -> int:
+    k = next(k for k, (_, size) in enumerate(free) if size >= nbytes)
+    offset, size = free[k]
+    free[k:k + 1] = [(offset + nbytes, size - nbytes)] if size > nbytes else []
+    return offset
+
+
+def give_back(free: list[tuple[int, int]], offset: int, nbytes: int) -> None:
+    free.append((offset, nbytes))
+    free.sort()
+    joined: list[tuple[int, int]] = []
+    for start, size in free:
+        if joined and joined[-1][0] + joined[-1][1] == start:
+            joined[-1] = joined[-1][0], joined[-1][1] + size
+        else:
+            joined.append((start, size))
+    free[:] = joined

@@ -1,0 +1,136 @@
+"""How a kernel walks its space: which axes are walked as one, which is vectorised, how work is cut into tasks."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tracejit.codegen.fuse import SPLIT_ELEMENTS
+from tracejit.codegen.kernels import Fold, Kernel, Scratch, Stage, Store, total_cost
+from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder
+
+TASK_COST = 1 << 16         # element operations that are worth a task of their own
+MOST_TASKS = 256
+MOST_PARTS = 64
+
+
+@dataclass(eq=False)
+class Schedule:
+    """The decisions for one kernel on one machine."""
+    kernel: Kernel
+    vector: Axis | None         # the axis whose neighbouring elements share a vector register
+    along: bool                 # it is a folded axis (else a row axis)
+    lanes: int
+    unroll: int
+    block: int                  # elements of the vector axis per unit of work, if it is a row axis
+    chunk: int                  # elements of the first folded axis per part; 0: folds are not cut
+    units: int
+    per_task: int
+
+    @property
+    def n_tasks(self) -> int:
+        return -(-self.units // self.per_task) if self.units else 0
+
+    @property
+    def n_parts(self) -> int:
+        return -(-self.kernel.fold_axes[0].size // self.chunk) if self.chunk else 1
+
+    @property
+    def outer(self) -> list[Axis]:
+        """The row axes that units of work run over."""
+        return [a for a in self.kernel.row_axes if a is not self.vector]
+
+
+def collapse(kernel: Kernel) -> Kernel:
+    """Walk neighbouring axes as one wherever every index allows it."""
+    for group in ("row_axes", "fold_axes"):
+        d = len(getattr(kernel, group)) - 2
+        while d >= 0:
+            axes = getattr(kernel, group)
+            a, b = axes[d], axes[d + 1]
+            if all(coherent(index, a, b) for index in kernel.indices()):
+                kernel = merged(kernel, group, d)
+            d -= 1
+    return kernel
+
+
+def coherent(index: Index, a: Axis, b: Axis) -> bool:
+    """Whether a and b only occur as a * size(b) + b."""
+    if index.coefficient(a) != index.coefficient(b) * b.size:
+        return False
+    return all(coherent(atom.of, a, b) for atom, _ in index.terms if isinstance(atom, (Quotient, Remainder)))
+
+
+def merged(kernel: Kernel, group: str, d: int) -> Kernel:
+    axes = getattr(kernel, group)
+    a, b = axes[d], axes[d + 1]
+    both = Axis(a.name + b.name, a.size * b.size)
+    images = {a: Index(), b: Index({both: 1})}
+    new_axes = [*axes[:d], both, *axes[d + 2:]]
+    return replace(substituted(kernel, images), **{group: new_axes})
+
+
+def substituted(kernel: Kernel, images: dict) -> Kernel:
+    memo: dict[Expr, Expr] = {}
+    store = lambda s: Store(s.var, s.offset.substitute(images), s.expr.substitute(images, memo))
+    stages = [Stage([store(s) for s in stage.stores],
+                    [Fold(f.var, f.op, f.types, [e.substitute(images, memo) for e in f.states]) for f in stage.folds],
+                    [store(s) for s in stage.row_stores]) for stage in kernel.stages]
+    return replace(kernel, stages=stages, scratch={v: i.substitute(images) for v, i in kernel.scratch.items()})
+
+
+def schedule(kernel: Kernel, lanes_of) -> Schedule:
+    """`lanes_of(dtype)` is how many elements fit a vector register."""
+    kernel = collapse(kernel)
+    vector, along = vector_axis(kernel)
+    widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in kernel.roots), default=4)
+    for e in kernel.loads:
+        widest = max(widest, e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1))
+    lanes = lanes_of(np.dtype(f"i{widest}"))
+    cost = sum(total_cost(root) for root in kernel.roots) or 1
+    n = vector.size if vector else 1
+    while lanes > 1 and n <= lanes // 2:
+        lanes //= 2
+    unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
+    while unroll > 1 and n < lanes * unroll:
+        unroll //= 2
+    block = chunk = 0
+    rows = math.prod(a.size for a in kernel.row_axes)
+    per_row = math.prod(a.size for a in kernel.fold_axes)
+    if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
+        unroll = min(4, max(1, n // lanes)) if cost < 60 else unroll
+    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 64 and len(kernel.stages) == 1:
+        first = kernel.fold_axes[0].size
+        parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
+        chunk = -(-first // parts)
+        chunk = min(first, -(-chunk // (lanes * unroll)) * lanes * unroll) if along and len(kernel.fold_axes) == 1 else chunk
+        if chunk == first:
+            chunk = 0
+    outer = rows // max(n, 1) if vector and not along else rows
+    unit_cost = max(1, cost * per_row)
+    if vector and not along:
+        step = lanes * unroll
+        block = min(-(-n // step) * step, max(step, int(TASK_COST / unit_cost) // step * step))
+        units, unit_cost = outer * -(-n // block), unit_cost * min(block, n)
+    else:
+        units = outer
+    parts = -(-kernel.fold_axes[0].size // chunk) if chunk else 1
+    units, unit_cost = units * parts, unit_cost / parts
+    per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
+    return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task)
+
+
+def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:
+    """The axis to vectorise: the one along which most memory is contiguous; and whether it is folded."""
+    row = kernel.row_axes[-1] if kernel.row_axes else None
+    fold = kernel.fold_axes[-1] if kernel.fold_axes else None
+    if fold is None:
+        return row, False
+    if row is None:
+        return fold, True
+    offsets = [e.data[1] for e in kernel.loads] + [s.offset for stage in kernel.stages for s in stage.stores]
+    contiguous = lambda axis: sum(o.coefficient(axis) == 1 for o in offsets)
+    if fold.size < 8 and row.size >= 4 * fold.size:
+        return row, False
+    return (fold, True) if contiguous(fold) >= contiguous(row) or row.size < 4 else (row, False)
