@@ -13,11 +13,16 @@ from tracejit.lax.broadcast import (broadcast_in_dim, broadcasted_iota, empty, f
 from tracejit.lax.compare import eq, ge, gt, is_finite, le, lt, ne, select, select_n
 from tracejit.lax.control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
 from tracejit.lax.convert import convert_element_type, stop_gradient
+from tracejit.lax.cumulative import cumlogsumexp, cummax, cummin, cumprod, cumsum
+from tracejit.lax.dynamic import (dynamic_index_in_dim, dynamic_slice, dynamic_slice_in_dim, dynamic_update_index_in_dim,
+                                  dynamic_update_slice, dynamic_update_slice_in_dim)
 from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, exp2, expm1, log1p,
                                      logistic, sin, sinh, tan, tanh)
 from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clamp, complex, conj, div, floor, imag,
                                       integer_pow, log, max, min, mul, neg, nextafter, pow, real, reciprocal, rem,
                                       round, rsqrt, sign, sqrt, square, sub)
+from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
+                                scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)
 from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision
