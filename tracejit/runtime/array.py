@@ -119,6 +119,10 @@ def view_address(t: ArrayType, address: int, base: Any) -> Any:
     return view_array(info_of(t), address, base) if is_native else ArrayImpl(t, address, base)
 
 
+def is_dense(x: Any, dtype: np.dtype) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
+
+
 def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
     """The Array with the elements of a NumPy array, or of a NumPy or Python scalar.
 
@@ -132,10 +136,14 @@ def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
     >>> from_numpy(3)
     Array(3, dtype=int32, weak_type=True)
     """
-    t = ArrayType(x.shape, canonicalize_dtype(x.dtype)) if isinstance(x, np.ndarray) else type_of(x)
+    if isinstance(x, np.ndarray):
+        native_order = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
+        t = ArrayType(x.shape, canonicalize_dtype(native_order))
+    else:
+        t = type_of(x)
     if weak and not t.weak_type:
         t = t.update(weak_type=True)
-    dense = np.asarray(x, t.dtype, order="C")
+    dense = x if is_dense(x, t.dtype) else np.asarray(x, t.dtype, order="C")
     if copy is False:
         if dense is not x or not dense.flags.aligned:
             raise ValueError(f"a {type(x).__name__} of this layout cannot become an Array without a copy")

@@ -5,7 +5,6 @@ from tracejit.runtime import array_text, dispatch_text, native, pool, threads, t
 
 
 def load() -> dict[str, int] | None:
-    native.refuse_subinterpreter()
     if not native.can_be_native():
         return None
     assert threads.pool  # the text calls into its library

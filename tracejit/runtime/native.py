@@ -76,6 +76,8 @@ def refuse_subinterpreter() -> None:
         raise ImportError("tracejit works only in the main interpreter of a process")
 
 
+refuse_subinterpreter()
+
 def load(text: str, constants: Mapping[str, int]) -> dict[str, int]:
     """{symbol: address} of text with abbreviations; expanded and compiled only if the disk cache lacks it."""
     cpu, features = llvm.host_cpu()

@@ -167,7 +167,7 @@ class Matcher:
 
     def numpy_spec(self, t: ArrayType) -> int:
         dims = (ctypes.c_int64 * max(t.ndim, 1))(*t.shape)
-        spec = NumpySpec(self.address(np.ndarray), self.address(t.dtype), t.ndim, ctypes.addressof(dims))
+        spec = NumpySpec(self.address(np.ndarray), self.address(np.dtype(t.dtype.type)), t.ndim, ctypes.addressof(dims))
         self.keep += [dims, spec]
         return ctypes.addressof(spec)
 

@@ -1,0 +1,761 @@
+"""Arrays, the buffer pool, executables and native dispatch; run again with the plain Python classes at the end."""
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import namedtuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+from runtime_harness import (ADD, F0, F8, FAIL, SUM_OF_SCALARS, add, add_and_subtract, copies, entry, f8, run_python, scalar)
+
+from tracejit import errors
+from tracejit.config import config
+from tracejit.ir.types import SHORT_NAMES, ArrayType
+from tracejit.runtime import array, device, dispatch, library
+from tracejit.runtime.dispatch import Call, Const, HostArray, Jitted, Node, Scalar, Static
+from tracejit.runtime.executable import Executable, fail_with
+
+DTYPES = list(SHORT_NAMES)
+needs_native = pytest.mark.skipif(not array.is_native, reason="only native types do this")
+
+
+def sample(dtype: np.dtype, shape: tuple[int, ...] = (3, 4)) -> np.ndarray:
+    values = np.asarray(np.arange(np.prod(shape, dtype=int)).reshape(shape) % 5)
+    return np.asarray(values + 1j).astype(dtype) if dtype.kind == "c" else values.astype(dtype)
+
+
+# --- conversion ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 4), (0, 2), (2, 1, 3)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=SHORT_NAMES.get)
+def test_numpy_round_trip(dtype, shape):
+    x = sample(dtype, shape)
+    a = array.from_numpy(x)
+    assert a.type is ArrayType(shape, dtype) and a.shape == shape and a.dtype == dtype and not a.weak_type
+    assert (a.ndim, a.size, a.nbytes, a.itemsize) == (x.ndim, x.size, x.nbytes, x.itemsize)
+    y = np.asarray(a)
+    assert y.dtype == dtype and y.shape == shape and not y.flags.writeable
+    np.testing.assert_array_equal(y, x)
+
+
+def test_view_is_zero_copy_and_keeps_the_array_alive():
+    a = f8()
+    y, address = np.asarray(a), a.unsafe_buffer_pointer()
+    assert y.__array_interface__["data"][0] == address
+    del a
+    gc.collect()
+    others = [f8(100 + i) for i in range(50)]
+    np.testing.assert_array_equal(y, np.arange(8))
+    assert len(others) == 50
+
+
+def test_conversion_to_another_dtype_and_copies():
+    a = f8()
+    assert np.asarray(a, dtype=np.float64).dtype == np.float64
+    with pytest.raises(ValueError):
+        a.__array__(np.float64, copy=False)
+    c = np.array(a)
+    c[0] = 7
+    assert c[0] == 7 and float(np.asarray(a)[0]) == 0
+
+
+def test_source_mutation_is_not_seen():
+    x = np.ones(5)
+    a = array.from_numpy(x)
+    x[:] = 2
+    np.testing.assert_array_equal(a, np.ones(5))
+
+
+def test_zero_copy_from_numpy():
+    x = np.arange(6.0).reshape(2, 3)
+    a = array.from_numpy(x, copy=False)
+    assert a.unsafe_buffer_pointer() == x.__array_interface__["data"][0]
+    with pytest.raises(ValueError, match="without a copy"):
+        array.from_numpy(x.T, copy=False)
+
+
+@pytest.mark.parametrize("x", [np.arange(12.0).reshape(3, 4).T, np.arange(12.0)[::-2], np.arange(4, dtype=">f4"),
+                               np.broadcast_to(np.float32(3), (2, 3))], ids=["transposed", "reversed", "big-endian", "broadcast"])
+def test_other_layouts(x):
+    a = array.from_numpy(x)
+    assert a.dtype.isnative
+    np.testing.assert_array_equal(a, x)
+
+
+@pytest.mark.parametrize("value, dtype, weak", [
+    (True, "bool", False), (3, "int32", True), (2.5, "float32", True), (1j, "complex64", True),
+    (np.float32(1), "float32", False), (np.float64(1), "float64", True), (np.int8(1), "int8", False), (2**40, "int64", True)])
+def test_scalars(value, dtype, weak):
+    a = array.from_numpy(value)
+    assert a.dtype == np.dtype(dtype) and a.weak_type is weak and a.item() == value
+
+
+def test_what_cannot_be_an_array():
+    for bad in (np.array(["a"]), np.array([None]), np.array(["2020-01-01"], "M8[D]")):
+        with pytest.raises(TypeError):
+            array.from_numpy(bad)
+    with pytest.raises(OverflowError):
+        array.from_numpy(2**70)
+
+
+def test_memory_is_aligned():
+    assert all(array.empty(ArrayType((n,), np.dtype("u1"))).unsafe_buffer_pointer() % 64 == 0 for n in (0, 1, 64, 1000, 10**7))
+
+
+# --- Python protocols ------------------------------------------------------------------------------------
+
+def test_numbers():
+    x = scalar(2.5)
+    assert float(x) == 2.5 and int(x) == 2 and complex(x) == 2.5 and bool(x) and x.item() == 2.5
+    assert range(5)[array.from_numpy(3)] == 3
+    for convert in (int, float, complex):
+        with pytest.raises(TypeError):
+            convert(f8())
+    with pytest.raises(TypeError):
+        range(5)[x]
+    with pytest.raises(ValueError, match="more than one"):
+        bool(f8())
+    with pytest.raises(ValueError, match="empty"):
+        bool(array.from_numpy(np.zeros(0)))
+
+
+def test_sequence_protocol():
+    a = array.from_numpy(np.arange(6).reshape(3, 2))
+    assert len(a) == 3 and [row.tolist() for row in a] == [[0, 1], [2, 3], [4, 5]] and a.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert [row.tolist() for row in reversed(a)] == [[4, 5], [2, 3], [0, 1]]
+    first, *_ = array.from_numpy(np.arange(3.0))
+    assert first.shape == () and first.dtype == np.float64
+    for use in (len, iter):
+        with pytest.raises(TypeError):
+            use(scalar(1))
+
+
+def test_immutable_and_unhashable():
+    a = f8()
+    with pytest.raises(errors.ImmutableArrayError, match=r"x = x\.at\[1:, 0\]\.set\(value\)"):
+        a[1:, 0] = 3
+    with pytest.raises(TypeError):
+        del a[0]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(a)
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        np.asarray(a)[0] = 1
+
+
+@pytest.mark.parametrize("value, text", [
+    (np.array([1.0, 2.0], np.float32), "Array([1., 2.], dtype=float32)"), (1.5, "Array(1.5, dtype=float32, weak_type=True)"),
+    (np.zeros((0, 3)), "Array([], shape=(0, 3), dtype=float64)"), (np.array([True]), "Array([ True], dtype=bool)"),
+    (np.arange(4, dtype=np.int8).reshape(2, 2), "Array([[0, 1],\n       [2, 3]], dtype=int8)"),
+    (np.array([1], ml_dtypes.bfloat16), "Array([1], dtype=bfloat16)")])
+def test_repr(value, text):
+    assert repr(array.from_numpy(value)) == text
+
+
+def test_text():
+    assert str(f8()) == str(np.arange(8, dtype=np.float32)) and f"{scalar(2.5):.3f}" == "2.500"
+    long = array.from_numpy(np.arange(9.0) + 1e6)
+    assert repr(long).splitlines()[-1] == "      dtype=float64)" or len(repr(long).splitlines()[-1]) <= 75
+    gone = f8()
+    gone.delete()
+    assert "deleted" in repr(gone)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=SHORT_NAMES.get)
+def test_pickle_and_copies(dtype):
+    a = array.from_numpy(sample(dtype))
+    for b in (pickle.loads(pickle.dumps(a)), copy.copy(a), copy.deepcopy(a)):
+        assert b.type is a.type and b.unsafe_buffer_pointer() != a.unsafe_buffer_pointer()
+        np.testing.assert_array_equal(b, a)
+    weak = pickle.loads(pickle.dumps(array.from_numpy(2.0)))
+    assert weak.weak_type
+
+
+def test_device():
+    a = f8()
+    assert a.device == device.cpu() and a.devices() == {device.cpu()} and a.block_until_ready() is a
+    assert str(a.device) == "TFRT_CPU_0" and a.sharding.device_set == {device.cpu()}
+    with pytest.raises(RuntimeError):
+        device.devices("tpu")
+
+
+def test_methods_can_be_attached():
+    array.ArrayImpl.doubled = lambda self: array.from_numpy(np.asarray(self) * 2)
+    array.ArrayImpl.__add__ = lambda self, other: array.from_numpy(np.asarray(self) + np.asarray(other))
+    array.ArrayImpl.__radd__ = array.ArrayImpl.__add__
+    try:
+        assert float(np.asarray(f8().doubled())[3]) == 6 and float(np.asarray(f8() + f8())[2]) == 4
+        assert isinstance(np.ones(8, np.float32) + f8(), array.ArrayImpl)
+    finally:
+        del array.ArrayImpl.doubled, array.ArrayImpl.__add__, array.ArrayImpl.__radd__
+
+
+def test_class_cannot_be_instantiated():
+    with pytest.raises(TypeError):
+        array.ArrayImpl()
+    if array.is_native:
+        with pytest.raises(TypeError):
+            object.__new__(array.ArrayImpl)
+
+
+def test_weakrefs_are_cleared():
+    a, seen = f8(), []
+    ref = weakref.ref(a, lambda _: seen.append(True))
+    assert ref() is a
+    del a
+    gc.collect()
+    assert ref() is None and seen == [True]
+
+
+# --- deletion, views, exchange ---------------------------------------------------------------------------
+
+def test_delete():
+    a = f8()
+    a.delete()
+    a.delete()
+    assert a.is_deleted() and a.shape == (8,)
+    for use in (np.asarray, lambda x: x.item(0), lambda x: x.block_until_ready(), copy.copy, list):
+        with pytest.raises(RuntimeError, match="deleted"):
+            use(a)
+
+
+def test_memory_outlives_deletion_while_it_is_viewed():
+    a = f8()
+    host, part = np.asarray(a), array.view_of(a, ArrayType((4,), np.dtype("f4")), 16)
+    a.delete()
+    others = [f8(50 + i) for i in range(20)]
+    np.testing.assert_array_equal(host, np.arange(8))
+    np.testing.assert_array_equal(part, np.arange(4, 8))
+    assert len(others) == 20
+
+
+def test_views_stay_inside():
+    with pytest.raises(ValueError):
+        array.view_of(f8(), ArrayType((8,), np.dtype("f4")), 4)
+
+
+@needs_native
+def test_buffer_protocol():
+    view = memoryview(array.from_numpy(np.arange(6, dtype=np.int16).reshape(2, 3)))
+    assert (view.format, view.shape, view.strides, view.readonly, view.itemsize) == ("h", (2, 3), (6, 2), True, 2)
+    assert view.tolist() == [[0, 1, 2], [3, 4, 5]] and bytes(view) == np.arange(6, dtype=np.int16).tobytes()
+    with pytest.raises(BufferError):
+        memoryview(array.from_numpy(np.array([1], ml_dtypes.bfloat16)))
+    a = f8()
+    held = memoryview(a)
+    assert a._exports == 1
+    held.release()
+    assert a._exports == 0
+    a.delete()
+    with pytest.raises(BufferError, match="deleted"):
+        memoryview(a)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.name != "bfloat16"], ids=SHORT_NAMES.get)
+def test_dlpack_round_trip(dtype):
+    a = array.from_numpy(sample(dtype))
+    there = np.from_dlpack(a)
+    np.testing.assert_array_equal(there, a)
+    assert there.__array_interface__["data"][0] == a.unsafe_buffer_pointer()
+    back = array.from_dlpack(a)
+    assert back.type is a.type
+    np.testing.assert_array_equal(back, a)
+
+
+def test_dlpack_lends_memory():
+    x = np.arange(5.0)
+    a = array.from_dlpack(x)
+    assert a.unsafe_buffer_pointer() == x.__array_interface__["data"][0]
+    address = a.unsafe_buffer_pointer()
+    del x
+    gc.collect()
+    np.testing.assert_array_equal(a, np.arange(5.0))
+    b = np.from_dlpack(f8())
+    gc.collect()
+    np.testing.assert_array_equal(b, np.arange(8))
+    assert array.from_dlpack(a, copy=True).unsafe_buffer_pointer() != address
+    np.testing.assert_array_equal(array.from_dlpack(np.arange(6.0).reshape(2, 3).T), np.arange(6.0).reshape(2, 3).T)
+    with pytest.raises(ValueError):
+        array.from_dlpack(np.arange(6.0).reshape(2, 3).T, copy=False)
+    with pytest.raises(TypeError):
+        array.from_dlpack([1, 2])
+
+
+@needs_native
+def test_an_unused_capsule_gives_the_array_back():
+    a = f8()
+    capsule = a.__dlpack__()
+    assert a._exports == 1
+    del capsule
+    assert a._exports == 0
+
+
+# --- the pool --------------------------------------------------------------------------------------------
+
+@needs_native
+def test_memory_is_reused():
+    big = ArrayType((1 << 20,), np.dtype("f4"))
+    first = array.empty(big)
+    address = first.unsafe_buffer_pointer()
+    del first
+    assert array.empty(big).unsafe_buffer_pointer() == address
+
+
+@needs_native
+def test_idle_memory_is_bounded():
+    library.blocks.trim()
+    assert library.blocks.idle_bytes == 0
+    many = [array.empty(ArrayType((900_000,), np.dtype("u1"))) for _ in range(400)]
+    del many
+    assert 0 < library.blocks.idle_bytes <= library.blocks.limit_bytes
+    library.blocks.trim()
+    assert library.blocks.idle_bytes == 0
+
+
+def test_absurd_sizes_raise_memory_error():
+    with pytest.raises(MemoryError):
+        array.empty(ArrayType((1 << 45,), np.dtype("u1")))
+
+
+# --- executables -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("released", [False, True])
+def test_run(released):
+    total, difference = add_and_subtract(long_running=released).run([f8(1), f8()])
+    np.testing.assert_array_equal(total, 2 * np.arange(8) + 1)
+    np.testing.assert_array_equal(difference, np.ones(8))
+
+
+def test_run_checks_its_arguments():
+    code = add()
+    with pytest.raises(TypeError, match="compiled for"):
+        code.run([f8(), scalar(1)])
+    gone = f8()
+    gone.delete()
+    with pytest.raises(errors.DonatedArrayError):
+        code.run([gone, f8()])
+
+
+def test_constants_and_arena():
+    code = Executable(entry(ADD, "test_add"), [F8], [F8], consts=[f8(10)], arena_bytes=5000)
+    np.testing.assert_array_equal(code.run([f8()])[0], 2 * np.arange(8) + 10)
+
+
+@pytest.mark.parametrize("code, error", [(1, KeyboardInterrupt), (77, RuntimeError)])
+@pytest.mark.parametrize("released", [False, True])
+def test_error_codes(code, error, released):
+    failing = Executable(entry(FAIL, f"test_fail_{code}", code=code), [F8], [F8], long_running=released)
+    f = Jitted(lambda x: failing.run([x])[0])
+    for _ in range(2):
+        with pytest.raises(error):
+            f(f8())
+        f.add_entry((F8,), failing, 0)
+
+
+def test_callback_errors():
+    failing = Executable(entry(FAIL, "test_fail_2", code=2), [F8], [F8])
+    f = Jitted(lambda x: failing.run([x])[0])
+    for _ in range(2):
+        fail_with(ZeroDivisionError("in the callback"))
+        with pytest.raises(ZeroDivisionError, match="in the callback"):
+            f(f8())
+        f.add_entry((F8,), failing, 0)
+
+
+# --- dispatch --------------------------------------------------------------------------------------------
+
+def counted(run):
+    """A Jitted and the list of calls that reached its Python function."""
+    calls = []
+
+    def slow(*args, **kwargs):
+        calls.append((args, kwargs))
+        return run(*args, **kwargs)
+    return Jitted(slow), calls
+
+
+def check_fast(f, calls):
+    """Native dispatch must not have asked Python; the plain classes always do."""
+    assert not calls if array.is_native else calls
+
+
+def test_positional_arrays():
+    code = add()
+    f, calls = counted(lambda x, y: code.run([x, y])[0])
+    np.testing.assert_array_equal(f(f8(), f8(1)), 2 * np.arange(8) + 1)
+    assert len(calls) == 1
+    f.add_entry((F8, F8), code, 0)
+    calls.clear()
+    out = f(f8(), f8(1))
+    check_fast(f, calls)
+    assert out.type is F8
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+
+
+def test_misses_go_to_python():
+    f, calls = counted(lambda *args, **kwargs: "slow")
+    f.add_entry((F8, F8), add(), 0)
+    gone = f8()
+    gone.delete()
+    for args in ((f8(),), (f8(), f8(), f8()), (f8(), 1.0), (f8(), scalar(1)), (f8(), gone), (f8(), np.ones(8, "f4"))):
+        assert f(*args) == "slow"
+    assert f(f8(), y=f8()) == "slow" and calls[-1][1]["y"].shape == (8,)
+    if array.is_native:
+        assert f(f8(), f8()) != "slow"
+
+
+def test_results():
+    code = add_and_subtract()
+    Pair = namedtuple("Pair", "a b")
+    for result, same in [((0, 1), lambda r: type(r) is tuple and len(r) == 2), ([1, 0], lambda r: type(r) is list),
+                         ({"s": 0, "d": [1, None]}, lambda r: list(r) == ["s", "d"] and r["d"][1] is None),
+                         (None, lambda r: r is None), (1, lambda r: float(np.asarray(r)[0]) == 1),
+                         (Pair(0, 1), lambda r: type(r) is Pair and r.a.type is F8), ((0, 0), lambda r: r[0] is r[1]),
+                         (Const("text"), lambda r: r == "text"), (Call(complex, (Const(1), Const(2))), lambda r: r == 1 + 2j),
+                         ((), lambda r: r == ())]:
+        f, calls = counted(lambda *a: None)
+        f.add_entry((F8, F8), code, result)
+        if array.is_native:
+            assert same(f(f8(1), f8())), result
+            assert not calls
+
+
+@needs_native
+def test_an_error_while_building_the_result():
+    f = Jitted(lambda *a: None)
+    f.add_entry((F8, F8), add_and_subtract(), {"a": [0, Call(int, (Const("x"),))]})
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            f(f8(), f8())
+
+
+@needs_native
+def test_nested_arguments():
+    Pair = namedtuple("Pair", "a b")
+    code = copies(5)
+    f, calls = counted(lambda *a, **k: "slow")
+    spec = ({"b": F0, "a": [F0, None]}, Pair(F0, (F0,)), F0)
+    assert f.add_entry(spec, code, tuple(range(5)))
+    good = {"b": scalar(2), "a": [scalar(1), None]}, Pair(scalar(3), (scalar(4),)), scalar(5)
+    assert [float(x) for x in f(*good)] == [1, 2, 3, 4, 5]  # leaves are numbered by sorted key
+    assert [float(x) for x in f(dict(reversed(good[0].items())), *good[1:])] == [1, 2, 3, 4, 5]
+    assert not calls
+    first, pair, last = good
+    for bad in [({"b": scalar(2), "a": [scalar(1), 0]}, pair, last), ({"b": scalar(2), "c": [scalar(1), None]}, pair, last),
+                ({**first, "c": 1}, pair, last), (first, (scalar(3), (scalar(4),)), last), (first, Pair(scalar(3), scalar(4)), last),
+                ({"b": scalar(2), "a": (scalar(1), None)}, pair, last), ([], pair, last)]:
+        assert f(*bad) == "slow"
+
+
+@needs_native
+def test_keyword_arguments():
+    f, calls = counted(lambda *a, **k: "slow")
+    f.add_entry((F8, F8), add_and_subtract(), (0, 1), names=("y",))
+    assert float(np.asarray(f(f8(3), y=f8())[1])[0]) == 3
+    assert f(f8(), z=f8()) == "slow" and f(f8(), f8()) == "slow" and f(x=f8(), y=f8()) == "slow"
+
+
+@needs_native
+def test_static_arguments():
+    f, calls = counted(lambda *a: "slow")
+    f.add_entry((F8, Static((1, "relu")), F8), add(), 0)
+    assert f(f8(), (1, "relu"), f8()) != "slow"
+    assert f(f8(), (1, "tanh"), f8()) == "slow" and f(f8(), [1, "relu"], f8()) == "slow"
+
+    class Odd:
+        def __eq__(self, other):
+            raise ZeroDivisionError
+    g = Jitted(lambda *a: "slow")
+    g.add_entry((Static(Odd()), F8, F8), add(), 0)
+    assert g(Odd(), f8(), f8()) == "slow"
+
+
+@needs_native
+@pytest.mark.parametrize("python, name, kind, values", [
+    (float, "float32", "float", (1.5, 2.25)), (float, "float64", "double", (1e300, 1.0)), (int, "int32", "i32", (3, -5)),
+    (int, "int64", "i64", (2**40, 1)), (bool, "bool", "i8", (True, False))])
+def test_python_numbers(python, name, kind, values):
+    t = ArrayType((), np.dtype(name), name != "bool")
+    op = "fadd" if python is float else "add"
+    code = Executable(entry(SUM_OF_SCALARS, f"test_sum_{kind}", kind=kind, op=op), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    assert f.add_entry((Scalar(t, python), Scalar(t, python)), code, 0)
+    assert f(*values).item() == sum(values)
+    assert f(values[0], scalar(1)) == "slow" and f("a", values[0]) == "slow"
+    if name == "int32":
+        assert f(2**31, 1) == "slow" and f(-2**31, 0).item() == -2**31 and f(2**80, 1) == "slow" and f(True, 1) == "slow"
+
+
+@needs_native
+def test_complex_numbers():
+    t = ArrayType((), np.dtype("complex64"), True)
+    code = Executable(entry(SUM_OF_SCALARS, "test_sum_c64", kind="<2 x float>", op="fadd"), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((Scalar(t, complex), Scalar(t, complex)), code, 0)
+    assert f(1 + 2j, 3j).item() == 1 + 5j
+
+
+@needs_native
+def test_numpy_arguments():
+    code = add()
+    f, calls = counted(lambda x, y: "slow")
+    f.add_entry((F8, HostArray(F8)), code, 0)
+    np.testing.assert_array_equal(f(f8(), np.ones(8, np.float32)), np.arange(8) + 1)
+    for other in (np.ones(8), np.ones(7, np.float32), np.ones((8, 1), np.float32), np.ones(16, np.float32)[::2]):
+        assert f(f8(), other) == "slow"
+
+
+@needs_native
+def test_registered_nodes():
+    class Point:
+        def __init__(self, x, y, tag):
+            self.x, self.y, self.tag = x, y, tag
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((Node(Point, lambda p: (p.x, p.y) if p.tag == "a" else None, (F8, F8)),), add(), 0)
+    np.testing.assert_array_equal(f(Point(f8(), f8(), "a")), 2 * np.arange(8))
+    assert f(Point(f8(), f8(), "b")) == "slow" and f(Point(f8(), 1, "a")) == "slow" and f(f8()) == "slow"
+
+
+def test_wrong_entries_are_refused():
+    f = Jitted(lambda *a: None)
+    for spec in [(F8,), (F8, F0), (F8, F8, F8), ({"a": F8},)]:
+        with pytest.raises(ValueError):
+            f.add_entry(spec, add(), 0)
+
+    class Odd(dict):
+        pass
+    assert not f.add_entry((Odd(a=F8, b=F8),), add(), 0)
+
+
+def test_methods_bind():
+    class Model:
+        @Jitted
+        def step(self, x, scale=1):
+            return self, x, scale
+    m = Model()
+    assert m.step(3, scale=2) == (m, 3, 2) and m.step(1)[0] is m and Model.step(m, 4) == (m, 4, 1)
+    assert isinstance(Model.step, Jitted)
+
+
+def test_attributes_and_weakrefs():
+    f = Jitted(len)
+    f.__name__, f.__doc__, f.__wrapped__, f.lower = "f", "Some words.", len, 3
+    assert (f.__name__, f.__doc__, f.lower, f.__dict__["lower"]) == ("f", "Some words.", 3, 3) and "len" in repr(f)
+    ref = weakref.ref(f)
+    del f
+    gc.collect()
+    assert ref() is None
+
+
+def test_cycles_are_collected():
+    class Probe:
+        pass
+    probe = Probe()
+    f = Jitted(lambda *a: probe)
+    f.me, f.probe = f, probe
+    f.add_entry((F8, F8), add(keep=f), 0)
+    seen = weakref.ref(probe)
+    del f, probe
+    gc.collect()
+    assert seen() is None
+
+
+@needs_native
+def test_bad_construction():
+    for args, kwargs in [((), {}), ((1, 2), {}), ((len,), {"x": 1})]:
+        with pytest.raises(TypeError):
+            Jitted(*args, **kwargs)
+
+
+@needs_native
+def test_entries_found_last_are_looked_at_first():
+    f = Jitted(lambda *a: "slow")
+    types = [ArrayType((8,), np.dtype("f4")), *[ArrayType((n,), np.dtype("f4")) for n in range(100, 150)]]
+    for t in types:
+        f.add_entry((t, t), Executable(entry(ADD, "test_add"), [t, t], [t]), 0)
+    arrays = [array.from_numpy(np.zeros(t.shape, np.float32)) for t in types]
+    for a in arrays * 3:
+        assert f(a, a).type is a.type
+    assert f.entry_count() == len(types)
+    f.clear_entries()
+    assert f.entry_count() == 0 and f(arrays[0], arrays[0]) == "slow"
+
+
+@needs_native
+def test_settings_hide_entries():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(), 0)
+    x = f8()
+    assert f(x, x) != "slow"
+    with config.setting(debug_nans=True):
+        assert f(x, x) == "slow"
+        f.add_entry((F8, F8), add(), 0)
+        assert f(x, x) != "slow"
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(f(x, x)))
+        thread.start()
+        thread.join()
+        assert elsewhere == ["slow"]  # the block's settings are those of this thread only
+    assert f(x, x) != "slow"
+
+
+# --- donation --------------------------------------------------------------------------------------------
+
+@needs_native
+def test_donated_memory_is_reused():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(donated={0: 0}), 0)
+    x, y = f8(), f8(1)
+    address = x.unsafe_buffer_pointer()
+    out = f(x, y)
+    assert out.unsafe_buffer_pointer() == address and x.is_deleted() and not y.is_deleted()
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+    assert f(x, y) == "slow"
+
+
+@needs_native
+def test_donated_memory_that_is_in_use_stays():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(donated={0: 0}), 0)
+    x = f8()
+    view = np.asarray(x)
+    out = f(x, f8())
+    assert x.is_deleted()
+    np.testing.assert_array_equal(view, np.arange(8))
+    np.testing.assert_array_equal(out, 2 * np.arange(8))
+    z = f8()
+    np.testing.assert_array_equal(f(z, z), 2 * np.arange(8))  # the same array twice
+    assert z.is_deleted()
+    borrowed = array.from_numpy(np.arange(8, dtype=np.float32), copy=False)
+    np.testing.assert_array_equal(f(borrowed, f8()), 2 * np.arange(8))
+
+
+def test_donation_in_run():
+    x = f8()
+    out, = add(donated={0: 0}).run([x, f8(1)])
+    assert x.is_deleted()
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+    with pytest.raises(ValueError):
+        Executable(0, [F8], [F0], donated={0: 0})
+
+
+# --- threads and leaks -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("released", [False, True])
+def test_many_threads_call_at_once(released):
+    code = add(long_running=released)
+    f = Jitted(lambda x, y: code.run([x, y])[0])
+    f.add_entry((F8, F8), code, 0)
+    wrong = []
+
+    def work(k):
+        x, y = f8(k), f8()
+        for _ in range(2000 if array.is_native else 100):
+            if np.asarray(f(x, y))[0] != k:
+                wrong.append(k)
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_deletion_while_another_thread_computes():
+    code = add(long_running=True)
+    f = Jitted(lambda x, y: code.run([x, y])[0])
+    f.add_entry((F8, F8), code, 0)
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            f8().delete()
+            f.clear_entries()
+            f.add_entry((F8, F8), code, 0)
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.3
+        x = f8()
+        while time.monotonic() < until:
+            assert np.asarray(f(x, x))[7] == 14
+    finally:
+        stop.set()
+        thread.join()
+
+
+LEAK = """
+import resource, sys
+sys.path.insert(0, "tests")
+import numpy as np
+from runtime_harness import F0, F8, add, add_and_subtract, copies, f8, scalar
+from tracejit.runtime.dispatch import Jitted, Scalar
+from tracejit.runtime import array
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+f = Jitted(lambda *a: None); f.add_entry((F8, F8), add(long_running=False, arena_bytes=4096), 0)
+g = Jitted(lambda *a: None); g.add_entry((F8, F8), add_and_subtract(), {"a": [0, 1], "b": (1, None)})
+d = Jitted(lambda *a: None); d.add_entry((F8, F8), add(donated={0: 0}), 0)
+h = Jitted(lambda *a: None); h.add_entry(({"x": [F0, F0]}, F0), copies(3), [0, 1, 2])
+x, y, s = f8(), f8(1), scalar(1)
+def rounds(n):
+    for _ in range(n):
+        f(x, y); g(x, y); h({"x": [s, s]}, s); f(1)
+        d(array.view_of(x, F8), y)
+    for _ in range(n // 20):
+        np.asarray(f(x, y)); np.from_dlpack(x); list(x); d(f8(), y); array.from_dlpack(np.ones(3))
+        Jitted(len).add_entry((F8, F8), f_code, 0)
+f_code = add()
+rounds(2000)
+names = [x, y, s, f_code.in_types[0], None, ()]
+before, counts = peak(), [sys.getrefcount(o) for o in names[:4]]
+rounds(ROUNDS)
+growth = peak() - before
+after = [sys.getrefcount(o) for o in names[:4]]
+assert growth < 3000, growth
+assert all(abs(a - b) < 3 for a, b in zip(after, counts)), (counts, after)
+print("flat")
+"""
+
+
+def test_memory_stays_flat():
+    rounds = 250_000 if array.is_native else 3000  # five calls each
+    assert run_python(LEAK.replace("ROUNDS", str(rounds)), timeout=240).strip() == "flat"
+
+
+SECOND_INTERPRETER = """
+import sys
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+import tracejit.runtime.native
+code = '''
+import sys
+sys.path.insert(0, ".")
+try:
+    import tracejit.runtime.native
+except ImportError:
+    print("refused", flush=True)
+'''
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+run(interpreters.create(), code)
+"""
+
+
+def test_subinterpreters_are_refused():
+    assert "refused" in run_python(SECOND_INTERPRETER)
+
+
+@needs_native
+def test_the_plain_classes_pass_the_same_tests():
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+                          env={**os.environ, "TRACEJIT_NATIVE_DISPATCH": "0"}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
