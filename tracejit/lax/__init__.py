@@ -12,8 +12,15 @@ from tracejit.lax.broadcast import (broadcast_in_dim, broadcasted_iota, empty, f
                                     zeros_like_array)
 from tracejit.lax.compare import eq, ge, gt, is_finite, le, lt, ne, select, select_n
 from tracejit.lax.control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
+from tracejit.lax.conv import (conv, conv_general_dilated, conv_general_dilated_local, conv_general_dilated_patches,
+                               conv_transpose, conv_with_general_padding)
+from tracejit.lax.conv_dimensions import (ConvDimensionNumbers, ConvGeneralDilatedDimensionNumbers,
+                                          conv_dimension_numbers, conv_general_permutations, conv_general_shape_tuple,
+                                          conv_shape_tuple, conv_transpose_shape_tuple)
 from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.cumulative import cumlogsumexp, cummax, cummin, cumprod, cumsum
+from tracejit.lax.dot import (DotAlgorithmPreset, DotDimensionNumbers, Precision, PrecisionLike, batch_matmul, dot,
+                              dot_general)
 from tracejit.lax.dynamic import (dynamic_index_in_dim, dynamic_slice, dynamic_slice_in_dim, dynamic_update_index_in_dim,
                                   dynamic_update_slice, dynamic_update_slice_in_dim)
 from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, exp2, expm1, log1p,
@@ -21,12 +28,17 @@ from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atan
 from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clamp, complex, conj, div, floor, imag,
                                       integer_pow, log, max, min, mul, neg, nextafter, pow, real, reciprocal, rem,
                                       round, rsqrt, sign, sqrt, square, sub)
+from tracejit.lax.fft import FftType, fft
 from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
                                 scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
+from tracejit.lax.padding import PaddingType, padtype_to_pads
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)
 from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision
 from tracejit.lax.shape import (broadcast, broadcast_like, broadcast_shapes, broadcast_to_rank, collapse, concatenate,
                                 expand_dims, index_in_dim, pad, reshape, rev, shape_as_value, slice, slice_in_dim,
                                 split, squeeze, stack, tile, transpose, unstack)
+from tracejit.lax.sort import approx_max_k, approx_min_k, sort, sort_key_val, top_k
 from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma
+from tracejit.lax.window import reduce_window, reduce_window_shape_tuple
+from tracejit.lax import linalg as linalg  # isort: skip

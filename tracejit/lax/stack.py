@@ -7,7 +7,7 @@ import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, real_dtype, short_name
+from tracejit.ir.types import ArrayType, short_name
 from tracejit.lax.kinds import Opaque, op_dataclass
 
 LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
@@ -28,7 +28,7 @@ def lapack(name: str, *arrays: np.ndarray):
 class Stacked(Opaque):
     """Routine on the last `ranks` axes of its operands; the leading axes of all operands are the same."""
     ranks: ClassVar[tuple[int, ...]] = (2,)
-    accepts: ClassVar[str] = "fc"
+    integers: ClassVar[tuple[int, ...]] = ()   # operands that hold int32 positions
 
     def lead(self, *types: ArrayType) -> tuple[int, ...]:
         """The leading axes, after checking ranks, leading axes and dtypes."""
@@ -36,17 +36,21 @@ class Stacked(Opaque):
             if t.ndim < rank:
                 raise ShapeError(f"{self.name}: {t} must have at least {rank} axes",
                                  fix="add an axis, for example x[:, None] for one column")
+        self.check_dtypes([t for i, t in enumerate(types) if i not in self.integers])
+        leads = [t.shape[:t.ndim - rank] for t, rank in zip(types, self.ranks)]
+        if any(lead != leads[0] for lead in leads):
+            raise ShapeError(f"{self.name}: operands {', '.join(map(str, types))} have different leading axes",
+                             fix="broadcast them first")
+        return leads[0]
+
+    def check_dtypes(self, types: list[ArrayType]) -> None:
+        for t in types:
             if short_name(t.dtype) not in LAPACK_LETTERS:
                 raise DtypeError(f"{self.name}: {t} must be float32, float64, complex64 or complex128",
                                  fix="convert it with lax.convert_element_type")
             if t.dtype != types[0].dtype:
                 raise DtypeError(f"{self.name}: operands have different dtypes: {', '.join(map(str, types))}",
                                  fix="convert them to one dtype")
-        leads = [t.shape[:t.ndim - rank] for t, rank in zip(types, self.ranks)]
-        if any(lead != leads[0] for lead in leads):
-            raise ShapeError(f"{self.name}: operands {', '.join(map(str, types))} have different leading axes",
-                             fix="broadcast them first")
-        return leads[0]
 
     def square(self, t: ArrayType) -> int:
         """The order of square matrices."""
@@ -79,6 +83,3 @@ def stacked(lead: tuple[int, ...], *shape: int, of: np.dtype) -> ArrayType:
 
 def nan_like(x: np.ndarray) -> np.ndarray:
     return np.full_like(x, np.nan)
-
-
-__all__ = ["LAPACK_LETTERS", "Stacked", "lapack", "letter", "nan_like", "real_dtype", "stacked"]

@@ -1,0 +1,361 @@
+"""Eigenvalues, singular values and the reductions that lead to them, of stacks of matrices."""
+from __future__ import annotations
+
+import enum
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit.errors import ShapeError
+from tracejit.ir.trace import bind
+from tracejit.ir.types import complex_dtype, real_dtype, type_of
+from tracejit.lax.broadcast import reduce_sum
+from tracejit.lax.compare import eq, select
+from tracejit.lax.convert import convert_element_type
+from tracejit.lax.elementwise import add, complex, div, mul, neg, reciprocal, sub
+from tracejit.lax.elementwise import abs as absolute
+from tracejit.lax.elementwise import conj, imag, real
+from tracejit.lax.factorize import solve, symmetrized
+from tracejit.lax.kinds import op_dataclass
+from tracejit.lax.matrix import (adjoint, as_columns, as_rows, diagonal_part, identity_like, is_diagonal, matmul,
+                                 real_part, row_and_column, swapped, zeros_like)
+from tracejit.lax.reduce import argmax
+from tracejit.lax.shape import slice_in_dim
+from tracejit.lax.stack import Stacked, lapack, nan_like, stacked
+
+
+class EighImplementation(enum.Enum):
+    """Algorithms that peers choose between; this one always takes LAPACK's divide and conquer."""
+    QR = "QR"
+    JACOBI = "Jacobi"
+    QDWH = "QDWH"
+
+
+class EigImplementation(enum.Enum):
+    """Where peers compute nonsymmetric eigenvalues; this one always takes LAPACK."""
+    CUSOLVER = "cusolver"
+    MAGMA = "magma"
+    LAPACK = "lapack"
+
+
+class SvdAlgorithm(enum.Enum):
+    """Algorithms that peers choose between; this one always takes LAPACK's divide and conquer."""
+    DEFAULT = "default"
+    QR = "QR"
+    JACOBI = "Jacobi"
+    POLAR = "polar"
+    DIVIDE_AND_CONQUER = "divide_and_conquer"
+
+
+def diagonal_of(x: Any):
+    """The diagonals of square matrices, as rows."""
+    return reduce_sum(diagonal_part(x), (type_of(x).ndim - 1,))
+
+
+def inverse_gaps(values: Any, like: Any):
+    """1 / (values[j] - values[i]) with zeros on the diagonal."""
+    gaps = sub(as_rows(values, like), as_columns(values, like))
+    return select(is_diagonal(like), zeros_like(gaps), reciprocal(add(gaps, identity_like(gaps))))
+
+
+@op_dataclass
+class Eigh(Stacked):
+    """Orthonormal eigenvectors (columns) and ascending real eigenvalues of symmetric or Hermitian matrices."""
+    lower: bool = True
+    ulp: ClassVar[float] = 256
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        lead, n = self.lead(x), self.square(x)
+        return x.strong(), stacked(lead, n, of=real_dtype(x.dtype))
+
+    def one(self, x):
+        if not x.size:
+            return x, np.zeros(0)
+        values, vectors, info = lapack("heevd" if x.dtype.kind == "c" else "syevd", x)(x, lower=int(self.lower))
+        return (nan_like(vectors), nan_like(values)) if info else (vectors, values)
+
+    def jvp(self, ctx, primals, tangents):
+        """With M = adjoint(V) x' V: w' = diag(M), V' = V (M[i,j] / (w[j] - w[i]))."""
+        vectors, values = bind(self, *primals)
+        inner = matmul(matmul(adjoint(vectors), tangents[0]), vectors)
+        scaled = mul(inner, inverse_gaps(convert_element_type(values, type_of(inner).dtype), inner))
+        return [vectors, values], [matmul(vectors, scaled), diagonal_of(real_part(inner))]
+
+    def call(self, b, ins, outs, types): b.lapack.eigh(ins, outs, types, self.lower)
+
+
+def eigh(x: Any, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True,
+         subset_by_index: tuple[int, int] | None = None, implementation: EighImplementation | None = None):
+    """Eigenvectors (columns) and ascending eigenvalues of stacks of symmetric or Hermitian matrices.
+
+    `symmetrize_input` takes (x + adjoint x) / 2 first, else x's `lower` or upper half is read. `subset_by_index=(i, j)`
+    keeps the eigenvalues i to j - 1. Where LAPACK does not converge the results are nan.
+
+    >>> import numpy as np
+    >>> v, w = eigh(np.float64([[2, 1], [1, 2]]))
+    >>> np.asarray(w)
+    array([1., 3.])
+    """
+    Eigh().infer(type_of(x))
+    vectors, values = bind(Eigh(bool(lower)), symmetrized(x) if symmetrize_input else x)
+    if subset_by_index is None:
+        return vectors, values
+    start, stop = subset_by_index
+    last = type_of(values).ndim - 1
+    return slice_in_dim(vectors, start, stop, axis=last + 1), slice_in_dim(values, start, stop, axis=last)
+
+
+@op_dataclass
+class Eig(Stacked):
+    """Complex eigenvalues, and left and right eigenvectors (columns of norm 1, largest component real)."""
+    left: bool
+    right: bool
+    with_derivatives: bool
+    ulp: ClassVar[float] = 256
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        lead, n, dtype = self.lead(x), self.square(x), complex_dtype(x.dtype)
+        return stacked(lead, n, of=dtype), *[stacked(lead, n, n, of=dtype)] * (self.left + self.right)
+
+    def one(self, x):
+        if not x.size:
+            return np.zeros(0), *[x] * (self.left + self.right)
+        *values, left, right, info = lapack("geev", x)(x, compute_vl=int(self.left), compute_vr=int(self.right))
+        w = values[0] if len(values) == 1 else values[0] + 1j * values[1]
+        found = [v for v, wanted in ((left, self.left), (right, self.right)) if wanted]
+        outs = [w, *[v if x.dtype.kind == "c" else paired(v, values[1]) for v in found]]
+        return [np.full_like(v, np.nan) for v in outs] if info else outs
+
+    def jvp(self, ctx, primals, tangents):
+        if (self.left or self.right) and not self.with_derivatives:
+            raise NotImplementedError("eig: eigenvectors of a general matrix have derivatives only where eigenvalues are "
+                                      "distinct; pass enable_eigvec_derivs=True to say that they are")
+        x, t = primals[0], convert_element_type(tangents[0], complex_dtype(type_of(tangents[0]).dtype))
+        outs = bind(Eig(self.left, True, self.with_derivatives), x)
+        w, right = outs[0], outs[-1]
+        inner = solve(right, matmul(t, right))
+        moved = [diagonal_of(inner)]
+        if self.left:
+            other = matmul(adjoint(t), outs[1])
+            moved.append(eigenvector_tangents(conj(w), outs[1], solve(outs[1], other)))
+        if self.right:
+            moved.append(eigenvector_tangents(w, right, inner))
+        return outs[:len(moved)], moved
+
+    def call(self, b, ins, outs, types): b.lapack.eig(ins, outs, types, self.left, self.right)
+
+
+def paired(v: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
+    """Complex eigenvectors from LAPACK's real form: columns (re, im) for each conjugate pair."""
+    out = v.astype(complex_dtype(v.dtype))
+    for j in np.flatnonzero(imaginary > 0):
+        out[:, j] = v[:, j] + 1j * v[:, j + 1]
+        out[:, j + 1] = v[:, j] - 1j * v[:, j + 1]
+    return out
+
+
+def eigenvector_tangents(w: Any, v: Any, inner: Any):
+    """V' of V with columns of norm 1 whose largest component is real: V (M / gaps) + V c, c keeping both properties."""
+    free = matmul(v, mul(inner, inverse_gaps(w, inner)))
+    ndim = type_of(v).ndim
+    largest = argmax(absolute(v), ndim - 2, np.int32)
+    pick = lambda x: reduce_sum(select(eq(row_and_column(v)[0], as_rows(largest, v)), x, zeros_like(x)), (ndim - 2,))
+    along = real(reduce_sum(mul(conj(v), free), (ndim - 2,)))
+    turn = div(imag(pick(free)), real(pick(v)))
+    return add(free, mul(v, as_rows(complex(neg(along), neg(turn)), v)))
+
+
+def eig(x: Any, *, compute_left_eigenvectors: bool = True, compute_right_eigenvectors: bool = True,
+        enable_eigvec_derivs: bool = False, implementation: EigImplementation | None = None,
+        use_magma: bool | None = None) -> list:
+    """Eigenvalues, and left and right eigenvectors as asked, of stacks of general square matrices; all complex.
+
+    Derivatives of eigenvectors need `enable_eigvec_derivs=True`: they exist where eigenvalues are distinct.
+
+    >>> import numpy as np
+    >>> w, = eig(np.float64([[0, 1], [-1, 0]]), compute_left_eigenvectors=False, compute_right_eigenvectors=False)
+    >>> np.asarray(w).imag
+    array([ 1., -1.])
+    """
+    return list(bind(Eig(bool(compute_left_eigenvectors), bool(compute_right_eigenvectors), bool(enable_eigvec_derivs)), x))
+
+
+@op_dataclass
+class Svd(Stacked):
+    """Descending singular values; with vectors, x = U diag(s) Vh, all columns of U and V or the first min(m, n)."""
+    vectors: bool
+    full_matrices: bool
+    ulp: ClassVar[float] = 256
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        lead, (m, n) = self.lead(x), x.shape[-2:]
+        k = min(m, n)
+        s = stacked(lead, k, of=real_dtype(x.dtype))
+        if not self.vectors:
+            return (s,)
+        columns, rows = (m, n) if self.full_matrices else (k, k)
+        return s, stacked(lead, m, columns, of=x.dtype), stacked(lead, rows, n, of=x.dtype)
+
+    def one(self, x):
+        if not x.size:
+            shapes = [t.shape for t in self.infer(type_of(x))]
+            return [np.zeros(shapes[0]), *[np.eye(*shape) for shape in shapes[1:]]]
+        u, s, vh, info = lapack("gesdd", x)(x, compute_uv=int(self.vectors), full_matrices=int(self.full_matrices))
+        outs = [s, u, vh] if self.vectors else [s]
+        return [nan_like(v) for v in outs] if info else outs
+
+    def jvp(self, ctx, primals, tangents):
+        (x,), (t,) = primals, tangents
+        m, n = type_of(x).shape[-2:]
+        if self.vectors and self.full_matrices and m != n:
+            raise NotImplementedError("svd: the extra singular vectors (full_matrices=True) are not unique and have no "
+                                      "derivative; use full_matrices=False")
+        s, u, vh = bind(Svd(True, False), x)
+        inner = matmul(matmul(adjoint(u), t), adjoint(vh))
+        s_dot = diagonal_of(real_part(inner))
+        if not self.vectors:
+            return [s], [s_dot]
+        return [s, u, vh], [s_dot, *singular_vector_tangents(t, inner, s, u, adjoint(vh))]
+
+    def call(self, b, ins, outs, types): b.lapack.svd(ins, outs, types, self.vectors, self.full_matrices)
+
+
+def singular_vector_tangents(t: Any, inner: Any, s: Any, u: Any, v: Any) -> tuple:
+    """U' and (V')^H (Giles 2008, An extended collection of matrix derivative results; Townsend 2016)."""
+    dtype, (m, n) = type_of(inner).dtype, type_of(t).shape[-2:]
+    values = convert_element_type(s, dtype)
+    squares = inverse_gaps(mul(values, values), inner)
+    by_row, by_column = as_rows(values, inner), as_columns(values, inner)
+    half = np.asarray(0.5, dtype)
+    zero = eq(s, zeros_like(s))
+    inverse = select(zero, zeros_like(values), reciprocal(select(zero, add(values, np.asarray(1, dtype)), values)))
+    left, right = mul(by_row, inner), mul(by_column, inner)
+    turn = mul(mul(half, sub(inner, adjoint(inner))), mul(identity_like(inner), as_rows(inverse, inner)))
+    u_dot = matmul(u, add(mul(squares, add(left, adjoint(left))), turn))
+    v_dot = matmul(v, mul(squares, add(right, adjoint(right))))
+    rest = lambda y, q: div(sub(y, matmul(q, matmul(adjoint(q), y))), as_rows(values, y))
+    u_dot = add(u_dot, rest(matmul(t, v), u)) if m > n else u_dot
+    v_dot = add(v_dot, rest(matmul(adjoint(t), u), v)) if n > m else v_dot
+    return u_dot, adjoint(v_dot)
+
+
+def svd(x: Any, *, full_matrices: bool = True, compute_uv: bool = True, subset_by_index: tuple[int, int] | None = None,
+        algorithm: SvdAlgorithm | None = None):
+    """(U, s, Vh) with x = U diag(s) Vh for stacks of m x n matrices, or s alone; s descends.
+
+    U is m x m and Vh n x n with `full_matrices`, else they have k = min(m, n) columns and rows.
+    `subset_by_index=(i, j)` keeps the singular values i to j - 1. Where LAPACK does not converge the results are nan.
+
+    >>> import numpy as np
+    >>> np.asarray(svd(np.float64([[3, 0], [0, 4]]), compute_uv=False))
+    array([4., 3.])
+    """
+    if subset_by_index is not None and compute_uv and full_matrices:
+        raise ValueError("svd: full_matrices and subset_by_index cannot both be set")
+    outs = bind(Svd(bool(compute_uv), bool(full_matrices and compute_uv)), x)
+    s, last = outs[0], type_of(x).ndim - 2
+    if subset_by_index is not None:
+        start, stop = subset_by_index
+        s = slice_in_dim(s, start, stop, axis=last)
+        outs = [s, *([slice_in_dim(outs[1], start, stop, axis=last + 1),
+                      slice_in_dim(outs[2], start, stop, axis=last)] if compute_uv else [])]
+    return (outs[1], s, outs[2]) if compute_uv else s
+
+
+@op_dataclass
+class Schur(Stacked):
+    """x = Q T adjoint(Q), Q unitary; T upper triangular, for real x with 2x2 blocks for complex pairs."""
+    vectors: bool
+    ulp: ClassVar[float] = 256
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        self.lead(x), self.square(x)
+        return (x.strong(),) * (1 + self.vectors)
+
+    def one(self, x):
+        if not x.size:
+            return (x,) * (1 + self.vectors)
+        found = lapack("gees", x)(lambda *_: 0, x, compute_v=int(self.vectors))
+        outs = [found[0], found[-3]][:1 + self.vectors]
+        return [nan_like(v) for v in outs] if found[-1] else outs
+
+    def call(self, b, ins, outs, types): b.lapack.schur(ins, outs, types, self.vectors)
+
+
+def schur(x: Any, *, compute_schur_vectors: bool = True, sort_eig_vals: bool = False, select_callable: Any = None):
+    """The Schur form T, and Q with x = Q T adjoint(Q), of stacks of square matrices; real input has a real form.
+
+    >>> import numpy as np
+    >>> t, q = schur(np.float64([[2, 0], [0, 3]]))
+    >>> np.asarray(t)
+    array([[2., 0.],
+           [0., 3.]])
+    """
+    if sort_eig_vals or select_callable is not None:
+        raise NotImplementedError("schur: the order of the eigenvalues is LAPACK's; sorting them is not supported")
+    return tuple(bind(Schur(bool(compute_schur_vectors)), x))
+
+
+@op_dataclass
+class Hessenberg(Stacked):
+    """x reduced to zeros below the first subdiagonal by reflectors, which are stored there, and their factors."""
+    ulp: ClassVar[float] = 64
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        lead, n = self.lead(x), self.square(x)
+        if n == 0:
+            raise ShapeError(f"hessenberg: {x} has empty matrices", fix="give matrices of order 1 or more")
+        return x.strong(), stacked(lead, n - 1, of=x.dtype)
+
+    def one(self, x):
+        return lapack("gehrd", x)(x)[:2] if len(x) > 1 else (x, np.zeros(0))
+
+    def call(self, b, ins, outs, types): b.lapack.hessenberg(ins, outs, types)
+
+
+def hessenberg(a: Any):
+    """(packed, taus): the Hessenberg form of square matrices with its reflectors below the first subdiagonal.
+
+    >>> import numpy as np
+    >>> [x.shape for x in hessenberg(np.eye(3))]
+    [(3, 3), (2,)]
+    """
+    return tuple(bind(Hessenberg(), a))
+
+
+@op_dataclass
+class Tridiagonal(Stacked):
+    """A symmetric or Hermitian matrix reduced to tridiagonal form: packed reflectors, diagonal, off-diagonal, factors."""
+    lower: bool
+    ulp: ClassVar[float] = 64
+    multiple: ClassVar[bool] = True
+
+    def infer(self, x):
+        lead, n, part = self.lead(x), self.square(x), real_dtype(x.dtype)
+        if n == 0:
+            raise ShapeError(f"tridiagonal: {x} has empty matrices", fix="give matrices of order 1 or more")
+        return x.strong(), stacked(lead, n, of=part), stacked(lead, n - 1, of=part), stacked(lead, n - 1, of=x.dtype)
+
+    def one(self, x):
+        if len(x) == 1:
+            return x, x[0].real, np.zeros(0), np.zeros(0)
+        return lapack("hetrd" if x.dtype.kind == "c" else "sytrd", x)(x, lower=int(self.lower))[:4]
+
+    def call(self, b, ins, outs, types): b.lapack.tridiagonal(ins, outs, types, self.lower)
+
+
+def tridiagonal(a: Any, *, lower: bool = True):
+    """(packed, d, e, taus): the tridiagonal form of symmetric or Hermitian matrices, read from one half.
+
+    `d` is its diagonal, `e` its off-diagonal; the reflectors are stored beyond that in `packed`, their factors in `taus`.
+
+    >>> import numpy as np
+    >>> [x.shape for x in tridiagonal(np.eye(3))]
+    [(3, 3), (3,), (2,), (2,)]
+    """
+    return tuple(bind(Tridiagonal(bool(lower)), a))

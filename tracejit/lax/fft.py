@@ -1,0 +1,111 @@
+"""Discrete Fourier transforms over the last axes: complex, and real to or from half of a symmetric spectrum."""
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tracejit.errors import DtypeError, ShapeError
+from tracejit.ir.trace import bind
+from tracejit.ir.types import ArrayType, complex_dtype, is_complex, real_dtype, type_of
+from tracejit.lax.broadcast import broadcast_in_dim
+from tracejit.lax.convert import convert_element_type
+from tracejit.lax.elementwise import conj, mul, real
+from tracejit.lax.kinds import Opaque, op_dataclass
+from tracejit.lax.shape import pad, transpose
+
+
+class FftType(enum.IntEnum):
+    """Which transform: complex, inverse complex, real to half spectrum, half spectrum to real."""
+    FFT = 0
+    IFFT = 1
+    RFFT = 2
+    IRFFT = 3
+
+
+@op_dataclass
+class Fft(Opaque):
+    """out[k] = sum over n of x[n] exp(-2 pi i n k / N) over the last axes; inverses have +, and divide by N."""
+    kind: str
+    lengths: tuple[int, ...]
+    linear: ClassVar[bool] = True
+    ulp: ClassVar[float] = 64
+
+    def infer(self, x):
+        n, expected = len(self.lengths), list(self.lengths)
+        if self.kind == "IRFFT":
+            expected[-1] = expected[-1] // 2 + 1
+        if not n or x.ndim < n or list(x.shape[x.ndim - n:]) != expected:
+            raise ShapeError(f"fft: {self.kind} of lengths {self.lengths} needs the last axes to be {tuple(expected)}; got {x}",
+                             fix="pad or cut the array, or use jnp.fft, which does")
+        if is_complex(x.dtype) == (self.kind == "RFFT") or x.dtype.itemsize < 4 or x.dtype.kind not in "fc":
+            raise DtypeError(f"fft: {self.kind} of {x}: the transform is for {'real' if self.kind == 'RFFT' else 'complex'} "
+                             "numbers of 32 or 64 bits per part")
+        last = {"RFFT": self.lengths[-1] // 2 + 1}.get(self.kind, self.lengths[-1])
+        dtype = real_dtype(x.dtype) if self.kind == "IRFFT" else complex_dtype(x.dtype)
+        return ArrayType((*x.shape[:-1], last), dtype)
+
+    def eval(self, x):
+        axes = tuple(range(x.ndim - len(self.lengths), x.ndim))
+        out = self.infer(type_of(x))
+        if not out.size:
+            return np.zeros(out.shape, out.dtype)
+        transform = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}[self.kind]
+        return transform(x, self.lengths, axes).astype(out.dtype)
+
+    def transpose(self, ctx, ct, x):
+        """Complex transforms are symmetric matrices; of the real ones, the half spectrum stands for its mirror too."""
+        if self.kind == "RFFT":
+            return (self.rfft_cotangent(ct),)
+        return (self.irfft_cotangent(ct) if self.kind == "IRFFT" else bind(self, ct),)
+
+    def rfft_cotangent(self, ct):
+        t = type_of(ct)
+        missing = [(0, 0, 0)] * (t.ndim - 1) + [(0, self.lengths[-1] - t.shape[-1], 0)]
+        return real(bind(Fft("FFT", self.lengths), pad(ct, np.zeros((), t.dtype), missing)))
+
+    def irfft_cotangent(self, ct):
+        n, ndim = self.lengths[-1], type_of(ct).ndim
+        half = conj(bind(Fft("RFFT", (n,)), ct))
+        weight = np.full(n // 2 + 1, 2 / n)
+        weight[0] = 1 / n
+        weight[-1] /= 2 if n % 2 == 0 and n > 1 else 1
+        half = mul(half, broadcast_in_dim(weight.astype(type_of(half).dtype), type_of(half).shape, (ndim - 1,)))
+        if len(self.lengths) == 1:
+            return half
+        order = [*range(ndim - len(self.lengths)), ndim - 1, *range(ndim - len(self.lengths), ndim - 1)]
+        back = bind(Fft("IFFT", self.lengths[:-1]), transpose(half, order))
+        return transpose(back, np.argsort(order))
+
+    def batch(self, ctx, args, batched): return bind(self, *args), True
+    def call(self, b, ins, outs, types): b.fft(ins, outs, types, self.kind, self.lengths)
+
+
+def fft(x: Any, fft_type: FftType | str, fft_lengths: Sequence[int]):
+    """Discrete Fourier transform over the last `len(fft_lengths)` axes, whose sizes are `fft_lengths`.
+
+    `fft_type` is FFT or IFFT (complex to complex), RFFT (real to the first n // 2 + 1 frequencies of the last axis) or
+    IRFFT (those back to n real numbers). Inverses divide by the number of elements. Raises ShapeError where the axes do
+    not fit and DtypeError for an RFFT of complex numbers.
+
+    >>> import numpy as np
+    >>> np.asarray(fft(np.float64([1, 0, 0, 0]), "RFFT", (4,)))
+    array([1.+0.j, 1.+0.j, 1.+0.j])
+    """
+    if isinstance(fft_type, str):
+        name = fft_type.upper()
+        if name not in FftType.__members__:
+            raise ValueError(f"fft: unknown transform {fft_type!r}; choose from {', '.join(FftType.__members__)}")
+    else:
+        name = FftType(fft_type).name
+    dtype = type_of(x).dtype
+    if name != "RFFT" and not is_complex(dtype):
+        x = convert_element_type(x, complex_dtype(dtype))
+    elif name == "RFFT" and dtype.kind != "c" and (dtype.kind != "f" or dtype.itemsize < 4):
+        x = convert_element_type(x, np.float32)
+    return bind(Fft(name, tuple(int(n) for n in fft_lengths)), x)
+
+
+__all__ = ["FftType", "fft"]
