@@ -1,0 +1,1 @@
+"""The parts of SciPy that programs differentiate and compile: special functions, statistics, linear algebra, ..."""
