@@ -3,7 +3,7 @@
 Arrays must agree in dtype (Python scalars adopt it) and in shape (zero-dimensional operands repeat); the functions
 of tracejit.numpy promote and broadcast, and are made of these.
 """
-# ruff: noqa: A004  (names such as max and abs are the public ones)
+# ruff: noqa: F401  (imported to be exported)
 from tracejit.ir.trace import bind as bind
 from tracejit.ir.types import dtype_of as dtype
 from tracejit.lax.bits import (bitwise_and, bitwise_not, bitwise_or, bitwise_xor, clz, mulhi, population_count,
@@ -21,8 +21,8 @@ from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.cumulative import cumlogsumexp, cummax, cummin, cumprod, cumsum
 from tracejit.lax.dot import (DotAlgorithmPreset, DotDimensionNumbers, Precision, PrecisionLike, batch_matmul, dot,
                               dot_general)
-from tracejit.lax.dynamic import (dynamic_index_in_dim, dynamic_slice, dynamic_slice_in_dim, dynamic_update_index_in_dim,
-                                  dynamic_update_slice, dynamic_update_slice_in_dim)
+from tracejit.lax.dynamic import (dynamic_index_in_dim, dynamic_slice, dynamic_slice_in_dim,
+                                  dynamic_update_index_in_dim, dynamic_update_slice, dynamic_update_slice_in_dim)
 from tracejit.lax.elementary import (acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, exp, exp2, expm1, log1p,
                                      logistic, sin, sinh, tan, tanh)
 from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clamp, complex, conj, div, floor, imag,
@@ -39,6 +39,6 @@ from tracejit.lax.shape import (broadcast, broadcast_like, broadcast_shapes, bro
                                 expand_dims, index_in_dim, pad, reshape, rev, shape_as_value, slice, slice_in_dim,
                                 split, squeeze, stack, tile, transpose, unstack)
 from tracejit.lax.sort import approx_max_k, approx_min_k, sort, sort_key_val, top_k
-from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma
+from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma, polygamma, zeta
 from tracejit.lax.window import reduce_window, reduce_window_shape_tuple
 from tracejit.lax import linalg as linalg  # isort: skip

@@ -11,9 +11,10 @@ from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
-from tracejit.lax.convert import ConvertElementType, convert_element_type, is_half
+from tracejit.lax.convert import ConvertElementType, convert_element_type
 from tracejit.lax.elementwise import Add
 from tracejit.lax.kinds import Elementwise, Reduction, View, op_dataclass
+from tracejit.lax.reference import is_half
 
 
 def ints(values: Iterable) -> tuple[int, ...]:
@@ -141,7 +142,8 @@ class Iota(View):
 
     def eval(self):
         line = np.arange(self.shape[self.dimension]).astype(self.dtype)
-        return np.broadcast_to(line.reshape([-1 if i == self.dimension else 1 for i in range(len(self.shape))]), self.shape)
+        axes = [i for i in range(len(self.shape)) if i != self.dimension]
+        return np.broadcast_to(np.expand_dims(line, axes), self.shape)
 
     def pull(self, b, index, read, types): return b.index_value(index[self.dimension], self.dtype)
 

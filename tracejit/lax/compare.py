@@ -7,7 +7,7 @@ import numpy as np
 
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.types import ArrayType
 from tracejit.lax.convert import operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
 

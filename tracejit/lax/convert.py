@@ -11,7 +11,6 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
                                type_of)
 from tracejit.lax.kinds import Elementwise, op_dataclass
-
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -35,18 +34,6 @@ def _adopt(x: Any, t: ArrayType, dtype: np.dtype, weak: bool) -> Any:
     if isinstance(x, (int, float, complex, np.generic)):
         return Lit(x, ArrayType((), dtype, weak))
     return bind(ConvertElementType(dtype, weak), x)
-
-
-def is_half(dtype: np.dtype) -> bool:
-    return dtype.itemsize == 2 and is_float(dtype)
-
-
-def in_f32(f, *xs):
-    """f of NumPy arrays, which for 16-bit floats is computed in f32 and rounded once."""
-    dtype = xs[0].dtype
-    if not is_half(dtype):
-        return np.asarray(f(*xs), dtype)
-    return np.asarray(f(*[x.astype(np.float32) for x in xs])).astype(dtype)
 
 
 @op_dataclass

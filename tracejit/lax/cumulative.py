@@ -10,11 +10,12 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import type_of
 from tracejit.lax.broadcast import axis_of
 from tracejit.lax.compare import eq, select
-from tracejit.lax.convert import convert_element_type, is_half
+from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementary import exp
 from tracejit.lax.elementwise import Add, Float, Max, Min, Mul, sub
 from tracejit.lax.kinds import Elementwise, Op, has_tangent, op_dataclass
 from tracejit.lax.reduce import highest, lowest
+from tracejit.lax.reference import is_half
 from tracejit.lax.shape import pad
 
 

@@ -5,12 +5,12 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.special
 
 from tracejit.ir.trace import bind
-from tracejit.lax.convert import in_f32, operands
+from tracejit.lax.convert import operands
 from tracejit.lax.elementwise import Float, Inexact, add, div, mul, neg, rsqrt, square, sub
 from tracejit.lax.kinds import op_dataclass
+from tracejit.lax.reference import in_f32, special
 
 
 @op_dataclass
@@ -64,7 +64,7 @@ class Logistic(Inexact):
     """1 / (1 + exp(-x))."""
     ulp: ClassVar[float] = 4
 
-    def eval(self, x): return in_f32(scipy.special.expit if x.dtype.kind != "c" else lambda x: 1 / (1 + np.exp(-x)), x)
+    def eval(self, x): return in_f32(special("expit") if x.dtype.kind != "c" else lambda x: 1 / (1 + np.exp(-x)), x)
     def partials(self, out, x): return (mul(out, sub(1.0, out)),)
 
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, complex_dtype, is_inexact, is_integer, real_dtype, type_of
+from tracejit.ir.types import complex_dtype, is_inexact, is_integer, real_dtype, type_of
 from tracejit.lax.compare import eq, ge, gt, lt, select
 from tracejit.lax.convert import convert_element_type as convert_element_type
-from tracejit.lax.convert import in_f32, operands
+from tracejit.lax.convert import operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
+from tracejit.lax.reference import in_f32
 
 
 @op_dataclass

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -90,11 +91,12 @@ class Gather(Indexed, View):
         return out if self.clips else np.where(inside, out, np.asarray(self.fill(operand.dtype)).astype(operand.dtype))
 
     def pull(self, b, index, read, types):
+        fill = b.const(self.fill(types[0].dtype), types[0].dtype)
+        if not types[0].size:
+            return fill
         place, inside = self.windows.at(b, index, lambda i: read(1, i), *types, self.clips)
-        if not inside:
-            return read(0, place)
-        fill = lambda: b.const(self.fill(types[0].dtype), types[0].dtype)
-        return b.where(b.all(inside), lambda: read(0, place), fill)
+        element = read(0, place)  # safe wherever the window is meant to lie: `place` is clamped
+        return b.select(functools.reduce(b.and_, inside), element, fill) if inside else element
 
     def jvp(self, ctx, primals, tangents):
         out = bind(self, *primals)
@@ -325,7 +327,7 @@ def scatter(operand: Any, scatter_indices: Any, updates: Any, dimension_numbers:
             mode: str | GatherScatterMode | None = None) -> Any:
     """operand with windows replaced by the updates: of several for one element the last in row-major order stays.
 
-    >>> numbers = ScatterDimensionNumbers(update_window_dims=(), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,))
+    >>> numbers = ScatterDimensionNumbers((), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,))
     >>> print(scatter(np.array([1, 2, 3]), np.array([[2], [0]]), np.array([7, 8]), numbers))
     [8 2 7]
     """

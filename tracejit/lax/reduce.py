@@ -16,9 +16,10 @@ from tracejit.lax.bits import BitwiseAnd, BitwiseOr, BitwiseXor
 from tracejit.lax.broadcast import axes_of, axis_of, broadcast_in_dim
 from tracejit.lax.broadcast import reduce_sum as reduce_sum
 from tracejit.lax.compare import eq
-from tracejit.lax.convert import convert_element_type, is_half
+from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import Max, Min, Mul, add, div, mul
 from tracejit.lax.kinds import Elementwise, Reduction, has_tangent, op_dataclass
+from tracejit.lax.reference import is_half
 from tracejit.lax.shape import concatenate, reshape, slice_in_dim, transpose
 
 
@@ -38,14 +39,15 @@ def as_rows(x: Any, axes: Sequence[int]) -> Any:
     return reshape(transpose(x, [*axes, *kept]), [math.prod(shape[a] for a in axes), *[shape[i] for i in kept]])
 
 
-def fold_halves(f: Callable[[list, list], list], xs: Sequence) -> list:
+def fold_halves(f: Callable[[Sequence, Sequence], list], xs: Sequence) -> list:
     """Fold arrays along their first axis with an associative f, halving it log2(n) times."""
     n = type_of(xs[0]).shape[0]
     while n > 1:
-        half = n // 2
-        cut = lambda start, end: [slice_in_dim(x, start, end) for x in xs]
-        joined = f(cut(0, half), cut(half, 2 * half))
-        xs = [concatenate([x, last], 0) for x, last in zip(joined, cut(2 * half, n))] if n % 2 else joined
+        half, odd = divmod(n, 2)
+        first, second, rest = zip(*[(slice_in_dim(x, 0, half), slice_in_dim(x, half, 2 * half),
+                                     slice_in_dim(x, 2 * half, n)) for x in xs])
+        joined = f(first, second)
+        xs = [concatenate([x, last], 0) for x, last in zip(joined, rest)] if odd else joined
         n -= half
     return [reshape(x, type_of(x).shape[1:]) for x in xs]
 
@@ -265,7 +267,8 @@ class Reduce(Reduction):
         rows = [x.transpose(*self.axes, *kept).reshape(-1, *[x.shape[i] for i in kept]) for x in xs]
         state = [x[0] for x in rows]
         for row in list(zip(*rows))[1:]:
-            state = replay(self.computation, [*state, *row], lambda eqn, xs: [eqn.op.eval(*map(np.asarray, map(_value, xs)))])
+            apply = lambda eqn, xs: [eqn.op.eval(*[np.asarray(_value(x)) for x in xs])]
+            state = replay(self.computation, [*state, *row], apply)
         return tuple(np.asarray(_value(x)) for x in state)
 
     # The function's neutral element is unknown: a flag tells whether the state holds anything yet.

@@ -41,7 +41,7 @@ class Reshape(View):
 
 
 def regrouped(index: tuple, shape: tuple[int, ...], old: tuple[int, ...]) -> tuple:
-    """The index into `old` of the element at `index` of `shape`, by the smallest groups of axes that fill each other."""
+    """The index into `old` of the element at `index` of `shape`, by the smallest groups of axes of equal size."""
     if 0 in shape:
         return (0,) * len(old)  # there is no element
     out: list = []

@@ -1,7 +1,7 @@
 """Where gather reads and scatter writes: index vectors -> the place of each window in the operand.
 
-    indices[batch..., k] gives, for each batch position, where a window of `sizes` starts along operand axis index_map[k]
-    the result (of gather) or the updates (of scatter) have the batch axes, and the window's at `offset_dims`
+    indices[batch..., k]   for each batch position, where a window of `sizes` starts along operand axis index_map[k]
+    result[batch, window]  of gather (the updates, of scatter): the window's axes are at `offset_dims`
 """
 from __future__ import annotations
 
