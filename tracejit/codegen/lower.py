@@ -1,6 +1,7 @@
 """A graph -> a Program: steps in order, each a kernel, a native call or a loop over sub-programs, and where values live."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ class NativeStep:
     eqn: Eqn
     reads: list[Var]
     writes: list[Var]
+    scratch: int
 
 
 @dataclass(eq=False)
@@ -67,14 +69,15 @@ class Program:
         return var
 
 
-def lower(graph: Graph) -> Program:
+def lower(graph: Graph, scratch_of: Callable[[Eqn], int]) -> Program:
+    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused."""
     graph = Graph(graph.params, live_eqns(graph), graph.results)
-    return Lowering(graph).run()
+    return Lowering(graph, scratch_of).run()
 
 
 class Lowering:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, scratch_of: Callable[[Eqn], int]):
+        self.graph, self.scratch_of = graph, scratch_of
         self.producers = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.alias: dict[Var, Var] = {}
         self.steps: list[Step] = []
@@ -162,9 +165,9 @@ class Lowering:
         reads = [self.materialize(x) for x in eqn.inputs if isinstance(x, Var)]
         self.in_memory.update(eqn.outputs)
         if not isinstance(eqn.op, (Scan, While, Cond)):
-            self.steps.append(NativeStep(eqn, reads, list(eqn.outputs)))
+            self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.scratch_of(eqn)))
             return
-        programs = [lower(g) for g in subgraphs_of(eqn.op)]
+        programs = [lower(g, self.scratch_of) for g in subgraphs_of(eqn.op)]
         region = Region(control_bytes(eqn, programs))
         self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region))
 
@@ -206,7 +209,7 @@ def plan_memory(program: Program) -> None:
         if isinstance(step, ControlStep):
             wanted.append((step.region, step.region.nbytes))
         if isinstance(step, NativeStep):
-            wanted.append((step, step.eqn.op.scratch_bytes([x.type for x in step.eqn.inputs])))
+            wanted.append((step, step.scratch))
         for v, nbytes in wanted:
             offset = take(free, aligned(max(nbytes, 1)))
             program.offsets[v] = offset

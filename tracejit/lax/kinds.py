@@ -96,6 +96,10 @@ class Op:
         """Of an op that mixes known and linear operands (loops, branches): see transforms/ad.py."""
         raise NotImplementedError(f"{self.name} cannot be split into a known and a linear part")
 
+    def scratch_bytes(self, types) -> int:
+        """Scratch memory that the op's own native code needs."""
+        return 0
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self))
         return f"{type(self).__name__}({fields})"
@@ -193,7 +197,6 @@ class Reduction(Op):
 
     The fold's tree is fixed by the shape, never by the number of threads.
     """
-    uses_position: ClassVar[bool] = False   # whether `element` looks at its index
     axes: tuple[int, ...]
     monoid: ClassVar[Elementwise | None] = None  # the op that it folds with, where it is just one
     widens: ClassVar[bool] = False               # 16-bit floats are folded in float32 by the public function

@@ -10,7 +10,8 @@ from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_sou
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import axis_bound, call, inline, trace, trace_closed
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.pytree import broadcast_prefix, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.tree_util import broadcast_prefix
 from tracejit.transforms.batching import Batch, batch_values
 
 

@@ -15,11 +15,11 @@ from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
-from tracejit.codegen.cpu.products import emit_contraction
+from tracejit.codegen.cpu.products import emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower
 from tracejit.codegen.schedule import Schedule, schedule
-from tracejit.ir.graph import Graph, Lit, Var
+from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.lax.kinds import Contraction
 
 I32 = np.dtype("i4")
@@ -202,4 +202,7 @@ def digest(text: str) -> str:
 
 def generate(graph: Graph, isa: Isa) -> Code:
     """The LLVM text of a graph."""
-    return ProgramEmitter(isa).emit(lower(graph))
+    def scratch_of(eqn: Eqn) -> int:
+        return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
+            eqn.op.scratch_bytes([x.type for x in eqn.inputs])
+    return ProgramEmitter(isa).emit(lower(graph, scratch_of))

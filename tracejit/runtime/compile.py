@@ -1,0 +1,123 @@
+"""The compiler on one page: a closed Graph -> an Executable; and running things where no trace is active."""
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.program import Code, generate
+from tracejit.config import config
+from tracejit.errors import CompileError
+from tracejit.ir.graph import Eqn, Graph, Var
+from tracejit.ir.trace import hooks
+from tracejit.ir.types import type_of
+from tracejit.runtime import cache, threads
+from tracejit.runtime.array import ArrayImpl, from_numpy
+from tracejit.runtime.executable import Executable
+from tracejit.transforms.passes.pipeline import PASSES
+
+LONG_RUNNING = 1 << 20      # element operations from which a call releases the GIL
+
+
+@dataclass
+class Report:
+    """How one compilation went: what `explain` and the debug log show."""
+    stages: list[tuple[str, float, Any]] = field(default_factory=list)   # name, seconds, output
+    compiled: int = 0
+    from_disk: int = 0
+    seconds: float = 0.0
+
+    def stage(self, name: str, change: Callable, *args) -> Any:
+        start = time.perf_counter()
+        out = change(*args)
+        self.stages.append((name, time.perf_counter() - start, out))
+        return out
+
+
+reports: list[Report] = []      # of this process, oldest first
+
+
+def compile_graph(graph: Graph, consts: Sequence[Any] = ()) -> Executable:
+    """A graph as native code. `consts` are the values of its last params... none are baked into the code."""
+    report = Report()
+    start, before = time.perf_counter(), (cache.stats.compiled, cache.stats.disk)
+    for name, change in PASSES:
+        graph = report.stage(name, change, graph)
+    isa = host_isa()
+    code: Code = report.stage("generate", generate, graph, isa)
+    symbols = report.stage("compile", load, code.modules, isa)
+    report.compiled, report.from_disk = cache.stats.compiled - before[0], cache.stats.disk - before[1]
+    report.seconds = time.perf_counter() - start
+    reports.append(report)
+    n = len(graph.params) - len(consts)
+    return Executable(symbols[code.entry], graph.in_types[:n], graph.out_types, consts, code.arena_bytes,
+                      is_long(graph, code), keep=code.host)
+
+
+def load(modules: list[str], isa) -> dict[str, int]:
+    """Compile what is neither loaded nor on disk, callees before the entry that calls them; {symbol: address}."""
+    *kernels, entry = modules
+    found: dict[str, int] = {}
+    for part in cache.load_modules(kernels, isa.cpu, isa.features, n_threads=threads.thread_count()) if kernels else []:
+        found |= part
+    return found | cache.load_module(entry, isa.cpu, isa.features)
+
+
+def is_long(graph: Graph, code: Code) -> bool:
+    """Whether a call may take long enough to let other Python threads run: large kernels, products and loops."""
+    if any(plan.kernel.size >= LONG_RUNNING // 8 for plan in code.schedules):
+        return True
+    return any(not isinstance(step.__class__.__name__, str) or step.__class__.__name__ != "KernelStep"
+               for step in code.program.steps)
+
+
+# --- running outside of a trace ---------------------------------------------------------------------------------------
+
+lock = threading.RLock()
+graph_code: dict[tuple, Executable] = {}
+op_code: dict[tuple, Executable] = {}
+
+
+def as_array(x: Any) -> Any:
+    return x if isinstance(x, ArrayImpl) else from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
+
+
+def code_of_graph(graph: Graph) -> Executable:
+    """The Executable of a graph, made once per process and setting."""
+    key = graph, config.key()
+    found = graph_code.get(key)
+    if found is None:
+        with lock:
+            found = graph_code.get(key) or graph_code.setdefault(key, compile_graph(graph))
+    return found
+
+
+def run_graph(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    arrays = [as_array(x) for x in args]
+    return code_of_graph(graph).run([x if x.type is p.type else from_numpy(x) for x, p in zip(arrays, graph.params)])
+
+
+def run_op(op: Any, args: Sequence[Any]) -> Any:
+    """One op on concrete values: compiled once per signature."""
+    arrays = [as_array(x) for x in args]
+    key = op, tuple(x.type for x in arrays), config.key()
+    code = op_code.get(key)
+    if code is None:
+        with lock:
+            code = op_code.get(key) or op_code.setdefault(key, compile_graph(graph_of_op(op, key[1])))
+    outs = code.run(arrays)
+    return outs if op.multiple else outs[0]
+
+
+def graph_of_op(op: Any, types: Sequence) -> Graph:
+    params = [Var(t) for t in types]
+    out_types = op.infer(*types)
+    outs = [Var(t) for t in (out_types if op.multiple else (out_types,))]
+    return Graph(params, [Eqn(op, params, outs)], outs)
+
+
+hooks.run_graph, hooks.run_op, hooks.as_array = run_graph, run_op, as_array

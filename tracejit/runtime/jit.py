@@ -1,0 +1,236 @@
+"""jit: a Python function as a native callable that traces and compiles once per signature."""
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracejit.config import config
+from tracejit.errors import StaticArgumentError, filtered, user_source
+from tracejit.ir.graph import Graph
+from tracejit.ir.trace import bound_axes, current_builder, inline, trace
+from tracejit.ir.types import type_of
+from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
+from tracejit.runtime import specs
+from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.compile import as_array, compile_graph
+from tracejit.runtime.dispatch import Jitted
+from tracejit.runtime.executable import Executable
+
+
+@dataclass
+class Traced:
+    """A function traced at one signature."""
+    graph: Graph
+    captured: list
+    out_tree: PyTreeDef
+
+
+class Signature:
+    """Which arguments are static or donated, by position and by name."""
+
+    def __init__(self, fun: Callable, static_argnums, static_argnames, donate_argnums, donate_argnames):
+        self.names = positional_names(fun)
+        nums, names = as_tuple(static_argnums), as_tuple(static_argnames)
+        self.static_nums = {*nums, *[self.names.index(n) for n in names if n in self.names]}
+        self.static_names = {*names, *[self.names[n] for n in nums if -len(self.names) <= n < len(self.names)]}
+        donate, donate_names = as_tuple(donate_argnums), as_tuple(donate_argnames)
+        self.donate_nums = {*donate, *[self.names.index(n) for n in donate_names if n in self.names]}
+        self.donate_names = {*donate_names, *[self.names[n] for n in donate if -len(self.names) <= n < len(self.names)]}
+
+    def split(self, args: tuple, kwargs: dict):
+        """(dynamic args by position, dynamic kwargs, hashable static part, donated flag of each dynamic arg)."""
+        n = len(args)
+        static = {i % n for i in self.static_nums if -n <= i < n}
+        dynamic = [x for i, x in enumerate(args) if i not in static]
+        fixed = tuple((i, args[i]) for i in sorted(static))
+        fixed += tuple((k, kwargs[k]) for k in sorted(kwargs) if k in self.static_names)
+        for where, value in fixed:
+            check_hashable(where, value)
+        rest = {k: v for k, v in kwargs.items() if k not in self.static_names}
+        donated = [i in self.donate_nums or i - n in self.donate_nums for i in range(n) if i not in static]
+        return dynamic, rest, fixed, donated
+
+    def joined(self, dynamic: Sequence, kwargs: dict, fixed: tuple) -> tuple[list, dict]:
+        """The call's arguments from their dynamic and static parts."""
+        by_position = {where: value for where, value in fixed if isinstance(where, int)}
+        named = {where: value for where, value in fixed if isinstance(where, str)}
+        rest = iter(dynamic)
+        args = [by_position[i] if i in by_position else next(rest) for i in range(len(dynamic) + len(by_position))]
+        return args, {**kwargs, **named}
+
+
+def positional_names(fun: Callable) -> list[str]:
+    try:
+        parameters = inspect.signature(fun).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def as_tuple(x: Any) -> tuple:
+    if x is None:
+        return ()
+    return (x,) if isinstance(x, (int, str)) else tuple(x)
+
+
+def check_hashable(where: int | str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        name = f"argument {where}" if isinstance(where, int) else f"argument {where!r}"
+        raise StaticArgumentError(f"jit: static {name} is not hashable: {type(value).__name__}", source=user_source(),
+                                  fix="pass a tuple instead of a list, or a frozen dataclass; arrays cannot be static") from None
+
+
+class Compiler:
+    """What a jitted function does on calls that native dispatch does not know yet."""
+
+    def __init__(self, fun: Callable, signature: Signature):
+        self.fun, self.signature = fun, signature
+        self.traced: dict[Hashable, Traced] = {}
+        self.compiled: dict[Hashable, Executable] = {}
+        self.jitted: Any = None
+
+    def __call__(self, *args, **kwargs):
+        if config.disable_jit:
+            return self.fun(*args, **kwargs)
+        dynamic, named, fixed, donated = self.signature.split(args, kwargs)
+        leaves, tree = tree_flatten((dynamic, named))
+        types = tuple(leaf_type(x) for x in leaves)
+        key = tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items())
+        traced = self.trace(key, tree, types, fixed)
+        if current_builder() is not None:
+            return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
+        code = self.compiled.get(key)
+        if code is None:
+            code = self.compiled[key] = compile_traced(traced)
+            self.teach(args, kwargs, code, traced, donated)
+        outs = unflatten(traced.out_tree, code.run([as_array(x) for x in leaves]))
+        for x, gone in zip(dynamic, donated):
+            if gone:
+                donate(x, outs)
+        return outs
+
+    def trace(self, key, tree, types, fixed) -> Traced:
+        found = self.traced.get(key)
+        if found is not None:
+            return found
+        out_tree = None
+
+        def flat(*values):
+            nonlocal out_tree
+            dynamic, named = unflatten(tree, values)
+            args, kwargs = self.signature.joined(dynamic, named, fixed)
+            outs, out_tree = tree_flatten(self.fun(*args, **kwargs))
+            return outs
+        graph, captured = trace(flat, types)
+        traced = Traced(graph, captured, out_tree)
+        if not any(type_is_traced(x) for x in captured):  # a graph that reads an outer trace's values is of one use
+            self.traced[key] = traced
+        return traced
+
+    def teach(self, args, kwargs, code: Executable, traced: Traced, donated) -> None:
+        """Let native dispatch handle calls of this signature from now on."""
+        if any(donated):
+            return
+        try:
+            described = [self.spec(i, x, len(args)) for i, x in enumerate(args)]
+            described += [specs.Static(v) if k in self.signature.static_names else spec_of(v) for k, v in kwargs.items()]
+            result = unflatten(traced.out_tree, list(range(len(code.out_types))))
+        except specs.Unsupported:
+            return
+        self.jitted.add_entry(described, code, result, tuple(kwargs))
+
+    def spec(self, i: int, x: Any, n: int) -> Any:
+        return specs.Static(x) if i in self.signature.static_nums or i - n in self.signature.static_nums else spec_of(x)
+
+    def clear(self) -> None:
+        self.traced.clear()
+        self.compiled.clear()
+        self.jitted.clear_entries()
+
+
+def type_is_traced(x: Any) -> bool:
+    return not isinstance(x, ArrayImpl) and hasattr(x, "builder")
+
+
+def leaf_type(x: Any):
+    try:
+        return type_of(x)
+    except TypeError:
+        raise TypeError(f"jit: argument {x!r} of type {type(x).__name__} is not an array; if it is a constant of the "
+                        "program, name it in static_argnums or static_argnames") from None
+
+
+def spec_of(x: Any) -> Any:
+    """An argument as native dispatch describes it."""
+    if isinstance(x, ArrayImpl):
+        return x.type
+    if x is None:
+        return None
+    if type(x) in (bool, int, float, complex):
+        return specs.Scalar(type_of(x), type(x))
+    if type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype == type_of(x).dtype:
+        return specs.HostArray(type_of(x))
+    if type(x) in (tuple, list):
+        return type(x)(spec_of(v) for v in x)
+    if type(x) is dict:
+        return {k: spec_of(v) for k, v in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*map(spec_of, x))
+    raise specs.Unsupported
+
+
+def compile_traced(traced: Traced) -> Executable:
+    """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
+    graph, n = traced.graph, len(traced.captured)
+    reordered = Graph(graph.params[n:] + graph.params[:n], graph.eqns, graph.results)
+    return compile_graph(reordered, [as_array(x) for x in traced.captured])
+
+
+def donate(x: Any, outs: Any) -> None:
+    """Donated arguments are gone after the call."""
+    kept = {id(y) for y in tree_flatten(outs)[0]}
+    for leaf in tree_flatten(x)[0]:
+        if isinstance(leaf, ArrayImpl) and id(leaf) not in kept and not leaf.is_deleted():
+            leaf.delete()
+
+
+made: list = []     # weak references to the compilers of all jitted functions, for clear_caches
+
+
+def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | None = None,
+        static_argnames: str | Iterable[str] | None = None, donate_argnums: int | Sequence[int] | None = None,
+        donate_argnames: str | Iterable[str] | None = None, keep_unused: bool = False, inline: bool = False,
+        device: Any = None, backend: Any = None, in_shardings: Any = None, out_shardings: Any = None,
+        abstracted_axes: Any = None) -> Any:
+    """Compile a function of arrays (and pytrees of them) to native code, once per shapes and dtypes.
+
+    The function is traced: it runs once per signature with values that have shapes and dtypes but no numbers.
+    Arguments named by static_argnums or static_argnames are Python constants of the trace (hashable); buffers of
+    donated arguments may be reused for results, and the arguments are deleted.
+
+    >>> import tracejit as tj
+    >>> @tj.jit
+    ... def f(x):
+    ...     return 2 * x + 1
+    >>> f(3.)
+    Array(7., dtype=float32, weak_type=True)
+    """
+    if fun is None:
+        return functools.partial(jit, static_argnums=static_argnums, static_argnames=static_argnames,
+                                 donate_argnums=donate_argnums, donate_argnames=donate_argnames)
+    if not callable(fun):
+        raise TypeError(f"jit: expected a function, got {fun!r}")
+    compiler = Compiler(fun, Signature(fun, static_argnums, static_argnames, donate_argnums, donate_argnames))
+    jitted = Jitted(filtered(compiler.__call__))
+    compiler.jitted = jitted
+    functools.update_wrapper(jitted, fun)
+    jitted.clear_cache = compiler.clear
+    jitted._compiler = compiler
+    return jitted

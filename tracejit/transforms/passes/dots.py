@@ -1,0 +1,140 @@
+"""Products in the form that the back ends take. After this, a DotGeneral is f32 or f64, big enough for a library
+routine, and walks each of its axis groups with one stride; all other products are multiplications and sums,
+which fuse with their neighbours."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tracejit import lax
+from tracejit.ir.graph import Eqn, Graph, Var, replay
+from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.types import bfloat16, type_of
+from tracejit.lax.dot import DotGeneral
+from tracejit.lax.shape import Transpose
+
+HALVES = (np.dtype("float16"), bfloat16)
+SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
+SHORT = 4             # contracted elements
+
+
+def merged_axes(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int]]:
+    """Axes of a dense array, in this order, as the fewest (size, stride) pairs that walk them."""
+    out: list[tuple[int, int]] = []
+    for a in axes:
+        if shape[a] == 1:
+            continue
+        stride = math.prod(shape[a + 1:])
+        if out and out[-1][1] == stride * shape[a]:
+            out[-1] = out[-1][0] * shape[a], stride
+        else:
+            out.append((shape[a], stride))
+    return out or [(1, 0)]
+
+
+def is_plain(op: DotGeneral, x, y) -> bool:
+    spec = op.spec(x.ndim, y.ndim)
+    groups = [(x.shape, spec.free[0]), (y.shape, spec.free[1]), (x.shape, spec.contract[0]), (y.shape, spec.contract[1])]
+    batch = [sum(t.shape[a] != 1 for a in axes) for t, axes in ((x, spec.batch[0]), (y, spec.batch[1]))]
+    return all(len(merged_axes(*g)) == 1 for g in groups) and max(batch) <= 2
+
+
+def lower_dots(graph: Graph) -> Graph:
+    if not any(isinstance(eqn.op, DotGeneral) for eqn in graph.eqns):
+        return graph
+    def apply(eqn: Eqn, inputs):
+        if not isinstance(eqn.op, DotGeneral):
+            return record_eqn(eqn, inputs)
+        with sourced(eqn.source):
+            return [lower_dot(eqn.op, *inputs)]
+    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+
+
+def lower_dot(op: DotGeneral, x, y):
+    x, y = (v if isinstance(v, Var) else lax.broadcast_in_dim(v, (), ()) for v in (x, y))
+    out = op.infer(x.type, y.type)
+    if x.type.dtype in HALVES:
+        wide = np.promote_types(np.float32, out.dtype) if out.dtype not in HALVES else np.dtype("float32")
+        product = lower_dot(DotGeneral(op.contract, op.batch_axes), cast(x, wide), cast(y, wide))
+        return cast(product, out.dtype)
+    if out.dtype != x.type.dtype:
+        return lower_dot(DotGeneral(op.contract, op.batch_axes), cast(x, out.dtype), cast(y, out.dtype))
+    spec = op.spec(x.type.ndim, y.type.ndim)
+    size = lambda t, axes: math.prod(t.shape[a] for a in axes)
+    k = size(x.type, spec.contract[0])
+    work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
+    if x.type.dtype.kind == "c" and work > SMALL:
+        return complex_dot(op, x, y)
+    if x.type.dtype.kind != "f" or work <= SMALL or k <= SHORT:
+        return sum_of_products(spec, x, y)
+    op, x, y = through_transposes(op, x, y)
+    return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def cast(x, dtype):
+    return lax.convert_element_type(x, dtype)
+
+
+def complex_dot(op: DotGeneral, x, y):
+    """(a + bi)(c + di) with four real products."""
+    part = DotGeneral(op.contract, op.batch_axes)
+    dot = lambda u, v: lower_dot(part, u, v)
+    a, b, c, d = lax.real(x), lax.imag(x), lax.real(y), lax.imag(y)
+    return lax.complex(lax.sub(dot(a, c), dot(b, d)), lax.add(dot(a, d), dot(b, c)))
+
+
+def sum_of_products(spec, x, y):
+    """out[batch, i, j] = sum over k of x[batch, i, k] * y[batch, j, k], as broadcasts, a product and a sum."""
+    (xb, yb), (xc, yc), (xf, yf) = spec
+    shape = tuple(x.type.shape[a] for a in xb + xf) + tuple(y.type.shape[a] for a in yf) + tuple(x.type.shape[a] for a in xc)
+    nb, ni, nj, nk = len(xb), len(xf), len(yf), len(xc)
+    place = lambda axes, at: dict(zip(axes, at))
+    x_at = place(xb, range(nb)) | place(xf, range(nb, nb + ni)) | place(xc, range(nb + ni + nj, len(shape)))
+    y_at = place(yb, range(nb)) | place(yf, range(nb + ni, nb + ni + nj)) | place(yc, range(nb + ni + nj, len(shape)))
+    spread = lambda v, at: broadcast_any(v, shape, [at[d] for d in range(v.type.ndim)])
+    product = lax.mul(spread(x, x_at), spread(y, y_at))
+    dtype = x.type.dtype
+    if dtype == np.dtype(bool):
+        return lax.reduce_or(lax.bitwise_and(spread(x, x_at), spread(y, y_at)), tuple(range(nb + ni + nj, len(shape))))
+    return lax.reduce_sum(product, tuple(range(nb + ni + nj, len(shape)))) if nk else product
+
+
+def broadcast_any(x, shape, at: list[int]):
+    """broadcast_in_dim to axes in any order."""
+    order = sorted(range(len(at)), key=at.__getitem__)
+    if order != list(range(len(at))):
+        x = lax.transpose(x, tuple(order))
+    return lax.broadcast_in_dim(x, shape, tuple(sorted(at)))
+
+
+def through_transposes(op: DotGeneral, x, y):
+    """Contract a transposed operand's source over its own axes instead, where the result's axes keep their order."""
+    sides = [x, y]
+    contract, batch = list(op.contract), list(op.batch_axes)
+    for side in (0, 1):
+        made = sides[side].eqn
+        if made is None or not isinstance(made.op, Transpose) or not isinstance(made.inputs[0], Var):
+            continue
+        order = made.op.permutation
+        taken = {*contract[side], *batch[side]}
+        free = [order[a] for a in range(len(order)) if a not in taken]
+        if free == sorted(free):
+            sides[side] = made.inputs[0]
+            contract[side] = tuple(order[a] for a in contract[side])
+            batch[side] = tuple(order[a] for a in batch[side])
+    return DotGeneral(tuple(contract), tuple(batch), op.precision), *sides
+
+
+
+
+def canonical(op: DotGeneral, x, y):
+    """Copy operands to (batch, rows, columns) order, multiply as matrices, and shape the result."""
+    spec = op.spec(x.type.ndim, y.type.ndim)
+    out = op.infer(x.type, y.type)
+    size = lambda t, axes: math.prod(t.shape[a] for a in axes)
+    nb, m, n, k = size(x.type, spec.batch[0]), size(x.type, spec.free[0]), size(y.type, spec.free[1]), size(x.type, spec.contract[0])
+    a = lax.reshape(lax.transpose(x, spec.batch[0] + spec.free[0] + spec.contract[0]), (nb, m, k))
+    b = lax.reshape(lax.transpose(y, spec.batch[1] + spec.contract[1] + spec.free[1]), (nb, k, n))
+    return lax.reshape(bind(DotGeneral(((2,), (1,)), ((0,), (0,))), a, b), out.shape)
