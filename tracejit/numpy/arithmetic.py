@@ -1,0 +1,375 @@
+"""Maps arrays to sums, products, quotients, powers and integer arithmetic, elementwise."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit import lax
+from tracejit.errors import DtypeError
+from tracejit.ir.types import is_float, is_inexact
+from tracejit.numpy import cumulative, reductions
+from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, cast_numpy, check_arraylike, convert, dtype_of
+from tracejit.numpy.promotion import promote, promote_dtypes, promote_inexact
+from tracejit.numpy.ufuncs import binary_ufunc, unary_ufunc
+
+
+@binary_ufunc(identity=0, reduce=reductions.sum, accumulate=cumulative.cumsum, at="add")
+def add(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """x + y; booleans: or.
+
+    >>> jnp.add(jnp.array([1, 2]), 0.5)
+    Array([1.5, 2.5], dtype=float32)
+    """
+    x, y = promote("add", x, y)
+    return lax.add(x, y) if dtype_of(x).kind != "b" else lax.bitwise_or(x, y)
+
+
+@binary_ufunc(identity=1, reduce=reductions.prod, accumulate=cumulative.cumprod, at="multiply")
+def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """x * y; booleans: and.
+
+    >>> jnp.multiply(jnp.array([1, 2]), 3)
+    Array([3, 6], dtype=int32)
+    """
+    x, y = promote("multiply", x, y)
+    return lax.mul(x, y) if dtype_of(x).kind != "b" else lax.bitwise_and(x, y)
+
+
+@binary_ufunc(at="subtract")
+def subtract(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """x - y; not defined for booleans.
+
+    >>> jnp.subtract(jnp.array([1, 2]), 3)
+    Array([-2, -1], dtype=int32)
+    """
+    x, y = promote("subtract", x, y)
+    if dtype_of(x).kind == "b":
+        raise DtypeError("sub does not accept dtype bool: use jnp.logical_xor, or convert to integers")
+    return lax.sub(x, y)
+
+
+@unary_ufunc
+def negative(x: ArrayLike, /) -> Array:
+    """-x; unsigned integers wrap around; not defined for booleans.
+
+    >>> jnp.negative(jnp.array([1, -2]))
+    Array([-1,  2], dtype=int32)
+    """
+    check_arraylike("negative", x)
+    if dtype_of(x).kind == "b":
+        raise DtypeError("neg does not accept dtype bool: use jnp.logical_not")
+    return lax.neg(x)
+
+
+def _extremum_reduce(reduce):
+    def run(a, axis=0, dtype=None, keepdims=False, initial=None, where=None):
+        a = a if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
+        return reduce(a, axis=axis, keepdims=keepdims, initial=initial, where=where)
+    return run
+
+
+def _running_extremum(scan):
+    def run(a, axis=0, dtype=None):
+        a = a if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
+        return scan(a, axis % a.ndim)
+    return run
+
+
+@binary_ufunc(reduce=_extremum_reduce(reductions.max), accumulate=_running_extremum(lax.cummax), at="max")
+def maximum(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """The larger of x and y; nan if one is nan.
+
+    >>> jnp.maximum(jnp.array([1, 5]), 3)
+    Array([3, 5], dtype=int32)
+    """
+    return lax.max(*promote("maximum", x, y))
+
+
+@binary_ufunc(reduce=_extremum_reduce(reductions.min), accumulate=_running_extremum(lax.cummin), at="min")
+def minimum(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """The smaller of x and y; nan if one is nan.
+
+    >>> jnp.minimum(jnp.array([1, 5]), 3)
+    Array([1, 3], dtype=int32)
+    """
+    return lax.min(*promote("minimum", x, y))
+
+
+def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
+    """The larger of x1 and x2, and the other one where one is nan.
+
+    >>> jnp.fmax(jnp.nan, 2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    return _prefer_number(*promote("fmax", x1, x2), lax.gt)
+
+
+def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
+    """The smaller of x1 and x2, and the other one where one is nan.
+
+    >>> jnp.fmin(jnp.nan, 2.0)
+    Array(2., dtype=float32, weak_type=True)
+    """
+    return _prefer_number(*promote("fmin", x1, x2), lax.lt)
+
+
+def _prefer_number(x: Any, y: Any, better: Any) -> Array:
+    x, y = _same_shape(x, y)
+    first = better(x, y)
+    if is_inexact(dtype_of(x)):
+        first = lax.bitwise_or(first, lax.ne(y, y))
+    return lax.select(first, x, y)
+
+
+def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 / x2; integers give floats.
+
+    >>> jnp.divide(jnp.array([1, 2]), 4)
+    Array([0.25, 0.5 ], dtype=float32)
+    """
+    return lax.div(*promote_inexact("divide", x1, x2))
+
+
+true_divide = divide
+
+
+def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The largest integer not above x1 / x2.
+
+    >>> jnp.floor_divide(jnp.array([7, -7]), 2)
+    Array([ 3, -4], dtype=int32)
+    """
+    x1, x2 = promote("floor_divide", x1, x2)
+    dtype = dtype_of(x1)
+    if dtype.kind == "b":
+        x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
+    if dtype.kind == "c":
+        raise DtypeError("floor_divide does not accept complex numbers")
+    if dtype.kind == "u":
+        return lax.div(x1, x2)
+    if dtype.kind == "i":
+        quotient = lax.div(x1, x2)
+        inexact = lax.bitwise_and(lax.ne(lax.sign(x1), lax.sign(x2)), lax.ne(lax.rem(x1, x2), 0))
+        return lax.sub(quotient, lax.convert_element_type(inexact, dtype))
+    return _float_divmod(x1, x2)[0]
+
+
+def _float_divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
+    """A zero divisor gives the quotient x1 / x2, infinite or nan, and the remainder nan."""
+    x1, x2 = _same_shape(x1, x2)
+    rest = lax.rem(x1, x2)
+    quotient = lax.div(lax.sub(x1, rest), x2)
+    wrong_side = lax.bitwise_and(lax.ne(lax.sign(x2), lax.sign(rest)), lax.ne(rest, 0))
+    rest = lax.select(wrong_side, lax.add(rest, x2), rest)
+    quotient = lax.select(wrong_side, lax.sub(quotient, 1), quotient)
+    return lax.select(lax.eq(x2, 0), lax.div(x1, x2), lax.round(quotient)), rest
+
+
+def _same_shape(*args: ArrayLike) -> list[Array]:
+    """Promoted operands, all of the full shape."""
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return [lax.broadcast_in_dim(v, shape, ()) if np.shape(v) != shape else as_array(v) for v in args]
+
+
+def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 modulo x2, with the sign of x2.
+
+    >>> jnp.remainder(jnp.array([7, -7]), 3)
+    Array([1, 2], dtype=int32)
+    """
+    x1, x2 = promote("remainder", x1, x2)
+    dtype = dtype_of(x1)
+    if dtype.kind == "b":
+        x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
+    x1, x2 = _same_shape(x1, x2)
+    rest = lax.rem(x1, x2)
+    if dtype.kind == "u":
+        return rest
+    wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, 0), lax.lt(x2, 0)), lax.ne(rest, 0))
+    return lax.select(wrong_side, lax.add(rest, x2), rest)
+
+
+mod = remainder
+
+
+def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The remainder of the division towards zero: it has the sign of x1.
+
+    >>> jnp.fmod(jnp.array([7, -7]), 3)
+    Array([ 1, -1], dtype=int32)
+    """
+    return lax.rem(*promote("fmod", x1, x2))
+
+
+def divmod(x1: ArrayLike, x2: ArrayLike, /) -> tuple[Array, Array]:
+    """(floor_divide, remainder).
+
+    >>> jnp.divmod(jnp.array(7), 2)
+    (Array(3, dtype=int32), Array(1, dtype=int32))
+    """
+    x1, x2 = promote("divmod", x1, x2)
+    if is_float(dtype_of(x1)):
+        return _float_divmod(x1, x2)
+    return floor_divide(x1, x2), remainder(x1, x2)
+
+
+def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 to the power x2. An integer to a negative Python integer is a TypeError; use float_power.
+
+    >>> jnp.power(jnp.array([2, 3]), 2), jnp.power(2.0, jnp.array([1, -1]))
+    (Array([4, 9], dtype=int32), Array([2. , 0.5], dtype=float32, weak_type=True))
+    """
+    check_arraylike("power", x1, x2)
+    base_dtype, exponent_dtype = dtype_of(x1), dtype_of(x2)
+    if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and base_dtype.kind != "b":
+        if x2 < 0 and base_dtype.kind in "iu":
+            raise DtypeError(f"Integers cannot be raised to negative powers, got exponent {x2}",
+                             fix="use jnp.float_power, or a floating-point base")
+        return lax.integer_pow(promote_dtypes("power", x1, x2)[0], int(x2))
+    if is_float(base_dtype) and exponent_dtype.kind in "iu":
+        return _float_to_integer(x1, x2)
+    x1, x2 = promote("power", x1, x2)
+    if dtype_of(x1).kind in "iu":
+        return _integer_to_integer(x1, x2)
+    if dtype_of(x1).kind == "b":
+        raise DtypeError("power does not accept two booleans: convert one to integers")
+    return lax.pow(x1, x2)
+
+
+pow = power
+
+
+def _float_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
+    x1, x2 = promote("power", x1, x2)
+    return lax.pow(x1, x2)
+
+
+def _integer_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
+    """By repeated squaring, which wraps around as products do; negative exponents give 0, or +-1 for a base of +-1."""
+    x1, x2 = _same_shape(x1, x2)
+    zero, one = cast_numpy(0, x1.dtype), cast_numpy(1, x1.dtype)
+    bits = x1.dtype.itemsize * 8 - (x1.dtype.kind == "i")
+
+    def step(_: Any, state: tuple) -> tuple:
+        out, base, exponent = state
+        odd = lax.ne(lax.bitwise_and(exponent, one), zero)
+        out = lax.mul(out, lax.select(odd, base, lax.full_like(base, 1)))
+        return out, lax.mul(base, base), lax.shift_right_logical(exponent, one)
+    out, *_ = lax.fori_loop(0, bits, step, (lax.full_like(x1, 1, x1.dtype), x1, x2))
+    if x1.dtype.kind == "u":
+        return out
+    unit = lax.bitwise_or(lax.eq(x1, one), lax.eq(x1, cast_numpy(-1, x1.dtype)))
+    return lax.select(lax.bitwise_and(lax.lt(x2, zero), lax.bitwise_not(unit)), lax.full_like(out, 0), out)
+
+
+def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """x to the power y in floating point.
+
+    >>> jnp.float_power(2, -1)
+    Array(0.5, dtype=float32, weak_type=True)
+    """
+    return lax.pow(*promote_inexact("float_power", x, y))
+
+
+def reciprocal(x: ArrayLike, /) -> Array:
+    """1 / x.
+
+    >>> jnp.reciprocal(jnp.array([2.0, 4.0]))
+    Array([0.5 , 0.25], dtype=float32)
+    """
+    x, = promote_inexact("reciprocal", x)
+    return lax.div(cast_numpy(1, dtype_of(x)) if isinstance(x, (Array, Var, np.ndarray)) else type(x)(1), x)
+
+
+def positive(x: ArrayLike, /) -> Array:
+    """+x.
+
+    >>> jnp.positive(jnp.array([1, -2]))
+    Array([ 1, -2], dtype=int32)
+    """
+    check_arraylike("positive", x)
+    return as_array(x)
+
+
+def absolute(x: ArrayLike, /) -> Array:
+    """The absolute value; of a complex number, its modulus.
+
+    >>> jnp.absolute(jnp.array([-3, 2]))
+    Array([3, 2], dtype=int32)
+    """
+    check_arraylike("absolute", x)
+    return lax.abs(x) if dtype_of(x).kind not in "bu" else as_array(x)
+
+
+abs = absolute
+
+
+def fabs(x: ArrayLike, /) -> Array:
+    """The absolute value as a float; not defined for complex numbers.
+
+    >>> jnp.fabs(jnp.array([-3, 2]))
+    Array([3., 2.], dtype=float32)
+    """
+    check_arraylike("fabs", x)
+    if dtype_of(x).kind == "c":
+        raise DtypeError("ufunc 'fabs' does not support complex dtypes")
+    return lax.abs(promote_inexact("fabs", x)[0])
+
+
+def sign(x: ArrayLike, /) -> Array:
+    """-1, 0 or 1; nan stays nan; a complex number is divided by its modulus.
+
+    >>> jnp.sign(jnp.array([-3, 0, 2]))
+    Array([-1,  0,  1], dtype=int32)
+    """
+    check_arraylike("sign", x)
+    if dtype_of(x).kind == "b":
+        raise DtypeError("sign does not accept dtype bool")
+    return lax.sign(x)
+
+
+def square(x: ArrayLike, /) -> Array:
+    """x * x.
+
+    >>> jnp.square(jnp.array([-3, 2]))
+    Array([9, 4], dtype=int32)
+    """
+    check_arraylike("square", x)
+    return lax.square(x) if dtype_of(x).kind != "b" else as_array(x)
+
+
+def gcd(x1: ArrayLike, x2: ArrayLike) -> Array:
+    """The greatest common divisor of integers, by Euclid's algorithm.
+
+    >>> jnp.gcd(jnp.array([12, 7]), 18)
+    Array([6, 1], dtype=int32)
+    """
+    x1, x2 = _integers("gcd", x1, x2)
+    zero = cast_numpy(0, x1.dtype)
+
+    def step(state: tuple) -> tuple:
+        a, b = state
+        done = lax.eq(b, zero)
+        return lax.select(done, a, b), lax.select(done, b, lax.rem(a, lax.select(done, lax.full_like(b, 1), b)))
+    return lax.while_loop(lambda s: lax.reduce_or(lax.ne(s[1], zero), tuple(range(x1.ndim))), step, (absolute(x1), absolute(x2)))[0]
+
+
+def lcm(x1: ArrayLike, x2: ArrayLike) -> Array:
+    """The least common multiple of integers.
+
+    >>> jnp.lcm(jnp.array([4, 6]), 10)
+    Array([20, 30], dtype=int32)
+    """
+    x1, x2 = _integers("lcm", x1, x2)
+    divisor = gcd(x1, x2)
+    none = lax.eq(divisor, cast_numpy(0, x1.dtype))
+    safe = lax.select(none, lax.full_like(divisor, 1), divisor)
+    return lax.mul(absolute(x1), lax.div(absolute(x2), safe))
+
+
+def _integers(name: str, x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
+    x1, x2 = promote(name, x1, x2)
+    if dtype_of(x1).kind not in "iu":
+        raise ValueError(f"Arguments to jax.numpy.{name} must be integers.")
+    return tuple(_same_shape(x1, x2))

@@ -1,0 +1,247 @@
+"""Maps what users pass to jnp functions to operands of lax: checked, of one dtype, broadcast together, axes as numbers >= 0."""
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import lax
+from tracejit.config import config
+from tracejit.errors import AxisError, DtypeError, ShapeError
+from tracejit.ir import graph, trace
+from tracejit.ir.types import ArrayType, canonicalize_dtype, complex_dtype, default_dtype, is_inexact, kind_of
+from tracejit.ir.types import promote as join_types
+from tracejit.ir.types import type_of as type_of_any
+from tracejit.lax.convert import ConvertElementType
+from tracejit.runtime.array import Array
+
+ArrayLike = Any
+DTypeLike = Any
+Shape = Sequence[int]
+Axis = int | Sequence[int] | None
+Var = graph.Var
+
+PYTHON_TYPE = {"i": int, "u": int, "f": float, "c": complex}
+_ACCEPTED = (Array, Var, np.ndarray, bool, int, float, complex, np.bool_, np.number)
+
+
+# --- checks ------------------------------------------------------------------------------------------
+
+def is_arraylike(x: Any) -> bool:
+    """Whether jnp functions take x as it is: an array, a traced value or a scalar; no list."""
+    return isinstance(x, _ACCEPTED) or hasattr(x, "__jax_array__") or isinstance(x, np.generic)
+
+
+def check_arraylike(name: str, *args: Any) -> None:
+    for position, x in enumerate(args):
+        if not is_arraylike(x):
+            raise TypeError(f"{name} requires ndarray or scalar arguments, got {type(x)} at position {position}.")
+
+
+def check_no_out(name: str, out: Any) -> None:
+    if out is not None:
+        raise NotImplementedError(f"The 'out' argument to jnp.{name} is not supported.")
+
+
+def type_of(name: str, x: Any) -> ArrayType:
+    check_arraylike(name, x)
+    return type_of_any(x)
+
+
+def dtype_of(x: Any) -> np.dtype:
+    return type_of_any(x).dtype
+
+
+def is_traced(x: Any) -> bool:
+    return isinstance(x, Var)
+
+
+def concrete(x: Any, what: str) -> np.ndarray:
+    """The numbers in x, which must be known while tracing: a size, a static index, a mask that fixes a shape."""
+    value = trace.concrete_value(x)
+    return np.asarray(x if value is None else value)  # np.asarray of a traced value raises and names the user's line
+
+
+def concrete_int(x: Any, what: str) -> int:
+    if type(x) is int:
+        return x
+    value = trace.concrete_value(x)
+    return operator.index(x if value is None else value)
+
+
+# --- conversion --------------------------------------------------------------------------------------
+
+def as_array(x: ArrayLike) -> Array:
+    """x as an Array or a traced value; lists are refused by check_arraylike before."""
+    if isinstance(x, (Array, Var)):
+        return x
+    if hasattr(x, "__jax_array__"):
+        return as_array(x.__jax_array__())
+    return trace.as_array(x)
+
+
+def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
+    """x in this dtype. Scalars stay scalars, so that they become literals of the program."""
+    if isinstance(x, (Array, Var)):
+        if x.dtype == dtype and (x.weak_type or not weak):  # weak with strong gives strong without a conversion
+            return x
+        return trace.bind(ConvertElementType(dtype, True), x) if weak else lax.convert_element_type(x, dtype)
+    if hasattr(x, "__jax_array__"):
+        return convert(x.__jax_array__(), dtype, weak)
+    if weak:
+        return PYTHON_TYPE[kind_of(dtype)](x) if dtype == default_dtype(kind_of(dtype)) else dtype.type(x)
+    return cast_numpy(x, dtype)
+
+
+def cast_numpy(x: Any, dtype: np.dtype) -> np.ndarray:
+    """A NumPy array or a scalar in another dtype; integers wrap around."""
+    with np.errstate(all="ignore"):
+        x = np.asarray(x)
+        return (x.real if x.dtype.kind == "c" and dtype.kind != "c" else x).astype(dtype)
+
+
+def strong(x: ArrayLike) -> ArrayLike:
+    """x without the weak flag."""
+    t = type_of_any(x)
+    return lax.convert_element_type(x, t.dtype) if t.weak_type else as_array(x)
+
+
+def inexact_type(dtype: np.dtype) -> np.dtype:
+    """The dtype in which functions of the reals compute: itself, or the default float for integers and booleans."""
+    return dtype if is_inexact(dtype) else default_dtype("f")
+
+
+# --- promotion ---------------------------------------------------------------------------------------
+
+def types_of(name: str, args: Sequence[ArrayLike]) -> list[ArrayType]:
+    return [type_of(name, x) for x in args]
+
+
+def common_type(name: str, types: Sequence[ArrayType]) -> tuple[np.dtype, bool]:
+    """The (dtype, weak) of the result of an operation on these, checked against numpy_dtype_promotion."""
+    dtype, weak = join_types([(t.dtype, t.weak_type) for t in types])
+    if config.numpy_dtype_promotion == "strict":
+        dtypes = {t.dtype for t in types if not t.weak_type}
+        if len(dtypes) > 1 or any(t.weak_type and kind_of(t.dtype) > kind_of(dtype) != "b" for t in types):
+            raise DtypeError(f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
+                             fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'")
+    return dtype, weak
+
+
+def promote_dtypes(name: str, *args: ArrayLike) -> list:
+    """args in their common dtype; shapes are left alone."""
+    types = types_of(name, args)
+    if all(t.dtype == types[0].dtype and t.weak_type == types[0].weak_type for t in types):
+        return [as_array(x) if hasattr(x, "__jax_array__") else x for x in args]
+    dtype, weak = common_type(name, types)
+    return [convert(x, dtype, weak) for x in args]
+
+
+def promote_dtypes_inexact(name: str, *args: ArrayLike) -> list:
+    """args in their common dtype, made floating if it is not."""
+    dtype, weak = common_type(name, types_of(name, args))
+    return [convert(x, inexact_type(dtype), weak and dtype.kind != "b") for x in args]
+
+
+def promote_dtypes_complex(name: str, *args: ArrayLike) -> list:
+    dtype, weak = common_type(name, types_of(name, args))
+    return [convert(x, complex_dtype(inexact_type(dtype)), weak and dtype.kind != "b") for x in args]
+
+
+def promote(name: str, *args: ArrayLike) -> list:
+    """args in their common dtype and shapes that lax's elementwise functions take together."""
+    return broadcast_operands(name, promote_dtypes(name, *args))
+
+
+def promote_inexact(name: str, *args: ArrayLike) -> list:
+    return broadcast_operands(name, promote_dtypes_inexact(name, *args))
+
+
+def inexact(name: str, x: ArrayLike) -> ArrayLike:
+    """One argument, made floating if it is not."""
+    t = type_of(name, x)
+    if is_inexact(t.dtype):
+        return as_array(x) if hasattr(x, "__jax_array__") else x
+    return convert(x, default_dtype("f"), t.weak_type)
+
+
+# --- broadcasting ------------------------------------------------------------------------------------
+
+def broadcast_shape(name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        listed = ", ".join(map(str, shapes))
+        raise ShapeError(f"{name} got incompatible shapes for broadcasting: {listed}.") from None
+
+
+def broadcast_operands(name: str, args: list) -> list:
+    """args with one shape, except that scalars stay scalars: lax takes those as they are."""
+    shapes = [np.shape(x) for x in args]
+    ranked = {s for s in shapes if s}
+    if len(ranked) <= 1:
+        return args
+    target = broadcast_shape(name, shapes)
+    check_rank_promotion(name, shapes)
+    return [x if not s or s == target else expand_to(x, target) for x, s in zip(args, shapes, strict=True)]
+
+
+def check_rank_promotion(name: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    if config.numpy_rank_promotion != "allow" and len({len(s) for s in shapes if s}) > 1:
+        message = f"Operands could not be broadcast together for {name} on shapes {' '.join(map(str, shapes))} " \
+                  f"and with the config option numpy_rank_promotion='{config.numpy_rank_promotion}'."
+        if config.numpy_rank_promotion == "raise":
+            raise ShapeError(message)
+        warnings.warn(message, stacklevel=4)
+
+
+def expand_to(x: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """x broadcast to shape, by NumPy's rule."""
+    own = np.shape(x)
+    if own == shape:
+        return as_array(x)
+    lead = len(shape) - len(own)
+    if lead < 0 or any(a not in (1, b) for a, b in zip(own, shape[lead:], strict=True)):
+        raise ShapeError(f"Incompatible shapes for broadcasting: {own} and requested shape {shape}")
+    kept = [i for i, d in enumerate(own) if d == shape[lead + i]]
+    if len(kept) < len(own):
+        x = lax.reshape(x, tuple(own[i] for i in kept))
+    return lax.broadcast_in_dim(x, shape, tuple(lead + i for i in kept))
+
+
+# --- axes and sizes ----------------------------------------------------------------------------------
+
+def canonical_axis(axis: Any, ndim: int) -> int:
+    """axis as a number in [0, ndim); AxisError if it is out of range."""
+    index = axis if type(axis) is int else concrete_int(axis, "axis")
+    if not -ndim <= index < ndim:
+        raise AxisError(f"axis {index} is out of bounds for array of dimension {ndim}")
+    return index % ndim
+
+
+def canonical_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """An axis, several or None (all) as a tuple of distinct numbers in [0, ndim)."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, (tuple, list, np.ndarray)) and np.ndim(axis) else (axis,)
+    axes = tuple(canonical_axis(a, ndim) for a in axes)
+    if len(set(axes)) != len(axes):
+        raise AxisError(f"duplicate value in 'axis': {axis}")
+    return axes
+
+
+def canonical_shape(shape: Any) -> tuple[int, ...]:
+    """A shape or a single size as a tuple of Python ints."""
+    sizes = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    result = tuple(concrete_int(d, "shape") for d in sizes)
+    if any(d < 0 for d in result):
+        raise ShapeError(f"a shape must have every element be nonnegative, got {result}.")
+    return result
+
+
+def dtype_or(dtype: DTypeLike, default: Any) -> np.dtype:
+    """The dtype asked for, or the default."""
+    return canonicalize_dtype(default if dtype is None else dtype)

@@ -1,0 +1,365 @@
+"""Maps arrays to exponentials, logarithms, trigonometric and hyperbolic functions and their relatives, elementwise."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tracejit import lax
+from tracejit.ir.types import is_float, real_dtype
+from tracejit.numpy.promotion import Array, ArrayLike, as_array, broadcast_operands, cast_numpy, check_arraylike, convert
+from tracejit.numpy.promotion import dtype_of, expand_to, inexact, promote_inexact
+from tracejit.numpy.ufuncs import binary_ufunc
+
+def sin(x: ArrayLike, /) -> Array:
+    """The sine of x (in radians).
+
+    >>> jnp.sin(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.47942555], dtype=float32)
+    """
+    return lax.sin(inexact("sin", x))
+
+
+def cos(x: ArrayLike, /) -> Array:
+    """The cosine of x (in radians).
+
+    >>> jnp.cos(jnp.array([0.0, 0.5]))
+    Array([1.        , 0.87758255], dtype=float32)
+    """
+    return lax.cos(inexact("cos", x))
+
+
+def tan(x: ArrayLike, /) -> Array:
+    """The tangent of x (in radians).
+
+    >>> jnp.tan(jnp.array([0.0, 0.5]))
+    Array([0.       , 0.5463025], dtype=float32)
+    """
+    return lax.tan(inexact("tan", x))
+
+
+def arcsin(x: ArrayLike, /) -> Array:
+    """The inverse sine, in [-pi/2, pi/2]; nan outside [-1, 1].
+
+    >>> jnp.arcsin(jnp.array([0.0, 0.5]))
+    Array([0.       , 0.5235988], dtype=float32)
+    """
+    return lax.asin(inexact("arcsin", x))
+
+asin = arcsin
+
+
+def arccos(x: ArrayLike, /) -> Array:
+    """The inverse cosine, in [0, pi]; nan outside [-1, 1].
+
+    >>> jnp.arccos(jnp.array([0.0, 0.5]))
+    Array([1.5707964, 1.0471976], dtype=float32)
+    """
+    return lax.acos(inexact("arccos", x))
+
+acos = arccos
+
+
+def arctan(x: ArrayLike, /) -> Array:
+    """The inverse tangent, in [-pi/2, pi/2].
+
+    >>> jnp.arctan(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.46364754], dtype=float32)
+    """
+    return lax.atan(inexact("arctan", x))
+
+atan = arctan
+
+
+def sinh(x: ArrayLike, /) -> Array:
+    """The hyperbolic sine.
+
+    >>> jnp.sinh(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.52109534], dtype=float32)
+    """
+    return lax.sinh(inexact("sinh", x))
+
+
+def cosh(x: ArrayLike, /) -> Array:
+    """The hyperbolic cosine.
+
+    >>> jnp.cosh(jnp.array([0.0, 0.5]))
+    Array([1.      , 1.127626], dtype=float32)
+    """
+    return lax.cosh(inexact("cosh", x))
+
+
+def tanh(x: ArrayLike, /) -> Array:
+    """The hyperbolic tangent.
+
+    >>> jnp.tanh(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.46211717], dtype=float32)
+    """
+    return lax.tanh(inexact("tanh", x))
+
+
+def arcsinh(x: ArrayLike, /) -> Array:
+    """The inverse hyperbolic sine.
+
+    >>> jnp.arcsinh(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.48121184], dtype=float32)
+    """
+    return lax.asinh(inexact("arcsinh", x))
+
+asinh = arcsinh
+
+
+def arccosh(x: ArrayLike, /) -> Array:
+    """The inverse hyperbolic cosine; nan below 1.
+
+    >>> jnp.arccosh(jnp.array([1.0, 2.0]))
+    Array([0.      , 1.316958], dtype=float32)
+    """
+    return lax.acosh(inexact("arccosh", x))
+
+acosh = arccosh
+
+
+def arctanh(x: ArrayLike, /) -> Array:
+    """The inverse hyperbolic tangent; nan outside [-1, 1].
+
+    >>> jnp.arctanh(jnp.array([0.0, 0.5]))
+    Array([0.        , 0.54930615], dtype=float32)
+    """
+    return lax.atanh(inexact("arctanh", x))
+
+atanh = arctanh
+
+
+def exp(x: ArrayLike, /) -> Array:
+    """e to the power x.
+
+    >>> jnp.exp(jnp.array([0.0, 0.5]))
+    Array([1.       , 1.6487212], dtype=float32)
+    """
+    return lax.exp(inexact("exp", x))
+
+
+def exp2(x: ArrayLike, /) -> Array:
+    """2 to the power x.
+
+    >>> jnp.exp2(jnp.array([0.0, 0.5]))
+    Array([1.       , 1.4142135], dtype=float32)
+    """
+    return lax.exp2(inexact("exp2", x))
+
+
+def expm1(x: ArrayLike, /) -> Array:
+    """exp(x) - 1, accurate near 0.
+
+    >>> jnp.expm1(jnp.array([0.0, 0.5]))
+    Array([0.       , 0.6487213], dtype=float32)
+    """
+    return lax.expm1(inexact("expm1", x))
+
+
+def log(x: ArrayLike, /) -> Array:
+    """The natural logarithm; nan below 0, -inf at 0.
+
+    >>> jnp.log(jnp.array([1.0, 2.0]))
+    Array([0.       , 0.6931472], dtype=float32)
+    """
+    return lax.log(inexact("log", x))
+
+
+def log1p(x: ArrayLike, /) -> Array:
+    """log(1 + x), accurate near 0.
+
+    >>> jnp.log1p(jnp.array([0.0, 0.5]))
+    Array([0.       , 0.4054651], dtype=float32)
+    """
+    return lax.log1p(inexact("log1p", x))
+
+
+def sqrt(x: ArrayLike, /) -> Array:
+    """The square root; nan below 0.
+
+    >>> jnp.sqrt(jnp.array([4.0, 2.0]))
+    Array([2.       , 1.4142135], dtype=float32)
+    """
+    return lax.sqrt(inexact("sqrt", x))
+
+
+def cbrt(x: ArrayLike, /) -> Array:
+    """The real cube root.
+
+    >>> jnp.cbrt(jnp.array([8.0, -1.0]))
+    Array([ 2., -1.], dtype=float32)
+    """
+    return lax.cbrt(inexact("cbrt", x))
+
+
+def log2(x: ArrayLike, /) -> Array:
+    """The logarithm to base 2.
+
+    >>> jnp.log2(jnp.array([1.0, 8.0]))
+    Array([0., 3.], dtype=float32)
+    """
+    x = inexact("log2", x)
+    return lax.div(lax.log(x), lax.log(cast_numpy(2, dtype_of(x))))
+
+
+def log10(x: ArrayLike, /) -> Array:
+    """The logarithm to base 10.
+
+    >>> jnp.log10(jnp.array([1.0, 100.0]))
+    Array([0., 2.], dtype=float32)
+    """
+    x = inexact("log10", x)
+    return lax.div(lax.log(x), lax.log(cast_numpy(10, dtype_of(x))))
+
+
+def full_operands(name: str, *args: ArrayLike) -> list[Array]:
+    """Promoted floating arguments, all of the full shape."""
+    args = promote_inexact(name, *args)
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return [expand_to(x, shape) for x in args]
+
+
+def _larger_and_gap(x1: Array, x2: Array) -> tuple[Array, Array]:
+    """(the larger, smaller - larger); equal infinities have gap 0, so no nan is made of them."""
+    key1, key2 = (x1, x2) if x1.dtype.kind != "c" else (lax.real(x1), lax.real(x2))
+    first = lax.gt(key1, key2)
+    large, small = lax.select(first, x1, x2), lax.select(first, x2, x1)
+    infinite = lax.eq(lax.abs(lax.select(first, key1, key2)), cast_numpy(np.inf, key1.dtype))
+    same = lax.bitwise_and(lax.eq(large, small), infinite)
+    other = lax.select(same, lax.full_like(small, 0), small)
+    return large, lax.sub(other, lax.select(same, lax.full_like(large, 0), large))
+
+
+@binary_ufunc(identity=-np.inf)
+def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """log(exp(x1) + exp(x2)) without overflow.
+
+    >>> jnp.logaddexp(jnp.array([0.0, 1000.0]), 1000.0)
+    Array([1000.    , 1000.6931], dtype=float32)
+    """
+    large, gap = _larger_and_gap(*full_operands("logaddexp", x1, x2))
+    total = lax.add(large, lax.log1p(lax.exp(gap)))
+    return total if total.dtype.kind != "c" else lax.complex(lax.real(total), _wrap_angle(lax.imag(total)))
+
+
+def _wrap_angle(angle: Array) -> Array:
+    turns = lax.round(lax.div(angle, cast_numpy(2 * math.pi, angle.dtype)))
+    return lax.sub(angle, lax.mul(turns, cast_numpy(2 * math.pi, angle.dtype)))
+
+
+@binary_ufunc(identity=-np.inf)
+def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """log2(2 ** x1 + 2 ** x2) without overflow.
+
+    >>> jnp.logaddexp2(jnp.array([0.0, 200.0]), 200.0)
+    Array([200., 201.], dtype=float32)
+    """
+    large, gap = _larger_and_gap(*full_operands("logaddexp2", x1, x2))
+    return lax.add(large, lax.div(lax.log1p(lax.exp2(gap)), cast_numpy(math.log(2), large.dtype)))
+
+
+def arctan2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The angle of the point (x2, x1), in (-pi, pi].
+
+    >>> jnp.arctan2(jnp.array([1.0, -1.0]), 0.0)
+    Array([ 1.5707964, -1.5707964], dtype=float32)
+    """
+    return lax.atan2(*promote_inexact("arctan2", x1, x2))
+
+
+atan2 = arctan2
+
+
+def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """sqrt(x1 ** 2 + x2 ** 2) without overflow.
+
+    >>> jnp.hypot(jnp.array([3.0, 1e30]), 4.0)
+    Array([5.e+00, 1.e+30], dtype=float32)
+    """
+    x1, x2 = full_operands("hypot", x1, x2)
+    if x1.dtype.kind == "c":
+        raise ValueError("jnp.hypot is not well defined for complex-valued inputs.")
+    x1, x2 = lax.abs(x1), lax.abs(x2)
+    infinity = cast_numpy(np.inf, x1.dtype)
+    infinite = lax.bitwise_or(lax.eq(x1, infinity), lax.eq(x2, infinity))
+    large, small = lax.max(x1, x2), lax.min(x1, x2)
+    zero = lax.eq(large, cast_numpy(0, x1.dtype))
+    ratio = lax.div(small, lax.select(zero, lax.full_like(large, 1), large))
+    length = lax.select(zero, large, lax.mul(large, lax.sqrt(lax.add(lax.square(ratio), cast_numpy(1, x1.dtype)))))
+    return lax.select(infinite, lax.full_like(length, np.inf), length)
+
+
+def deg2rad(x: ArrayLike, /) -> Array:
+    """Degrees as radians.
+
+    >>> jnp.deg2rad(180.0)
+    Array(3.1415927, dtype=float32, weak_type=True)
+    """
+    return _scaled("deg2rad", x, math.pi / 180)
+
+
+radians = deg2rad
+
+
+def rad2deg(x: ArrayLike, /) -> Array:
+    """Radians as degrees.
+
+    >>> jnp.rad2deg(jnp.pi)
+    Array(180., dtype=float32, weak_type=True)
+    """
+    return _scaled("rad2deg", x, 180 / math.pi)
+
+
+degrees = rad2deg
+
+
+def _scaled(name: str, x: ArrayLike, factor: float) -> Array:
+    x = inexact(name, x)
+    return lax.mul(x, factor if np.ndim(x) == 0 and not isinstance(x, np.ndarray) else cast_numpy(factor, dtype_of(x)))
+
+
+def sinc(x: ArrayLike, /) -> Array:
+    """sin(pi x) / (pi x), and 1 at 0.
+
+    >>> jnp.sinc(jnp.array([0.0, 0.5, 1.0]))
+    Array([ 1.0000000e+00,  6.3661975e-01, -2.7827534e-08], dtype=float32)
+    """
+    x = as_array(inexact("sinc", x))
+    t = lax.mul(x, cast_numpy(math.pi, x.dtype))
+    near = lax.lt(lax.abs(t), cast_numpy(0.05, real_dtype(x.dtype)))
+    safe = lax.select(near, lax.full_like(t, 1), t)
+    # Taylor's polynomial near 0 keeps the derivatives of every order finite there.
+    square = lax.square(t)
+    series = lax.full_like(t, 1 / 362880)
+    for coefficient in (-1 / 5040, 1 / 120, -1 / 6, 1):
+        series = lax.add(lax.mul(series, square), cast_numpy(coefficient, x.dtype))
+    return lax.select(near, series, lax.div(lax.sin(safe), safe))
+
+
+def i0(x: ArrayLike) -> Array:
+    """The modified Bessel function of the first kind, order 0.
+
+    >>> jnp.i0(jnp.array([0.0, 1.0]))
+    Array([1.       , 1.2660658], dtype=float32)
+    """
+    check_arraylike("i0", x)
+    if dtype_of(x).kind == "c":
+        raise ValueError("Unsupported input type to jax.numpy.i0: complex")
+    x = lax.abs(inexact("i0", x))
+    return lax.mul(lax.exp(x), lax.bessel_i0e(x))
+
+
+def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """0 below 0, x2 at 0, 1 above 0.
+
+    >>> jnp.heaviside(jnp.array([-1.0, 0.0, 2.0]), 0.5)
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    x1, x2 = full_operands("heaviside", x1, x2)
+    zero = cast_numpy(0, x1.dtype)
+    step = lax.convert_element_type(lax.gt(x1, zero), x1.dtype)
+    step = lax.select(lax.ne(x1, x1), x1, step)
+    return lax.select(lax.eq(x1, zero), x2, step)
