@@ -193,3 +193,12 @@ def _quarter_cosine(b: Builder, r: Value, error: Value | None) -> Value:
     # 1 - z / 2 rounded, and what the rounding lost.
     head = b.mad(z, -0.5, 1.0)
     return b.add(head, b.add(tail, b.mad(z, -0.5, b.sub(1.0, head))))
+
+
+def quarter_turns(b: Builder, turns: Value) -> tuple[Value, Value]:
+    """sin(pi t) and cos(pi t) of an f64 |t| <= 1/2."""
+    size = b.abs(turns)
+    steep = b.gt(size, 0.25)
+    angle = b.mul(b.select(steep, b.sub(0.5, size), size), PI_F64[0])
+    s, c = _quarter_sine(b, angle, None), _quarter_cosine(b, angle, None)
+    return b.copysign(b.select(steep, c, s), turns), b.select(steep, s, c)
