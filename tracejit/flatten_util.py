@@ -1,44 +1,48 @@
-"""A pytree of arrays <-> one vector."""
+"""Pytrees of arrays <-> one flat vector."""
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from itertools import accumulate
-from typing import Any
+from functools import partial
+
+import numpy as np
 
 import tracejit.numpy as jnp
+from tracejit import lax
 from tracejit.errors import ShapeError, filtered
-from tracejit.tree_util import tree_flatten
+from tracejit.tree_util import tree_flatten, tree_unflatten
 
 
 @filtered
-def ravel_pytree(pytree: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """The leaves raveled into one vector of their common dtype, and the function that undoes it.
+def ravel_pytree(pytree):
+    """``(flat, unravel)``: all leaves in one vector of their common dtype, and the function that takes it apart again.
 
-    The inverse restores structure, shapes and dtypes; it takes a vector of the same length and raises
-    ShapeError for any other.
+    ``unravel`` gives each leaf its shape and dtype back; it takes vectors of the length and dtype of ``flat``.
 
     >>> import tracejit.numpy as jnp
-    >>> vector, unravel = ravel_pytree({"a": jnp.ones((2, 2)), "b": jnp.zeros(3)})
-    >>> vector.shape
-    (7,)
-    >>> unravel(2 * vector)["a"].tolist()
-    [[2.0, 2.0], [2.0, 2.0]]
+    >>> flat, unravel = ravel_pytree({'a': jnp.arange(2.), 'b': 3.0})
+    >>> print(flat, unravel(2 * flat)['b'])
+    [0. 1. 3.] 6.0
     """
     leaves, treedef = tree_flatten(pytree)
-    arrays = [jnp.asarray(leaf) for leaf in leaves]
-    kinds = [(a.shape, a.dtype, math.prod(a.shape)) for a in arrays]
-    ends = list(accumulate(size for _, _, size in kinds))
-    total = ends[-1] if ends else 0
-    common = jnp.result_type(*arrays) if arrays else jnp.float32
+    if not leaves:
+        return jnp.zeros((0,), jnp.float32), partial(unraveled, treedef, (), (), np.dtype("float32"))
+    dtypes = tuple(np.dtype(jnp.result_type(leaf)) for leaf in leaves)
+    common = np.dtype(jnp.result_type(*dtypes))
+    flat = lax.concatenate([jnp.ravel(jnp.asarray(leaf)).astype(common) for leaf in leaves], 0)
+    return flat, partial(unraveled, treedef, tuple(map(np.shape, leaves)), dtypes, common)
 
-    @filtered
-    def unravel(vector: Any) -> Any:
-        if jnp.shape(vector) != (total,):
-            raise ShapeError(f"unravel: expected a vector of shape ({total},), got {jnp.shape(vector)}")
-        parts = [jnp.reshape(vector[end - size:end], shape).astype(dtype)
-                 for (shape, dtype, size), end in zip(kinds, ends)]
-        return treedef.unflatten(parts)
 
-    parts = [jnp.ravel(a).astype(common) for a in arrays]
-    return (jnp.concatenate(parts) if parts else jnp.zeros(0, common)), unravel
+@filtered
+def unraveled(treedef, shapes, dtypes, common, flat):
+    if not shapes:
+        return tree_unflatten(treedef, [])
+    if len({*dtypes}) > 1 and flat.dtype != common:
+        raise TypeError(f"unravel takes a vector of dtype {common}, got {flat.dtype}")
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    if np.shape(flat) != (sum(sizes),):
+        raise ShapeError(f"unravel takes a vector of shape {(sum(sizes),)}, got {np.shape(flat)}")
+    ends = np.cumsum([0, *sizes]).tolist()
+    parts = [lax.slice_in_dim(flat, ends[i], ends[i + 1]).reshape(shape) for i, shape in enumerate(shapes)]
+    # Leaves of one dtype come back in the dtype of the vector, so that unravel serves for tangents of other dtypes too.
+    if len({*dtypes}) > 1:
+        parts = [part.astype(dtype) for part, dtype in zip(parts, dtypes)]
+    return tree_unflatten(treedef, parts)
