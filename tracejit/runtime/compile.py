@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import Code, generate
 from tracejit.config import config
 from tracejit.errors import CompileError
-from tracejit.ir.graph import Eqn, Graph, Var
+from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
 from tracejit.ir.types import type_of
 from tracejit.runtime import cache, threads
@@ -83,7 +85,11 @@ op_code: dict[tuple, Executable] = {}
 
 
 def as_array(x: Any) -> Any:
-    return x if isinstance(x, ArrayImpl) else from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
+    if isinstance(x, ArrayImpl):
+        return x
+    if x.__class__ is Lit:
+        return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
+    return from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
 
 
 def code_of_graph(graph: Graph) -> Executable:
