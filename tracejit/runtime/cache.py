@@ -13,7 +13,6 @@ import os
 import platform
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +40,29 @@ def key_of(*parts: str) -> str:
     return digest.hexdigest()
 
 
-@dataclass
 class Stats:
     """How often an object was found in this process, on disk, or had to be compiled."""
-    memory: int = 0
-    disk: int = 0
-    compiled: int = 0
+    memory = disk = compiled = 0
+
+    def __repr__(self) -> str:
+        return f"Stats(memory={self.memory}, disk={self.disk}, compiled={self.compiled})"
 
 
 stats = Stats()
 
 
-@dataclass
 class ObjectCache:
     """Objects in a folder, the least recently used removed beyond `max_bytes` (-1: no bound).
 
     Safe against concurrent writers (a file appears by an atomic rename), against damage (a checksum; a bad file is
     removed and counts as absent), and against a full or read-only disk (nothing is kept, nothing is raised).
     """
-    folder: Path
-    max_bytes: int = 1 << 30
-    known_bytes: int | None = None  # what the folder held when it was last scanned, plus what was put since
-    has_failed: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __init__(self, folder: Path, max_bytes: int = 1 << 30) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        self.known_bytes: int | None = None  # what the folder held when it was last scanned, plus what was put since
+        self.has_failed = False
+        self.lock = threading.Lock()
 
     def path_of(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.o"

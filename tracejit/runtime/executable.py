@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -44,28 +43,23 @@ def raise_error(code: int) -> NoReturn:
     raise make() if make else TracejitRuntimeError(f"compiled code stopped with error {code}")
 
 
-@dataclass(eq=False)
 class Executable:
     """Compiled code with what a call needs to know.
 
     `consts` are Arrays passed after the arguments; `arena_bytes` is scratch memory; `long_running` code runs without the GIL;
     `donated` maps an output to the input whose memory it takes over; `keep` holds whatever the code refers to.
     """
-    address: int
-    in_types: Sequence[ArrayType]
-    out_types: Sequence[ArrayType]
-    consts: Sequence[Any] = ()
-    arena_bytes: int = 0
-    long_running: bool = False
-    donated: Mapping[int, int] = field(default_factory=dict)
-    keep: Any = None
 
-    def __post_init__(self) -> None:
-        self.in_types, self.out_types, self.consts = tuple(self.in_types), tuple(self.out_types), tuple(self.consts)
+    def __init__(self, address: int, in_types: Sequence[ArrayType], out_types: Sequence[ArrayType],
+                 consts: Sequence[Any] = (), arena_bytes: int = 0, long_running: bool = False,
+                 donated: Mapping[int, int] | None = None, keep: Any = None) -> None:
+        self.address, self.arena_bytes, self.long_running, self.keep = address, arena_bytes, long_running, keep
+        self.in_types, self.out_types, self.consts = tuple(in_types), tuple(out_types), tuple(consts)
+        self.donated = dict(donated or {})
         for out, source in self.donated.items():
             if self.in_types[source].nbytes != self.out_types[out].nbytes:
                 raise ValueError(f"output {out}, {self.out_types[out]}, cannot take the memory of {self.in_types[source]}")
-        self.entry = ENTRY(self.address)
+        self.entry = ENTRY(address)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these inputs. TypeError for other types, DonatedArrayError for deleted inputs."""

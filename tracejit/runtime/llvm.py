@@ -14,7 +14,6 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -183,8 +182,26 @@ def compile_many(texts: Sequence[str], n_threads: int, **target: Any) -> list[by
     if n_threads <= 1 or len(texts) <= 1:
         return [compile_module(text, **target) for text in texts]
     initialize()
-    with ThreadPoolExecutor(min(n_threads, len(texts))) as pool:
-        return list(pool.map(lambda text: compile_module(text, **target), texts))
+    objects: dict[int, bytes] = {}
+    failures: list[BaseException] = []
+    todo = iter(enumerate(texts))
+
+    def work() -> None:
+        try:
+            for i, text in todo:  # next() of an iterator on a list is atomic
+                objects[i] = compile_module(text, **target)
+        except BaseException as error:
+            failures.append(error)
+
+    helpers = [threading.Thread(target=work) for _ in range(min(n_threads, len(texts)) - 1)]
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
+    return [objects[i] for i in range(len(texts))]
 
 
 def defined_symbols(text: str) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,7 +65,7 @@ def can_be_native() -> bool:
     """Can types be made from native code here? Not where objects lack a global lock, nor in a second interpreter."""
     return (config.native_dispatch and sys.implementation.name == "cpython" and sys.platform != "win32"
             and ctypes.sizeof(ctypes.c_void_p) == 8
-            and not sysconfig.get_config_var("Py_GIL_DISABLED") and not sysconfig.get_config_var("Py_TRACE_REFS"))
+            and "t" not in getattr(sys, "abiflags", "") and not hasattr(sys, "getobjects"))
 
 
 def refuse_subinterpreter() -> None:

@@ -10,7 +10,6 @@ import bisect
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
 
 ALIGNMENT = 64
 FLOOR_BYTES = 256 << 20
@@ -223,18 +222,16 @@ define internal void @set_limit() #0 {
 """
 
 
-@dataclass
 class Pool:
     """The native pool seen from Python."""
-    symbols: dict[str, int]
 
-    def __post_init__(self) -> None:
-        self.take_block = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)(self.symbols["tj_take"])
-        self.give_block = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.symbols["tj_give"])
-        self.trim = ctypes.PYFUNCTYPE(None)(self.symbols["tj_trim"])
-        self.idle = ctypes.c_int64.from_address(self.symbols["tj_pool_idle"])
-        self.limit = ctypes.c_int64.from_address(self.symbols["tj_pool_limit"])
-        ctypes.c_int64.from_address(self.symbols["tj_pool_cap"]).value = max(FLOOR_BYTES, physical_bytes() // 4)
+    def __init__(self, symbols: dict[str, int]) -> None:
+        self.take_block = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)(symbols["tj_take"])
+        self.give_block = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(symbols["tj_give"])
+        self.trim = ctypes.PYFUNCTYPE(None)(symbols["tj_trim"])
+        self.idle = ctypes.c_int64.from_address(symbols["tj_pool_idle"])
+        self.limit = ctypes.c_int64.from_address(symbols["tj_pool_limit"])
+        ctypes.c_int64.from_address(symbols["tj_pool_cap"]).value = max(FLOOR_BYTES, physical_bytes() // 4)
 
     @property
     def idle_bytes(self) -> int:

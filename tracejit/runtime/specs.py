@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,47 +16,49 @@ from tracejit.runtime import array, dispatch_text
 from tracejit.runtime.dispatch_text import Instruction, NumpySpec
 
 
-@dataclass(frozen=True)
 class Static:
     """An argument that must equal `value` and have its type. It is not an input of the compiled code."""
-    value: Any
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
-@dataclass(frozen=True)
 class Scalar:
     """A Python number of exactly the class `python_type`, passed as an element of the rank-0 `type`."""
-    type: ArrayType
-    python_type: type
+
+    def __init__(self, type: ArrayType, python_type: type) -> None:
+        self.type, self.python_type = type, python_type
 
 
-@dataclass(frozen=True)
 class HostArray:
     """A dense NumPy array of exactly this dtype and shape; its memory is used as it is."""
-    type: ArrayType
+
+    def __init__(self, type: ArrayType) -> None:
+        self.type = type
 
 
-@dataclass(frozen=True)
 class Node:
     """An object of exactly the class `type` that `flatten(x)` takes apart into a tuple as `children` says.
 
     `flatten` returns None for an object whose static parts differ from those that were compiled for.
     """
-    type: type
-    flatten: Callable[[Any], tuple | None]
-    children: tuple
+
+    def __init__(self, type: type, flatten: Callable[[Any], tuple | None], children: tuple) -> None:
+        self.type, self.flatten, self.children = type, flatten, children
 
 
-@dataclass(frozen=True)
 class Const:
     """A part of a result that is always this object."""
-    value: Any
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
-@dataclass(frozen=True)
 class Call:
     """A part of a result that is `make(*children)`."""
-    make: Callable[..., Any]
-    children: tuple
+
+    def __init__(self, make: Callable[..., Any], children: tuple) -> None:
+        self.make, self.children = make, children
 
 
 class Unsupported(Exception):
