@@ -7,7 +7,7 @@ import sys
 MAX_CLAIMS = 1 << 20  # the job word has 24 bits for the next unit; more units are claimed in blocks
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
 SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
-CONSTANTS = {"SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS, "LAST_CLAIM": MAX_CLAIMS - 1,
+CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS, "LAST_CLAIM": MAX_CLAIMS - 1,
              "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
 
 # A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
@@ -271,6 +271,8 @@ SIGNALS = """
 @earlier = internal global ptr null       ; the handler that was there when ours was installed last
 @original = internal global ptr null      ; and when it was installed first: Python's
 @depth = internal global i32 0
+@last_tick = internal global i64 0
+declare i32 @clock_gettime(i32, ptr)
 declare i32 @sigaction(i32, ptr, ptr)
 declare ptr @pthread_self()
 declare i32 @PyGILState_Ensure()
@@ -287,6 +289,25 @@ define internal void @on_interrupt(i32 %signal, ptr %info, ptr %machine) #0 {
   %next = select i1 %nested, ptr %first, ptr %last
   call void %next(i32 %signal, ptr %info, ptr %machine)
   %down = atomicrmw sub ptr @depth, i32 1 seq_cst
+  ret void
+}
+
+; Ask again which handler there is, but at most once per tick of the coarse clock (some ms): asking is a system call.
+define internal void @watch_now_and_then() #0 {
+  %time = alloca [2 x i64]
+  %ignored = call i32 @clock_gettime(i32 $COARSE_CLOCK, ptr %time)
+  %seconds = item i64, %time, 0
+  %part = item i64, %time, 1
+  %shifted = shl i64 %seconds, 30
+  %tick = or i64 %shifted, %part
+  %last = load i64, ptr @last_tick
+  %same = icmp eq i64 %tick, %last
+  br i1 %same, label %done, label %watch
+watch:
+  store i64 %tick, ptr @last_tick
+  call void @tj_watch_interrupt()
+  br label %done
+done:
   ret void
 }
 
@@ -342,7 +363,7 @@ declare void @PyEval_RestoreThread(ptr)
 
 ; An entry point, run with the GIL released.
 define i32 @tj_call_released(ptr %fn, ptr %ins, ptr %outs, ptr %arena) #0 {
-  call void @tj_watch_interrupt()
+  call void @watch_now_and_then()
   %state = call ptr @PyEval_SaveThread()
   %code = call i32 %fn(ptr %ins, ptr %outs, ptr %arena)
   call void @PyEval_RestoreThread(ptr %state)
@@ -375,6 +396,9 @@ define void @tj_forget_workers() #0 {
   ret void
 }
 define void @tj_watch_interrupt() #0 {
+  ret void
+}
+define internal void @watch_now_and_then() #0 {
   ret void
 }
 define i32 @tj_poll() #0 {
