@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +14,14 @@ from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementary import exp
 from tracejit.lax.elementwise import Add, Float, Max, Min, Mul, sub
-from tracejit.lax.kinds import Elementwise, Op, has_tangent, op_dataclass
+from tracejit.lax.kinds import Elementwise, Op, Opaque, has_tangent, op_dataclass
 from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.reference import is_half
 from tracejit.lax.shape import pad
 
 
 @op_dataclass
-class Cumulative(Op):
+class Cumulative(Opaque):
     """out[i] = the fold of x[0] ... x[i] along an axis (of x[i] ... x[n-1] in reverse), with `monoid`.
 
     `init`, `combine` and `finish` are as in a Reduction.
@@ -66,6 +67,30 @@ class Cumulative(Op):
         return pad(x, fill, [sides if d == self.axis else (0, 0, 0) for d in range(type_of(x).ndim)])
 
     def batch(self, ctx, args, batched): return bind(dataclasses.replace(self, axis=self.axis + 1), *args), True
+
+    def call(self, b, ins, outs, types):
+        """Native loops over the axes before, then columns (in vectors) of the axes after, then the axis itself."""
+        t = types[0]
+        n, inner = t.shape[self.axis], math.prod(t.shape[self.axis + 1:])
+        lanes = b.isa.lanes(t.dtype)
+        whole = inner - inner % lanes
+        with b.loop(0, math.prod(t.shape[:self.axis])) as outer:
+            first = b.mul(outer.index, n * inner)
+            for start, stop, step in ((0, whole, lanes), (whole, inner, 1)):
+                if start < stop:
+                    with b.loop(start, stop, step) as column:
+                        self.fold_column(b, ins[0], outs[0], types, b.add(first, column.index), step)
+
+    def fold_column(self, b, source, target, types, first, lanes: int):
+        t = types[0]
+        n, inner = t.shape[self.axis], math.prod(t.shape[self.axis + 1:])
+        neutral = tuple(b.splat(v, lanes) for v in self.init(b, types))
+        with b.loop(0, n, carries=neutral) as loop:
+            k = b.sub(n - 1, loop.index) if self.reverse else loop.index
+            at = b.add(first, b.mul(k, inner))
+            folded = self.combine(b, loop.carries, (b.load(t.dtype, b.gep(source, at, t.dtype), lanes),))
+            b.store(self.finish(b, folded), b.gep(target, at, t.dtype))
+            loop.carry(*folded)
 
 
 def running(kind: type[Cumulative], operand: Any, axis: int, reverse: bool) -> Any:

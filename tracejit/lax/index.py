@@ -1,6 +1,7 @@
 """Reading and writing at places that are computed: gather and the scatter family, each other's transposes."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -17,12 +18,12 @@ from tracejit.lax.broadcast import full, full_like, ints, iota
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type, operands
 from tracejit.lax.elementwise import Add, Max, Min, Mul, add, div, mul, neg, rem
-from tracejit.lax.kinds import Elementwise, Op, View, has_tangent, is_linear, op_dataclass
+from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_linear, op_dataclass
 from tracejit.lax.shape import concatenate, expand_dims, reshape
 from tracejit.lax.windows import GatherDimensionNumbers as GatherDimensionNumbers
 from tracejit.lax.windows import GatherScatterMode as GatherScatterMode
 from tracejit.lax.windows import ScatterDimensionNumbers as ScatterDimensionNumbers
-from tracejit.lax.windows import Windows
+from tracejit.lax.windows import Windows, offset_of
 
 
 def moved(axes: Sequence[int]) -> tuple[int, ...]:
@@ -142,11 +143,8 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
 # --- scatter -----------------------------------------------------------------------------------------------------
 
 @op_dataclass
-class Scatter(Indexed):
-    """operand with windows replaced by the updates, one after another: of two for one element the later stays.
-
-    `target` tells where an element of the updates goes, `combine` what it makes of the element there.
-    """
+class Scatter(Indexed, Opaque):
+    """operand with windows replaced by the updates, one after another: of two for one element the later stays."""
     linear: ClassVar[bool] = True
 
     def infer(self, operand, indices, updates):
@@ -159,11 +157,49 @@ class Scatter(Indexed):
                              f"{updates.shape}", source=user_source(), fix="see ScatterDimensionNumbers")
         return ArrayType(operand.shape, self.accepted(operand.dtype), operand.weak_type and updates.weak_type)
 
-    def target(self, b, index: tuple, read, types) -> tuple[tuple, list]:
-        """(operand index, conditions) of the updates' element at `index`; read(1, i) reads the indices."""
-        return self.windows.at(b, index, lambda i: read(1, i), types[0], types[1], self.clips)
+    def combine(self, b, old, new):
+        """What becomes of an element that an update falls on, against the Builder."""
+        return new
 
-    def combine(self, b, old, new): return new
+    def call(self, b, ins, outs, types):
+        """A copy of the operand, and native loops over the updates in order, by vectors along a common last axis."""
+        operand, indices, updates = types
+        b.emitter.copy(outs[0], ins[0], operand.nbytes)
+        axes = self.windows.batch_axes(updates.ndim)
+        if not updates.size:
+            return
+        with contextlib.ExitStack() as loops:
+            batch = [loops.enter_context(b.loop(0, updates.shape[a])).index for a in axes]
+            begin, inside = self.windows.native(b, batch, ins[1], operand, indices, self.clips)
+            write = lambda: self.write_window(b, outs[0], ins[2], types, batch, begin)
+            write() if inside is None else b.when(inside, write)
+
+    def write_window(self, b, target, source, types, batch: list, begin: list):
+        operand, _, updates = types
+        place = dict(zip(self.windows.batch_axes(updates.ndim), batch))
+        window = list(zip(self.offset_dims, self.windows.window_axes()))
+        by_vectors = bool(window) and window[-1] == (updates.ndim - 1, operand.ndim - 1)
+        last = window.pop() if by_vectors else None
+        with contextlib.ExitStack() as loops:
+            index = dict(place)
+            for axis, d in window:
+                index[axis] = loops.enter_context(b.loop(0, updates.shape[axis])).index
+                begin = [b.add(v, index[axis]) if i == d else v for i, v in enumerate(begin)]
+            if last is None:
+                return self.write_elements(b, target, source, types, index, begin, 1)
+            n, lanes = updates.shape[-1], b.isa.lanes(operand.dtype)
+            for start, stop, step in ((0, n - n % lanes, lanes), (n - n % lanes, n, 1)):
+                if start < stop:
+                    with b.loop(start, stop, step) as loop:
+                        at = [*begin[:-1], b.add(begin[-1], loop.index)]
+                        self.write_elements(b, target, source, types, index | {last[0]: loop.index}, at, step)
+
+    def write_elements(self, b, target, source, types, index: dict, at: list, lanes: int):
+        operand, _, updates = types
+        element = b.gep(target, offset_of(b, at, operand.shape), operand.dtype)
+        new = b.load(updates.dtype, b.gep(source, offset_of(b, [index[d] for d in range(updates.ndim)], updates.shape),
+                                          updates.dtype), lanes)
+        b.store(self.combine(b, b.load(operand.dtype, element, lanes), new), element)
 
     def eval(self, operand, indices, updates):
         out = operand.copy()

@@ -110,6 +110,24 @@ class Windows(NamedTuple):
                 inside.append(b.and_(b.ge(start, b.const(0, indices.dtype)), b.le(start, limit)))
         return tuple(place), inside
 
+    def native(self, b, batch: list, indices_at, operand: ArrayType, indices: ArrayType, clip: bool):
+        """In native code: (where the window of batch position `batch` begins, whether it lies inside or None)."""
+        begin: list = [b.index(0)] * operand.ndim
+        for d, k in zip(self.operand_batching, self.indices_batching):
+            begin[d] = batch[k]
+        inside = None
+        row = offset_of(b, [*batch, b.index(0)], indices.shape)
+        for k, d in enumerate(self.index_map):
+            last = operand.shape[d] - self.sizes[d]
+            start = b.convert(b.load(indices.dtype, b.gep(indices_at, b.add(row, k), indices.dtype)), np.dtype("int64"))
+            if clip:
+                start = b.min(b.max(start, 0), last)
+            else:
+                fits = b.and_(b.ge(start, 0), b.le(start, last))
+                inside = fits if inside is None else b.and_(inside, fits)
+            begin[d] = b.add(begin[d], start)
+        return begin, inside
+
     def places(self, shape: tuple[int, ...], operand: tuple[int, ...], indices: np.ndarray) -> tuple[tuple, Any]:
         """NumPy's meaning of `at`: an index array per operand axis, clipped, and where windows lie inside."""
         axes = self.batch_axes(len(shape))
@@ -129,3 +147,11 @@ class Windows(NamedTuple):
             inside = inside & (start >= 0) & (start <= last)
             place[d] = place[d] + np.clip(start, 0, last).astype(np.intp)
         return tuple(place), inside
+
+
+def offset_of(b, index: list, shape: tuple[int, ...]):
+    """In native code: the row-major offset of an index."""
+    offset = b.index(0)
+    for i, n in zip(index, shape):
+        offset = b.add(b.mul(offset, n), i)
+    return offset
