@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 import weakref
-from collections import namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 
 import ml_dtypes
 import numpy as np
 import pytest
 from runtime_harness import (ADD, F0, F8, FAIL, SUM_OF_SCALARS, add, add_and_subtract, copies, entry, f8, run_python, scalar)
 
-from tracejit import errors
+from tracejit import errors, pytree
 from tracejit.config import config
 from tracejit.ir.types import SHORT_NAMES, ArrayType
-from tracejit.runtime import array, device, dispatch, library
-from tracejit.runtime.dispatch import Call, Const, HostArray, Jitted, Node, Scalar, Static
+from tracejit.runtime import array, device, dispatch, library, trees
+from tracejit.runtime.dispatch import Call, Const, HostArray, HostScalar, Jitted, Node, Scalar, Static
 from tracejit.runtime.executable import Executable, fail_with
 
 DTYPES = list(SHORT_NAMES)
@@ -524,6 +524,56 @@ def test_registered_nodes():
     assert f(Point(f8(), f8(), "b")) == "slow" and f(Point(f8(), 1, "a")) == "slow" and f(f8()) == "slow"
 
 
+@needs_native
+def test_numpy_scalars():
+    t = ArrayType((), np.dtype("float32"))
+    code = Executable(entry(SUM_OF_SCALARS, "test_sum_float", kind="float", op="fadd"), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((HostScalar(t), t), code, 0)
+    assert f(np.float32(2), scalar(3)).item() == 5
+    assert f(np.float64(2), scalar(3)) == "slow" and f(2.0, scalar(3)) == "slow"
+
+
+class Model:
+    def __init__(self, w, b, name):
+        self.w, self.b, self.name = w, b, name
+
+
+pytree.register(pytree.CustomKind(Model, lambda m: ((m.w, m.b), m.name), lambda name, parts: Model(*parts, name), None))
+Layer = namedtuple("Layer", "w b")
+
+
+@pytest.mark.parametrize("make", [
+    lambda a, b, c: ({"z": a, "y": {"k": b}}, [c]), lambda a, b, c: (OrderedDict(z=a, y=b), None, (c,)),
+    lambda a, b, c: (defaultdict(list, z=a, y=b), Layer(c, None)), lambda a, b, c: (Model(a, {"x": b}, "m"), c),
+    lambda a, b, c: (Layer(Model(a, b, "m"), ()), {"q": [c, None]}), lambda a, b, c: ({2: a, 1: b}, c)],
+    ids=["dicts", "ordered", "default", "custom", "mixed", "number keys"])
+def test_any_pytree(make):
+    code = copies(3)
+    args = make(scalar(1), scalar(2), scalar(3))
+    leaves, treedef = pytree.tree_flatten(args)
+    f, calls = counted(lambda *a: pytree.unflatten(treedef, code.run(pytree.tree_flatten(a)[0])))
+    f.add_entry([trees.spec_of(x) for x in args], code, trees.result_of(treedef))
+    out = f(*args)
+    check_fast(f, calls)
+    there, same = pytree.tree_flatten(out)
+    assert same == treedef and [float(x) for x in there] == [float(x) for x in leaves]
+    assert [type(x) for x in out] == [type(x) for x in args]
+
+
+def test_static_parts_of_nodes_are_compared():
+    code = copies(2)
+    f = Jitted(lambda *a: "slow")
+    f.add_entry([trees.spec_of(Model(scalar(1), scalar(2), "m"))], code, [0, 1])
+    assert f(Model(scalar(1), scalar(2), "other")) == "slow"
+
+
+def test_leaves_that_stay_in_python():
+    for x in ("text", np.ones(3, ">f4"), np.ones(8)[::2], object(), [1, "a"]):
+        with pytest.raises(dispatch.Unsupported):
+            trees.spec_of(x)
+
+
 def test_wrong_entries_are_refused():
     f = Jitted(lambda *a: None)
     for spec in [(F8,), (F8, F0), (F8, F8, F8), ({"a": F8},)]:
@@ -636,6 +686,16 @@ def test_donated_memory_that_is_in_use_stays():
     assert z.is_deleted()
     borrowed = array.from_numpy(np.arange(8, dtype=np.float32), copy=False)
     np.testing.assert_array_equal(f(borrowed, f8()), 2 * np.arange(8))
+
+
+@needs_native
+def test_consumed_arguments_are_deleted():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry(({"a": F8, "b": F8},), add(), 0, consumed=(0,))
+    x, y = f8(), f8(1)
+    np.testing.assert_array_equal(f({"a": x, "b": y}), 2 * np.arange(8) + 1)
+    assert x.is_deleted() and not y.is_deleted()
+    assert f({"a": x, "b": y}) == "slow"
 
 
 def test_donation_in_run():

@@ -18,9 +18,9 @@ from tracejit.runtime import array, dispatch_text, executable, library, native, 
 from tracejit.runtime.dispatch_text import ENTRIES, KEEP, Entry
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.pool import size_class
-from tracejit.runtime.specs import Call, Const, HostArray, Node, Scalar, Static, Unsupported
+from tracejit.runtime.specs import Call, Const, HostArray, HostScalar, Node, Scalar, Static, Unsupported
 
-__all__ = ["Call", "Const", "HostArray", "Jitted", "Node", "Scalar", "Static", "Unsupported"]
+__all__ = ["Call", "Const", "HostArray", "HostScalar", "Jitted", "Node", "Scalar", "Static", "Unsupported"]
 MAX_ENTRIES = 4096
 is_native = library.symbols is not None
 
@@ -68,27 +68,39 @@ def fill_result(entry: Entry, keep: list[Any], result: Any, n_out: int) -> None:
         keep += [maker.keep, program]
 
 
-def fill_code(entry: Entry, keep: list[Any], code: Executable, leaves: Sequence[Any]) -> None:
+def fill_code(entry: Entry, keep: list[Any], code: Executable) -> None:
     consts, outs = pointer_table([id(x) for x in code.consts]), pointer_table([array.info_of(t) for t in code.out_types])
     entry.fn, entry.released = code.address, int(code.long_running)
     entry.consts, entry.outs = ctypes.addressof(consts), ctypes.addressof(outs)
     entry.arena_class = size_class(code.arena_bytes) if code.arena_bytes else -1
-    given = {out: source for out, source in code.donated.items() if isinstance(leaves[source], array.ArrayType)}
-    if given:
-        donors = (ctypes.c_int64 * len(code.out_types))(*[given.get(i, -1) for i in range(len(code.out_types))])
-        entry.donors = ctypes.addressof(donors)
-        keep.append(donors)
     keep += [consts, outs, code.consts, code.keep]
 
 
-def make_entry(args: Sequence[Any], code: Executable, result: Any, names: Sequence[str], word: int) -> tuple[Entry, list]:
+def i64_table(values: Sequence[int], keep: list[Any]) -> int:
+    table = (ctypes.c_int64 * len(values))(*values)
+    keep.append(table)
+    return ctypes.addressof(table)
+
+
+def fill_donation(entry: Entry, keep: list[Any], code: Executable, leaves: Sequence[Any], consumed: Sequence[int]) -> None:
+    is_array = [isinstance(leaf, array.ArrayType) for leaf in leaves]
+    given = {out: source for out, source in code.donated.items() if is_array[source]}
+    if given:
+        entry.donors = i64_table([given.get(i, -1) for i in range(len(code.out_types))], keep)
+    gone = sorted({i for i in [*consumed, *given.values()] if is_array[i]})
+    entry.n_consumed, entry.consumed = len(gone), i64_table(gone, keep)
+
+
+def make_entry(args: Sequence[Any], code: Executable, result: Any, names: Sequence[str], consumed: Sequence[int],
+               word: int) -> tuple[Entry, list]:
     leaves = check_inputs(args, code)
     keep: list[Any] = []
     entry = Entry(n_args=len(args), n_in=len(code.in_types), n_consts=len(code.consts), n_out=len(code.out_types),
                   config=word)
     fill_arguments(entry, keep, args, tuple(names))
     fill_result(entry, keep, result, len(code.out_types))
-    fill_code(entry, keep, code, leaves)
+    fill_code(entry, keep, code)
+    fill_donation(entry, keep, code, leaves, consumed)
     return entry, [entry, keep]
 
 
@@ -145,15 +157,16 @@ class JittedMethods:
     """What a native Jitted can do from Python."""
 
     def add_entry(self, args: Sequence[Any], code: Executable, result: Any, names: Sequence[str] = (),
-                  any_settings: bool = False) -> bool:
+                  consumed: Sequence[int] = (), any_settings: bool = False) -> bool:
         """Run `code` for calls whose arguments are as `args` says (see specs.py), `names` being those of the last, keyword ones.
 
-        `result` tells what to return: an output number, or a tree of such. False if native dispatch cannot describe the call, which then
-        stays with the Python function. ValueError if the leaves are not what `code` was compiled for.
+        `result` tells what to return: an output number, or a tree of such. Inputs `consumed` are deleted after the call, as are
+        those that `code` gives to outputs. With `any_settings` the entry holds whatever the settings are. False if native dispatch cannot
+        describe the call, which then stays with the Python function. ValueError if the leaves are not what `code` was compiled for.
         """
         word = dispatch_text.ANY_CONFIG if any_settings else settings.current()
         try:
-            entry, kept = make_entry(args, code, result, names, word)
+            entry, kept = make_entry(args, code, result, names, consumed, word)
         except Unsupported:
             return False
         keep = keep_of(self)
@@ -219,7 +232,7 @@ class PlainJitted:
         return self if instance is None else types.MethodType(self, instance)
 
     def add_entry(self, args: Sequence[Any], code: Executable, result: Any, names: Sequence[str] = (),
-                  any_settings: bool = False) -> bool:
+                  consumed: Sequence[int] = (), any_settings: bool = False) -> bool:
         """Nothing is remembered here: False."""
         check_inputs(args, code)
         return False
@@ -233,7 +246,15 @@ class PlainJitted:
     __repr__, __reduce__ = JittedMethods.__repr__, JittedMethods.__reduce__
 
 
+def make_runner(code: Executable) -> Any:
+    """`code` as a native callable of its inputs that returns a list; other inputs go to `run_checked`, which says what is wrong."""
+    runner = Jitted(lambda *arrays: code.run_checked(arrays))
+    runner.add_entry(code.in_types, code, list(range(len(code.out_types))), any_settings=True)
+    return runner
+
+
 if is_native:
+    executable.make_runner = make_runner
     settings = Settings()
     flights = ctypes.c_int64.from_address(library.symbol("tj_in_flight"))
     native.forever.append(executable.raise_error)

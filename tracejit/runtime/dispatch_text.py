@@ -23,7 +23,8 @@ class Entry(ctypes.Structure):
                 ("program", ctypes.c_void_p), ("names", ctypes.c_void_p), ("consts", ctypes.c_void_p),
                 ("outs", ctypes.c_void_p), ("donors", ctypes.c_void_p), ("build", ctypes.c_void_p),
                 ("result", ctypes.c_int64), ("arena_class", ctypes.c_int64), ("released", ctypes.c_int64),
-                ("config", ctypes.c_int64), ("n_cells", ctypes.c_int64), ("next", ctypes.c_void_p)]
+                ("config", ctypes.c_int64), ("n_cells", ctypes.c_int64), ("n_consumed", ctypes.c_int64),
+                ("consumed", ctypes.c_void_p), ("next", ctypes.c_void_p)]
 
 
 class Instruction(ctypes.Structure):
@@ -40,7 +41,7 @@ class NumpySpec(ctypes.Structure):
 # Results: one Array, a tuple of all outputs, or what the building program says.
 SINGLE, FLAT_TUPLE, BUILT = 0, 1, 2
 # Matching instructions.
-ARRAY, SAME, TUPLE, LIST, DICTIONARY, EQUAL, SCALAR, NUMPY, NODE = range(9)
+ARRAY, SAME, TUPLE, LIST, DICTIONARY, EQUAL, SCALAR, NUMPY, NODE, NUMPY_SCALAR = range(10)
 # Kinds of a scalar's cell.
 BOOL_CELL, I32_CELL, I64_CELL, F32_CELL, F64_CELL, C64_CELL, C128_CELL = range(7)
 # Building instructions.
@@ -55,7 +56,7 @@ CONSTANTS = {
     "NO_CONFIG": NO_CONFIG,
     "S_STEP": 0, "S_INS": 8, "S_HOLDERS": 16, "S_CELL": 24, "S_OUTS": 8,
     "ARRAY": ARRAY, "SAME": SAME, "TUPLE": TUPLE, "LIST": LIST, "DICTIONARY": DICTIONARY, "EQUAL": EQUAL, "SCALAR": SCALAR,
-    "NUMPY": NUMPY, "NODE": NODE, "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
+    "NUMPY": NUMPY, "NODE": NODE, "NUMPY_SCALAR": NUMPY_SCALAR, "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
     "MAKE_DICT": MAKE_DICT, "MAKE_CALL": MAKE_CALL, "SINGLE": SINGLE, "FLAT_TUPLE": FLAT_TUPLE,
     "BOOL_CELL": BOOL_CELL, "I32_CELL": I32_CELL, "I64_CELL": I64_CELL, "F32_CELL": F32_CELL, "F64_CELL": F64_CELL,
     "C64_CELL": C64_CELL, "C128_CELL": C128_CELL,
@@ -465,11 +466,7 @@ give:
   call void @tj_give(ptr %scratch, i64 %class)
   br label %check
 check:
-  br i1 %nothing_donated, label %checked, label %consume
-consume:
-  call void @delete_donors(ptr %donors, i64 %n_out, ptr %holders)
-  br label %checked
-checked:
+  call void @delete_consumed(ptr %e, ptr %holders)
   %ok = icmp eq i32 %code, 0
   br i1 %ok, label %done, label %failed
 done:
@@ -533,22 +530,19 @@ no:
   ret ptr null
 }
 
-define internal void @delete_donors(ptr %donors, i64 %n, ptr %holders) #0 {
+define internal void @delete_consumed(ptr %e, ptr %holders) #0 {
 entry:
+  %n = get i64, %e, E_N_CONSUMED
+  %numbers = get ptr, %e, E_CONSUMED
   br label %head
 head:
   %i = phi i64 [0, %entry], [%i1, %step]
   %more = icmp ult i64 %i, %n
-  br i1 %more, label %look, label %done
-look:
-  %d = item i64, %donors, %i
-  %is_given = icmp sge i64 %d, 0
-  br i1 %is_given, label %delete, label %step
-delete:
-  %given = item ptr, %holders, %d
-  call void @tj_array_delete(ptr %given)
-  br label %step
+  br i1 %more, label %step, label %done
 step:
+  %number = item i64, %numbers, %i
+  %given = item ptr, %holders, %number
+  call void @tj_array_delete(ptr %given)
   %i1 = add i64 %i, 1
   br label %head
 done:

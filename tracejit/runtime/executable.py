@@ -43,6 +43,13 @@ def raise_error(code: int) -> NoReturn:
     raise make() if make else TracejitRuntimeError(f"compiled code stopped with error {code}")
 
 
+def plain_runner(code: Executable) -> Callable[..., list[Any]]:
+    return lambda *arrays: code.run_checked(arrays)
+
+
+make_runner: Callable[[Executable], Callable[..., list[Any]]] = plain_runner  # native dispatch puts its own here
+
+
 class Executable:
     """Compiled code with what a call needs to know.
 
@@ -60,9 +67,16 @@ class Executable:
             if self.in_types[source].nbytes != self.out_types[out].nbytes:
                 raise ValueError(f"output {out}, {self.out_types[out]}, cannot take the memory of {self.in_types[source]}")
         self.entry = ENTRY(address)
+        self.runner: Callable[..., list[Any]] | None = None
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these inputs. TypeError for other types, DonatedArrayError for deleted inputs."""
+        if self.runner is None:
+            self.runner = make_runner(self)
+        return self.runner(*arrays)
+
+    def run_checked(self, arrays: Sequence[Any]) -> list[Any]:
+        """`run` in Python, with a message for each mistake."""
         self.check(arrays)
         outs = [array.empty(t) for t in self.out_types]
         code = self.call(self.pointers([*arrays, *self.consts]), self.pointers(outs))

@@ -37,6 +37,13 @@ class HostArray:
         self.type = type
 
 
+class HostScalar:
+    """A NumPy scalar of exactly the class of the rank-0 `type`'s dtype; its memory is used as it is."""
+
+    def __init__(self, type: ArrayType) -> None:
+        self.type = type
+
+
 class Node:
     """An object of exactly the class `type` that `flatten(x)` takes apart into a tuple as `children` says.
 
@@ -68,8 +75,8 @@ class Unsupported(Exception):
 CELLS = {kind: getattr(dispatch_text, f"{name}_CELL") for kind, name in [
     (("b", 1), "BOOL"), (("i", 4), "I32"), (("i", 8), "I64"), (("f", 4), "F32"), (("f", 8), "F64"),
     (("c", 8), "C64"), (("c", 16), "C128")]}
-NUMBERS = {"b": (bool,), "i": (int,), "f": (float,), "c": (complex,)}
-LEAVES = (ArrayType, Scalar, HostArray)
+NUMBERS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "f": (float,), "c": (complex,)}
+LEAVES = (ArrayType, Scalar, HostArray, HostScalar)
 Row = tuple[int, int, int, int]  # op, n, arg, leaf
 
 
@@ -160,6 +167,10 @@ class Matcher:
         if isinstance(spec, HostArray):
             return dispatch_text.NUMPY, 0, self.numpy_spec(spec.type), number
         dtype = spec.type.dtype
+        if isinstance(spec, HostScalar):
+            if dtype.kind not in "biufc" or spec.type.ndim:
+                raise Unsupported(spec)
+            return dispatch_text.NUMPY_SCALAR, 0, self.address(dtype.type), number
         cell = CELLS.get((dtype.kind, dtype.itemsize))
         if cell is None or spec.type.ndim or spec.python_type not in NUMBERS.get(dtype.kind, ()):
             raise Unsupported(spec)

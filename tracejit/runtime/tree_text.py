@@ -130,7 +130,8 @@ entry:
                               i64 $EQUAL, label %equal
                               i64 $SCALAR, label %scalar
                               i64 $NUMPY, label %numpy
-                              i64 $NODE, label %node ]
+                              i64 $NODE, label %node
+                              i64 $NUMPY_SCALAR, label %numpy_scalar ]
 array:
   %array_type = load ptr, ptr @tj_array_type
   %is_array = icmp eq ptr %type, %array_type
@@ -160,8 +161,12 @@ numpy:
 numpy_leaf:
   %numpy_data = get ptr, %x, NUMPY_DATA
   br label %leaf
+numpy_scalar:
+  %is_numpy_scalar = icmp eq ptr %type, %arg
+  %scalar_data = at %x, NUMPY_DATA
+  br i1 %is_numpy_scalar, label %leaf, label %no
 leaf:
-  %data = phi ptr [%array_data, %array_info], [%cell, %convert], [%numpy_data, %numpy_leaf]
+  %data = phi ptr [%array_data, %array_info], [%scalar_data, %numpy_scalar], [%cell, %convert], [%numpy_data, %numpy_leaf]
   %number = get i64, %step, I_LEAF
   %ins = get ptr, %state, S_INS
   put_item ptr %data, %ins, %number
