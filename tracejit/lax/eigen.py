@@ -15,13 +15,14 @@ from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import add, complex, div, mul, neg, reciprocal, sub
 from tracejit.lax.elementwise import abs as absolute
 from tracejit.lax.elementwise import conj, imag, real
-from tracejit.lax.factorize import solve, symmetrized
+from tracejit.lax.factorize import solve, symmetrized, work_size
 from tracejit.lax.kinds import op_dataclass
+from tracejit.lax.lapack import INT, fill_nan_if, transposed
 from tracejit.lax.matrix import (adjoint, as_columns, as_rows, diagonal_part, identity_like, is_diagonal, matmul,
                                  real_part, row_and_column, swapped, zeros_like)
 from tracejit.lax.reduce import argmax
 from tracejit.lax.shape import slice_in_dim
-from tracejit.lax.stack import Stacked, lapack, nan_like, stacked
+from tracejit.lax.stack import Stacked, lapack, letter, nan_like, stacked
 
 
 class EighImplementation(enum.Enum):
@@ -82,7 +83,21 @@ class Eigh(Stacked):
         scaled = mul(inner, inverse_gaps(convert_element_type(values, type_of(inner).dtype), inner))
         return [vectors, values], [matmul(vectors, scaled), diagonal_of(real_part(inner))]
 
-    def call(self, b, ins, outs, types): b.lapack.eigh(ins, outs, types, self.lower)
+    def areas(self, x):
+        n, part = x.shape[0], real_dtype(x.dtype)
+        work = 2 * n * n + work_size(n)
+        return [(x.size, x.dtype), (work, x.dtype), (5 * n + 3, INT), (1, INT), (2 * n * n + 5 * n + 1, part)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (vectors, values), (columns, work, ints, info, reals), (t,) = ins, outs, areas, types
+        n, is_complex = t.shape[0], t.dtype.kind == "c"
+        transposed(f, columns, x, n, n, t.dtype)
+        extra = [reals, 2 * n * n + 5 * n + 1] if is_complex else []
+        f.routine(letter(t.dtype) + ("heevd" if is_complex else "syevd"), "V", "L" if self.lower else "U", n, columns, n,
+                  values, work, 2 * n * n + work_size(n), *extra, ints, 5 * n + 3, info)
+        fill_nan_if(f, info, columns, t.size, t.dtype)
+        fill_nan_if(f, info, values, n, real_dtype(t.dtype))
+        transposed(f, vectors, columns, n, n, t.dtype)
 
 
 def eigh(x: Any, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True,
@@ -144,7 +159,29 @@ class Eig(Stacked):
             moved.append(eigenvector_tangents(w, right, inner))
         return outs[:len(moved)], moved
 
-    def call(self, b, ins, outs, types): b.lapack.eig(ins, outs, types, self.left, self.right)
+    def areas(self, x):
+        n, part = x.shape[0], real_dtype(x.dtype)
+        return [(x.size, x.dtype), (x.size, x.dtype), (x.size, x.dtype), (work_size(n, n), x.dtype), (2 * n, part), (1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (w, *wanted), (columns, left, right, work, reals, info), (t,) = ins, outs, areas, types
+        n, is_complex, part, out = t.shape[0], t.dtype.kind == "c", real_dtype(t.dtype), complex_dtype(t.dtype)
+        imaginary = f.gep(reals, n, part)
+        transposed(f, columns, x, n, n, t.dtype)
+        f.routine(letter(t.dtype) + "geev", "V" if self.left else "N", "V" if self.right else "N", n, columns, n,
+                  *([w] if is_complex else [reals, imaginary]), left, n, right, n, work, work_size(n, n),
+                  *([reals] if is_complex else []), info)
+        if not is_complex:
+            with f.loop(0, n) as loop:
+                parts = [f.load(part, f.gep(p, loop.index, part)) for p in (reals, imaginary)]
+                f.store(f.complex(*parts), f.gep(w, loop.index, out))
+        fill_nan_if(f, info, w, n, out)
+        for source, target in zip([v for v, flag in ((left, self.left), (right, self.right)) if flag], wanted):
+            if is_complex:
+                transposed(f, target, source, n, n, t.dtype)
+            else:
+                pair_columns(f, target, source, imaginary, n, part, out)
+            fill_nan_if(f, info, target, n * n, out)
 
 
 def paired(v: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
@@ -154,6 +191,20 @@ def paired(v: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
         out[:, j] = v[:, j] + 1j * v[:, j + 1]
         out[:, j + 1] = v[:, j] - 1j * v[:, j + 1]
     return out
+
+
+def pair_columns(f: Any, target: Any, source: Any, imaginary: Any, n: int, part: np.dtype, out: np.dtype) -> None:
+    """`paired` as native code: a conjugate pair's columns hold the real and the imaginary part of its first vector."""
+    with f.loop(0, n) as column:
+        j = column.index
+        sign_of = f.load(part, f.gep(imaginary, j, part))
+        first, second = f.gt(sign_of, 0), f.lt(sign_of, 0)
+        real_at = f.select(second, f.sub(j, 1), j)
+        imag_at = f.min(f.add(real_at, 1), n - 1)
+        factor = f.select(first, f.const(1, part), f.select(second, f.const(-1, part), f.const(0, part)))
+        with f.loop(0, n) as row:
+            at = lambda k: f.load(part, f.gep(source, f.add(f.mul(k, n), row.index), part))
+            f.store(f.complex(at(real_at), f.mul(factor, at(imag_at))), f.gep(target, f.add(f.mul(row.index, n), j), out))
 
 
 def eigenvector_tangents(w: Any, v: Any, inner: Any):
@@ -220,7 +271,29 @@ class Svd(Stacked):
             return [s], [s_dot]
         return [s, u, vh], [s_dot, *singular_vector_tangents(t, inner, s, u, adjoint(vh))]
 
-    def call(self, b, ins, outs, types): b.lapack.svd(ins, outs, types, self.vectors, self.full_matrices)
+    def areas(self, x):
+        small, large = sorted(x.shape)
+        reals = max(5 * small * small + 7 * small, 2 * large * small + 2 * small * small + small)
+        vectors = [(t.size, t.dtype) for t in self.infer(x)[1:]] or [(0, x.dtype)] * 2
+        return [(x.size, x.dtype), (self.work(x), x.dtype), (8 * small, INT), (1, INT), (reals, real_dtype(x.dtype)), *vectors]
+
+    def work(self, x) -> int:
+        small = min(x.shape)
+        return 4 * small * small + work_size(*x.shape)
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (s, *vectors), (columns, work, ints, info, reals, left, right), (t,) = ins, outs, areas, types
+        m, n = t.shape
+        s_type, *shapes = self.infer(t)
+        transposed(f, columns, x, m, n, t.dtype)
+        job = "N" if not self.vectors else "A" if self.full_matrices else "S"
+        extra = [reals] if t.dtype.kind == "c" else []
+        f.routine(letter(t.dtype) + "gesdd", job, m, n, columns, m, s, left, m, right, shapes[1].shape[0] if shapes else 1,
+                  work, self.work(t), *extra, ints, info)
+        fill_nan_if(f, info, s, s_type.size, s_type.dtype)
+        for out, source, own in zip(vectors, (left, right), shapes):
+            fill_nan_if(f, info, source, own.size, own.dtype)
+            transposed(f, out, source, *own.shape[::-1], own.dtype)
 
 
 def singular_vector_tangents(t: Any, inner: Any, s: Any, u: Any, v: Any) -> tuple:
@@ -283,7 +356,22 @@ class Schur(Stacked):
         outs = [found[0], found[-3]][:1 + self.vectors]
         return [nan_like(v) for v in outs] if found[-1] else outs
 
-    def call(self, b, ins, outs, types): b.lapack.schur(ins, outs, types, self.vectors)
+    def areas(self, x):
+        n = x.shape[0]
+        return [(x.size, x.dtype), (x.size, x.dtype), (work_size(n), x.dtype), (2 * n, x.dtype), (n + 2, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (columns, vectors, work, values, ints), (t,) = ins, areas, types
+        n, is_complex = t.shape[0], t.dtype.kind == "c"
+        selected, info, flags = (f.gep(ints, k, INT) for k in range(3))
+        transposed(f, columns, x, n, n, t.dtype)
+        second = f.gep(values, n, t.dtype)
+        f.routine(letter(t.dtype) + "gees", "V" if self.vectors else "N", "N", None, n, columns, n, selected,
+                  *([values] if is_complex else [values, second]), vectors, n, work, work_size(n),
+                  *([second] if is_complex else []), flags, info)
+        for out, source in zip(outs, (columns, vectors)):
+            fill_nan_if(f, info, source, t.size, t.dtype)
+            transposed(f, out, source, n, n, t.dtype)
 
 
 def schur(x: Any, *, compute_schur_vectors: bool = True, sort_eig_vals: bool = False, select_callable: Any = None):
@@ -315,7 +403,14 @@ class Hessenberg(Stacked):
     def one(self, x):
         return lapack("gehrd", x)(x)[:2] if len(x) > 1 else (x, np.zeros(0))
 
-    def call(self, b, ins, outs, types): b.lapack.hessenberg(ins, outs, types)
+    def areas(self, x): return [(x.size, x.dtype), (work_size(*x.shape), x.dtype), (1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (out, taus), (columns, work, info), (t,) = ins, outs, areas, types
+        n = t.shape[0]
+        transposed(f, columns, x, n, n, t.dtype)
+        f.routine(letter(t.dtype) + "gehrd", n, 1, n, columns, n, taus, work, work_size(n, n), info)
+        transposed(f, out, columns, n, n, t.dtype)
 
 
 def hessenberg(a: Any):
@@ -346,7 +441,15 @@ class Tridiagonal(Stacked):
             return x, x[0].real, np.zeros(0), np.zeros(0)
         return lapack("hetrd" if x.dtype.kind == "c" else "sytrd", x)(x, lower=int(self.lower))[:4]
 
-    def call(self, b, ins, outs, types): b.lapack.tridiagonal(ins, outs, types, self.lower)
+    def areas(self, x): return [(x.size, x.dtype), (work_size(*x.shape), x.dtype), (1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (out, *parts), (columns, work, info), (t,) = ins, outs, areas, types
+        n = t.shape[0]
+        transposed(f, columns, x, n, n, t.dtype)
+        f.routine(letter(t.dtype) + ("hetrd" if t.dtype.kind == "c" else "sytrd"), "L" if self.lower else "U", n, columns,
+                  n, *parts, work, work_size(n, n), info)
+        transposed(f, out, columns, n, n, t.dtype)
 
 
 def tridiagonal(a: Any, *, lower: bool = True):

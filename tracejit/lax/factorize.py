@@ -8,20 +8,28 @@ import numpy as np
 
 from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.types import ArrayType, real_dtype, type_of
 from tracejit.lax.broadcast import broadcast_in_dim
 from tracejit.lax.compare import select
 from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.elementwise import add, mul, sub
 from tracejit.lax.kinds import Opaque, op_dataclass
+from tracejit.lax.lapack import INT, fill_nan_if, permutation, transposed
 from tracejit.lax.matrix import (adjoint, as_columns, diagonal_part, identity_like, is_diagonal, lower, matmul, real_part,
                                  upper)
 from tracejit.lax.shape import concatenate, pad, slice_in_dim
 from tracejit.lax.solve import LuSolve, triangular_solve
 from tracejit.lax.sort import take_along
-from tracejit.lax.stack import Stacked, lapack, nan_like, stacked
+from tracejit.lax.stack import Stacked, lapack, letter, nan_like, stacked
 
-INT = np.dtype("int32")
+def work_size(*sizes: int) -> int:
+    """Elements of LAPACK's work space: enough for its largest blocks."""
+    return 64 * (sum(sizes) + 65)
+
+
+def reflectors(dtype: np.dtype, name: str) -> str:
+    """LAPACK's name of a routine on reflectors: orthogonal (real) or unitary (complex)."""
+    return letter(dtype) + ("un" if dtype.kind == "c" else "or") + name
 
 
 def symmetrized(x: Any):
@@ -50,7 +58,17 @@ class Cholesky(Stacked):
         half = mul(solved, np.asarray(0.5, type_of(solved).dtype))
         return factor, matmul(factor, select(is_diagonal(solved), half, solved))
 
-    def call(self, b, ins, outs, types): b.lapack.cholesky(ins, outs, types)
+    def areas(self, x): return [(1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        """The lower half of rows is the upper half of LAPACK's columns, whose U is L as rows."""
+        (x,), (out,), (info,), (t,) = ins, outs, areas, types
+        n = t.shape[0]
+        f.copy(out, x, t.nbytes)
+        f.routine(letter(t.dtype) + "potrf", "U", n, out, n, info)
+        fill_nan_if(f, info, out, t.size, t.dtype)
+        with f.loop(0, n) as row, f.loop(f.add(row.index, 1), n) as column:
+            f.store(f.const(0, t.dtype), f.gep(out, f.add(f.mul(row.index, n), column.index), t.dtype))
 
 
 def cholesky(x: Any, *, symmetrize_input: bool = True):
@@ -99,7 +117,18 @@ class Lu(Stacked):
         return ([packed, pivots, permutation],
                 [add(matmul(left, lower(middle, -1)), matmul(upper(middle), right)), None, None])
 
-    def call(self, b, ins, outs, types): b.lapack.lu(ins, outs, types)
+    def areas(self, x): return [(x.size, x.dtype), (1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (out, pivots, order), (columns, info), (t,) = ins, outs, areas, types
+        m, n = t.shape
+        transposed(f, columns, x, m, n, t.dtype)
+        f.routine(letter(t.dtype) + "getrf", m, n, columns, m, pivots, info)
+        transposed(f, out, columns, n, m, t.dtype)
+        with f.loop(0, min(m, n)) as loop:  # LAPACK counts from 1
+            place = f.gep(pivots, loop.index, INT)
+            f.store(f.sub(f.load(INT, place), 1), place)
+        permutation(f, order, pivots, min(m, n), m)
 
 
 def padded_to(x: Any, m: int, n: int):
@@ -165,7 +194,11 @@ class LuPivotsToPermutation(Opaque):
 
     def jvp(self, ctx, primals, tangents): return bind(self, *primals), None
     def batch(self, ctx, args, batched): return bind(self, *args), True
-    def call(self, b, ins, outs, types): b.lapack.pivots_to_permutation(ins, outs, types)
+
+    def call(self, b, ins, outs, types):
+        pivots, n = types[0], math.prod(types[0].shape[:-1])
+        b.lanes(n, min(n, 16), [(ins[0], 4 * pivots.shape[-1]), (outs[0], 4 * self.size)], 0,
+                lambda f, p, scratch: permutation(f, p[1], p[0], pivots.shape[-1], self.size))
 
 
 def lu_pivots_to_permutation(pivots: Any, permutation_size: int):
@@ -223,7 +256,36 @@ class Qr(Stacked):
             r_dot = concatenate([r_dot, rest], ndim - 1)
         return outs, [q_dot, r_dot, None][:len(outs)]
 
-    def call(self, b, ins, outs, types): b.lapack.qr(ins, outs, types, self.pivoting, self.full_matrices)
+    def areas(self, x):
+        (m, n), k = x.shape, x.shape[0] if self.full_matrices else min(x.shape)
+        return [(m * max(n, k), x.dtype), (min(m, n), x.dtype), (1, INT), (2 * n, real_dtype(x.dtype)),
+                (work_size(m, n), x.dtype)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (x,), (q, r, *order), (columns, taus, info, reals, work), (t,) = ins, outs, areas, types
+        m, n = t.shape
+        k = m if self.full_matrices else min(m, n)
+        transposed(f, columns, x, m, n, t.dtype)
+        if self.pivoting:
+            self.pivoted(f, columns, order[0], taus, reals, work, info, t)
+        else:
+            f.routine(letter(t.dtype) + "geqrf", m, n, columns, m, taus, work, work_size(m, n), info)
+        with f.loop(0, k) as row, f.loop(0, n) as column:
+            i, j = row.index, column.index
+            value = f.load(t.dtype, f.gep(columns, f.add(f.mul(j, m), i), t.dtype))
+            f.store(f.select(f.ge(j, i), value, f.const(0, t.dtype)), f.gep(r, f.add(f.mul(i, n), j), t.dtype))
+        f.routine(reflectors(t.dtype, "gqr"), m, k, min(m, n), columns, m, taus, work, work_size(m, n), info)
+        transposed(f, q, columns, k, m, t.dtype)
+
+    def pivoted(self, f, columns, order, taus, reals, work, info, t):
+        m, n = t.shape
+        with f.loop(0, n) as loop:  # 0: every column may move
+            f.store(f.const(0, INT), f.gep(order, loop.index, INT))
+        extra = [reals] if t.dtype.kind == "c" else []
+        f.routine(letter(t.dtype) + "geqp3", m, n, columns, m, order, taus, work, work_size(m, n), *extra, info)
+        with f.loop(0, n) as loop:
+            place = f.gep(order, loop.index, INT)
+            f.store(f.sub(f.load(INT, place), 1), place)
 
 
 def thin_qr_tangents(q: Any, r: Any, x_dot: Any) -> tuple:
@@ -274,7 +336,14 @@ class HouseholderProduct(Stacked):
         return a.strong()
 
     def one(self, a, taus): return product_of_reflectors(a, taus, a.shape[1])
-    def call(self, b, ins, outs, types): b.lapack.householder_product(ins, outs, types)
+    def areas(self, a, taus): return [(a.size, a.dtype), (1, INT), (work_size(*a.shape), a.dtype)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (a, taus), (columns, info, work), (t, k) = ins, areas, types
+        m, n = t.shape
+        transposed(f, columns, a, m, n, t.dtype)
+        f.routine(reflectors(t.dtype, "gqr"), m, n, k.size, columns, m, taus, work, work_size(m, n), info)
+        transposed(f, outs[0], columns, n, m, t.dtype)
 
 
 def householder_product(a: Any, taus: Any):
@@ -309,7 +378,18 @@ class Ormqr(Stacked):
         q = q.conj().T if self.transposed else q
         return q @ c if self.left else c @ q
 
-    def call(self, b, ins, outs, types): b.lapack.ormqr(ins, outs, types, self.left, self.transposed)
+    def areas(self, a, taus, c):
+        return [(a.size, a.dtype), (c.size, c.dtype), (1, INT), (work_size(*c.shape), c.dtype)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (a, taus, c), (reflected, columns, info, work), (t, k, u) = ins, areas, types
+        (order, _), (m, n) = t.shape, u.shape
+        transposed(f, reflected, a, *t.shape, t.dtype)
+        transposed(f, columns, c, m, n, t.dtype)
+        form = "N" if not self.transposed else "C" if t.dtype.kind == "c" else "T"
+        f.routine(reflectors(t.dtype, "mqr"), "L" if self.left else "R", form, m, n, k.size, reflected, order, taus,
+                  columns, m, work, work_size(m, n), info)
+        transposed(f, outs[0], columns, n, m, t.dtype)
 
 
 def ormqr(a: Any, taus: Any, c: Any, *, left: bool = True, transpose: bool = False):

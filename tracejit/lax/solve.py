@@ -11,9 +11,10 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.elementwise import add, mul, neg
 from tracejit.lax.kinds import op_dataclass
+from tracejit.lax.lapack import INT, fill_nan_if, swap_rows, transposed
 from tracejit.lax.matrix import as_columns, conjugated, lower, matmul, swapped, upper
 from tracejit.lax.shape import pad, reshape, transpose
-from tracejit.lax.stack import Stacked, lapack
+from tracejit.lax.stack import Stacked, lapack, letter
 
 
 def system_order(op, a: ArrayType, b: ArrayType, left: bool = True) -> int:
@@ -86,8 +87,21 @@ class TriangularSolve(Stacked):
         x = bind(self, a, reshape(many, (*shape[:side - 1], shape[side - 1] * shape[side], *shape[side + 1:])))
         return transpose(reshape(x, shape), np.argsort(order)), True
 
-    def call(self, b, ins, outs, types):
-        b.lapack.triangular_solve(ins, outs, types, self)
+    def areas(self, a, b):
+        return [(a.size, a.dtype)] if self.conjugate_a and not self.transpose_a else []
+
+    def lane(self, f, ins, outs, areas, types):
+        """As columns: V = transposed a and transposed b; op(a) x = b is then (transposed x) op'(V) = transposed b."""
+        (a, b), (out,), (t, u) = ins, outs, types
+        n, (rows, columns) = t.shape[0], u.shape
+        f.copy(out, b, u.nbytes)
+        form = "N" if not self.transpose_a else "C" if self.conjugate_a else "T"
+        if areas:
+            with f.loop(0, t.size) as loop:
+                f.store(f.conj(f.load(t.dtype, f.gep(a, loop.index, t.dtype))), f.gep(areas[0], loop.index, t.dtype))
+            a = areas[0]
+        f.routine(letter(t.dtype) + "trsm", "R" if self.left_side else "L", "U" if self.lower else "L", form,
+                  "U" if self.unit_diagonal else "N", columns, rows, t.dtype.type(1), a, n, out, columns)
 
 
 def triangular_solve(a: Any, b: Any, *, left_side: bool = False, lower: bool = False, transpose_a: bool = False,
@@ -150,7 +164,24 @@ class LuSolve(Stacked):
         x = bind(self, a, lu, pivots, reshape(many, (*shape[:-2], shape[-2] * shape[-1])))
         return transpose(reshape(x, shape), np.argsort(order)), True
 
-    def call(self, b, ins, outs, types): b.lapack.lu_solve(ins, outs, types, self.transposed)
+    def lane(self, f, ins, outs, areas, types):
+        """As columns the factors are transposed: L is an upper, U a lower triangle, and they stand right of x."""
+        (_, factors, pivots, b), (out,), (t, *_, u) = ins, outs, types
+        n, columns, one = t.shape[0], u.shape[1], t.dtype.type(1)
+        f.copy(out, b, u.nbytes)
+
+        def substitute(half: str, diagonal: str) -> None:
+            f.routine(letter(t.dtype) + "trsm", "R", half, "T" if self.transposed else "N", diagonal, columns, n, one,
+                      factors, n, out, columns)
+
+        def exchange() -> None:
+            with f.loop(0, n) as loop:
+                k = f.sub(n - 1, loop.index) if self.transposed else loop.index
+                other = f.convert(f.load(INT, f.gep(pivots, k, INT)), np.dtype("i8"))
+                swap_rows(f, out, k, other, columns, t.dtype)
+        steps = [exchange, lambda: substitute("U", "U"), lambda: substitute("L", "N")]
+        for step in reversed(steps) if self.transposed else steps:
+            step()
 
 
 @op_dataclass
@@ -185,7 +216,19 @@ class TridiagonalSolve(Stacked):
         last = type_of(d).ndim - 1
         return None, None, None, bind(self, shifted(du, 1, last), d, shifted(dl, -1, last), ct)
 
-    def call(self, b, ins, outs, types): b.lapack.tridiagonal_solve(ins, outs, types)
+    def areas(self, dl, d, du, b):
+        return [(d.size, d.dtype), (d.size, d.dtype), (d.size, d.dtype), (b.size, d.dtype), (1, INT)]
+
+    def lane(self, f, ins, outs, areas, types):
+        (dl, d, du, b), (low, middle, high, columns, info), t = ins, areas, types[3]
+        (n, k), size = t.shape, t.dtype.itemsize
+        f.copy(low, f.gep(dl, 1, t.dtype), (n - 1) * size)
+        f.copy(middle, d, n * size)
+        f.copy(high, du, (n - 1) * size)
+        transposed(f, columns, b, n, k, t.dtype)
+        f.routine(letter(t.dtype) + "gtsv", n, k, low, middle, high, columns, n, info)
+        fill_nan_if(f, info, columns, t.size, t.dtype)
+        transposed(f, outs[0], columns, k, n, t.dtype)
 
 
 def shifted(x: Any, by: int, axis: int):

@@ -1,6 +1,8 @@
 """Ops on stacks of small arrays: a library routine on the last axes, once for every index of the leading axes."""
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +11,7 @@ from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, short_name
 from tracejit.lax.kinds import Opaque, op_dataclass
+from tracejit.lax.lapack import count_up, identity
 
 LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 
@@ -75,6 +78,58 @@ class Stacked(Opaque):
     def batch(self, ctx, args, batched):
         outs = bind(self, *[ctx.materialize(x, b) for x, b in zip(args, batched)])
         return outs, (True,) * len(outs) if self.multiple else True
+
+    # --- native code: `lane` for one index of the leading axes, with memory as `areas` asks for
+
+    def areas(self, *types: ArrayType) -> list[tuple[int, np.dtype]]:
+        """(count, dtype) of each work area that `lane` needs; types without leading axes."""
+        return []
+
+    def lane(self, f: Any, ins: list, outs: list, areas: list, types: list[ArrayType]) -> None:
+        """Emit the work on one lane, which has elements; types are without leading axes."""
+        raise NotImplementedError(f"{type(self).__name__}.lane")
+
+    def shares(self, types) -> tuple[list[ArrayType], int, int, list[int]]:
+        """(types of a lane, lanes, shares to run in parallel, offsets of the work areas and their end)."""
+        lead = types[0].shape[:types[0].ndim - self.ranks[0]]
+        own = [ArrayType(t.shape[t.ndim - rank:], t.dtype) for t, rank in zip(types, self.ranks)]
+        ends = itertools.accumulate((aligned(count * dtype.itemsize) for count, dtype in self.areas(*own)), initial=0)
+        offsets, n = list(ends), math.prod(lead)
+        return own, n, max(1, min(n, MOST_SHARES, MOST_SCRATCH // max(offsets[-1], 1))), offsets
+
+    def scratch_bytes(self, types) -> int:
+        *_, shares, offsets = self.shares(types)
+        return shares * offsets[-1]
+
+    def call(self, b, ins, outs, types):
+        own, n, shares, offsets = self.shares(types)
+        results = self.infer(*own)
+        results = list(results) if self.multiple else [results]
+
+        def emit(f, pointers, scratch):
+            given, made = pointers[:len(ins)], pointers[len(ins):]
+            if not all(t.size for t in own):
+                return empty_lane(f, made, results)
+            work = [f.gep(scratch, offset) for offset in offsets[:-1]]
+            self.lane(f, given, made, work, own)
+        operands = [(p, t.nbytes) for p, t in zip([*ins, *outs], [*own, *results], strict=True)]
+        b.lanes(n, shares, operands, offsets[-1], emit)
+
+
+MOST_SHARES, MOST_SCRATCH = 16, 1 << 26
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // 64) * 64
+
+
+def empty_lane(f: Any, outs: list, types: list[ArrayType]) -> None:
+    """Factors of a matrix without elements: identities, permutations that change nothing."""
+    for out, t in zip(outs, types):
+        if t.ndim == 2:
+            identity(f, out, *t.shape, t.dtype)
+        elif t.dtype.kind == "i":
+            count_up(f, out, t.size)
 
 
 def stacked(lead: tuple[int, ...], *shape: int, of: np.dtype) -> ArrayType:

@@ -13,6 +13,7 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.isa import Isa
+from tracejit.codegen.cpu.lanes import emit_lanes
 from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.products import emit_contraction, scratch_bytes
@@ -51,6 +52,10 @@ class EntryBuilder(Builder):
     def scratch(self, offset: int = 0) -> Value:
         """The scratch memory of the current step (its op's `scratch_bytes`)."""
         return self.gep(self.scratch_at, offset)
+
+    def lanes(self, n: int, tasks: int, operands: list, scratch_bytes: int, emit: Any) -> None:
+        """emit(f, pointers, scratch) for each of n lanes, in parallel shares; see `lanes.emit_lanes`."""
+        emit_lanes(self, n, tasks, operands, scratch_bytes, emit)
 
     def keep(self, thing: Any) -> Any:
         """Keep a Python object alive as long as the code."""

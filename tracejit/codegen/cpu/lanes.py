@@ -1,0 +1,65 @@
+"""Native code of ops that work lane by lane (a matrix of a stack, a row to be sorted) -> one function, run in parallel.
+
+    op.call(b, ...)  ->  b.lanes(...)  ->  void lanes_<hash>(ptr context, i64 task), its lanes in a loop
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+
+I64 = np.dtype("i8")
+LIBRARY_PREFIX = "scipy_"  # the loader links scipy_dgemm to the Fortran-style dgemm that SciPy was built with
+
+
+class LaneBuilder(Builder):
+    """Builds the function of a task; `routine` calls BLAS and LAPACK."""
+
+    def routine(self, name: str, *args: Any) -> None:
+        """Call a Fortran routine: int, str and NumPy scalars are passed as pointers to constants, None as no pointer."""
+        pointers = [self.constant(x) for x in args]
+        self.call(LIBRARY_PREFIX + name, None, pointers)
+
+    def constant(self, x: Any) -> Value:
+        if isinstance(x, Value):
+            return x
+        if x is None:
+            return Value("null", PTR)
+        if isinstance(x, str):
+            return self.module.table(np.frombuffer(x.encode(), np.uint8))
+        value = np.asarray(x, np.int32 if isinstance(x, int) else None)
+        return self.module.table(value.view(f"f{value.itemsize // 2}") if value.dtype.kind == "c" and value.ndim
+                                 else np.array([value.real, value.imag]) if value.dtype.kind == "c" else value)
+
+    def copy(self, target: Value, source: Value, nbytes: int | Value) -> None:
+        """Copy memory; the areas must not overlap."""
+        self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
+        self.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, {self.index(nbytes).text}, i1 false)")
+
+
+def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]], scratch_bytes: int,
+               emit: Callable[[LaneBuilder, list[Value], Value], None]) -> None:
+    """Run `emit(f, pointers, scratch)` for each of n lanes, in `tasks` shares that run in parallel.
+
+    `operands` are pointers with the bytes from one lane to the next; each share has `scratch_bytes` of scratch memory.
+    """
+    if not n:
+        return
+    module = Module(b.module.isa)
+    f = LaneBuilder(module, "LANES", [("context", PTR), ("task", I64)])
+    context, task = f.params
+    bases = [f.load(PTR, f.gep(context, k, PTR)) for k in range(len(operands) + 1)]
+    scratch = f.gep(bases.pop(), f.mul(task, scratch_bytes))
+    share = lambda t: f.div(f.mul(t, n), tasks)
+    with f.loop(share(task), share(f.add(task, 1))) as loop:
+        emit(f, [f.gep(base, f.mul(loop.index, step)) for base, (_, step) in zip(bases, operands)], scratch)
+    f.ret()
+    f.finish()
+    name = b.emitter.add_module(module.text(), "LANES", "tj_lanes")
+    table = b.alloca(8 * (len(operands) + 1))
+    for k, pointer in enumerate([*[p for p, _ in operands], b.scratch()]):
+        b.store(pointer, b.gep(table, k, PTR))
+    b.parallel(name, table, tasks)
