@@ -149,25 +149,26 @@ class Arithmetic(Instructions):
         start = self.select(invalid, self.const(0.0, F64, x.lanes), top)
 
         def more(carry):
-            return self.any(self.ge(carry[0], bottom))
+            return self.any(self.ge(self.abs(carry[0]), bottom))
 
-        def step(carry):
-            return [self._rem_step(carry[0], bottom)]
-
-        (left,) = self.while_loop([start], more, step)
+        (left,) = self.while_loop([start], more, lambda carry: [self._rem_step(carry[0], bottom)])
+        left = self.select(self.lt(left, 0.0), self.add(left, bottom), left)
         out = self.copysign(left, x)
         return self.select(invalid, self.const(np.nan, F64, x.lanes), out)
 
     def _rem_step(self, left: Value, bottom: Value) -> Value:
-        """One partial remainder of left >= 0 modulo bottom > 0, again in [0, bottom * quotient)."""
-        ratio = self.div(left, bottom)
-        huge = self.not_(self.lt(ratio, np.inf))
-        # Then bottom is below 2**-1 and a multiple of it may stand in for it.
-        modulus = self.select(huge, self.mul(bottom, 2.0**600), bottom)
-        ratio = self.select(huge, self.div(left, modulus), ratio)
+        """A smaller number, of either sign, that equals left modulo bottom."""
+        size = self.abs(left)
+        modulus, ratio = bottom, self.div(size, bottom)
+        for _ in range(2):  # a quotient can be as large as 2**2098
+            # Where it overflows, a multiple of the (then small) modulus stands in for it.
+            huge = self.not_(self.lt(ratio, np.inf))
+            modulus = self.select(huge, self.mul(modulus, 2.0**600), modulus)
+            ratio = self.div(size, modulus)
         ratio = self.select(self.lt(ratio, 2.0**53), self.floor(ratio), ratio)
-        rest = self.fma(self.neg(ratio), modulus, left)
-        return self.select(self.lt(rest, 0.0), self.add(rest, modulus), rest)
+        rest = self.copysign(1.0, left)
+        rest = self.mul(self.fma(self.neg(ratio), modulus, size), rest)
+        return self.select(self.ge(size, bottom), rest, left)  # 0 * inf in lanes that are done
 
     def fma(self, x: Any, y: Any, z: Any) -> Value:
         """x * y + z rounded once."""

@@ -9,6 +9,8 @@
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .elementary import Elementary
 from .module import Module
 from .value import PTR, ComplexValue, Value
@@ -19,6 +21,10 @@ class Builder(Elementary):
     `Instructions` (constants, lanes, calls), `Arithmetic`, `Complex`, `Conversion`, `Memory`,
     `Control` and `Elementary` (exp, sin, ...).
     """
+
+    def internal_function(self, name: str, params: Sequence[tuple]) -> Builder:
+        """The builder of another function of the module, visible only there."""
+        return Builder(self.module, name, params, linkage="internal")
 
 
 __all__ = ["PTR", "Builder", "ComplexValue", "Module", "Value"]

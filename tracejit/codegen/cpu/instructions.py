@@ -109,7 +109,7 @@ class Instructions:
         full = f"{name}.{suffix_text(xs[0].dtype, xs[0].lanes)}"
         if not self.module.is_defined(full):
             params = [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
-            inner = type(self)(self.module, full, params, linkage="internal")
+            inner = self.internal_function(full, params)
             inner.ret(body(inner, *inner.params))
             inner.finish()
         return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge=True)
