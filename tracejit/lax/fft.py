@@ -10,9 +10,10 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, complex_dtype, is_complex, real_dtype, type_of
-from tracejit.lax.broadcast import broadcast_in_dim
+from tracejit.lax.broadcast import broadcast_in_dim, full, iota
+from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
-from tracejit.lax.elementwise import conj, mul, real
+from tracejit.lax.elementwise import conj, mul, real, rem
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.shape import pad, transpose
 
@@ -69,10 +70,10 @@ class Fft(Opaque):
     def irfft_cotangent(self, ct):
         n, ndim = self.lengths[-1], type_of(ct).ndim
         half = conj(bind(Fft("RFFT", (n,)), ct))
-        weight = np.full(n // 2 + 1, 2 / n)
-        weight[0] = 1 / n
-        weight[-1] /= 2 if n % 2 == 0 and n > 1 else 1
-        half = mul(half, broadcast_in_dim(weight.astype(type_of(half).dtype), type_of(half).shape, (ndim - 1,)))
+        dtype, count = type_of(half).dtype, n // 2 + 1
+        alone = eq(rem(mul(iota(np.int32, count), 2), n), 0)  # frequencies 0 and n / 2, which have no mirror
+        weight = select(alone, full((count,), 1 / n, dtype), full((count,), 2 / n, dtype))
+        half = mul(half, broadcast_in_dim(weight, type_of(half).shape, (ndim - 1,)))
         if len(self.lengths) == 1:
             return half
         order = [*range(ndim - len(self.lengths)), ndim - 1, *range(ndim - len(self.lengths), ndim - 1)]
