@@ -7,6 +7,7 @@ import functools
 import llvmlite.binding as llvm
 import numpy as np
 
+from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_module
 from tracejit.codegen.cpu.gemm import CALL, gemm_module, gemm_scratch
 from tracejit.codegen.cpu.isa import Isa, make_isa
 
@@ -58,8 +59,8 @@ def record_of(record, **values) -> np.ndarray:
     return packed
 
 
-def steps(x: np.ndarray | None, n: int = 4) -> list[int]:
-    return [0] * n if x is None else [s // x.itemsize for s in x.strides]
+def steps(x: np.ndarray | None) -> list[int]:
+    return [0] * 4 if x is None else [s // x.itemsize for s in x.strides]
 
 
 def gemm_call(a, b, c, d=None, scratch=None, **more) -> np.ndarray:
@@ -79,3 +80,21 @@ def gemm(a, b, c, d=None, isa: str = "native", **more) -> None:
     scratch = aligned(n_bytes)
     call = gemm_call(a, b, c, d, scratch, **more)
     gemm_routine(c.dtype.str, isa)(call.ctypes.data)
+
+
+@functools.lru_cache(maxsize=None)
+def conv_routine(dtype: str, isa_name: str):
+    isa = make_isa(isa_name)
+    return native(*conv_module(np.dtype(dtype), isa), isa)
+
+
+def conv(x, w, y, d=None, kind: str = "", isa: str = "native", epilogue: int = 0, **parameters) -> None:
+    """y = x * w + d in place; axes in the order of JAX's specs: x (n, c, *space), w (o, i, *space), y (n, o, *space)."""
+    shapes = [v for array in (x, w, y) for v in (array.shape, tuple(steps(array)))]
+    calls, n_bytes = conv_calls(Convolution(*shapes, **parameters), y.dtype, make_isa(isa), kind)
+    scratch = aligned(n_bytes)
+    routine = conv_routine(y.dtype.str, isa)
+    for members in calls:
+        call = record_of(CONV, x=x.ctypes.data, w=w.ctypes.data, y=y.ctypes.data, d=0 if d is None else d.ctypes.data,
+                         scratch=scratch.ctypes.data, epilogue=epilogue, ctx=77, **members)
+        routine(call.ctypes.data)

@@ -55,7 +55,7 @@ _SHALLOW = 48  # below that K, C is written along its rows, as memory is then wh
 _PACK_PANELS = 4
 
 
-_DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
+DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 @zero = internal constant i64 0
 """
@@ -119,7 +119,7 @@ def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
     plan = _Plan(tile)
     body = "".join((kernels_text(tile), pack_text(tile), vector_text(tile), run_text(), _pack_task(plan),
                     _tile_task(plan), _vector_product(plan), _product(plan), _batch_task(), _entry()))
-    text = f"{isa.header}{_DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}{body}attributes #0 = {{ {isa.attributes} }}\n"
+    text = f"{isa.header}{DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}{body}attributes #0 = {{ {isa.attributes} }}\n"
     name = f"gemm_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name, text.replace("@ENTRY(", f"@{name}(")
 
@@ -143,16 +143,16 @@ def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
     width = f.min(f.sub(cols, start), _PACK_PANELS * nr)
     source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", _PACK_PANELS), step))
     with f.when(f.compare("eq", bn, size)):
-        _copy(f, "panels", source, bk, target, step, depth, width)
+        copy_block(f, "panels", source, bk, target, step, depth, width)
         f.leave()
     with f.loop(0, width, nr) as col:
         source, target = f.offset(source, f.mul(col.index, bn)), f.offset(target, f.mul(f.div(col.index, nr), step))
         wide, pitch = f.min(f.sub(width, col.index), nr), nr * size
         columns = f.compare("eq", bk, size)
         with f.when(columns):
-            _copy(f, "columns", source, bn, target, pitch, depth, wide)
+            copy_block(f, "columns", source, bn, target, pitch, depth, wide)
         with f.when(f.value(f"xor i1 {columns}, true")):
-            _copy(f, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
+            copy_block(f, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
 
 
 def _pack_a(f: Function, plan: _Plan, depth: str, tile_index: str) -> None:
@@ -161,13 +161,13 @@ def _pack_a(f: Function, plan: _Plan, depth: str, tile_index: str) -> None:
     source, rs, cs, target, step = _JOB.get(f, "%job", "A", "rs", "cs", "a_packed", "a_step")
     source = f.offset(source, f.mul(row, rs))
     with f.when(f.compare("eq", cs, plan.size)):
-        _copy(f, "rows", source, rs, f.offset(target, f.mul(row, step)), step, rows, depth)
+        copy_block(f, "rows", source, rs, f.offset(target, f.mul(row, step)), step, rows, depth)
         f.leave()
     target = f.offset(target, f.mul(tile_index, step))
-    _copy(f, "rows", source, cs, target, plan.tile.panel_rows * plan.size, depth, rows)
+    copy_block(f, "rows", source, cs, target, plan.tile.panel_rows * plan.size, depth, rows)
 
 
-def _copy(f: Function, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
+def copy_block(f: Function, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
           *more: tuple[str, str]) -> None:
     f.call(f"@pack_{kind}", ("ptr", source), ("i64", step), ("ptr", target), ("i64", pitch), ("i64", n),
            ("i64", width), *more)
@@ -332,7 +332,7 @@ def _pack(f: Function, job: str, first_rows: str, fork: str) -> None:
     pack_a, pack_b, tiles, panels = _JOB.get(f, job, "pack_a", "pack_b", "tiles", "panels")
     b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, _PACK_PANELS), pack_b), 0)
     _JOB.put(f, job, b_tasks=b_tasks)
-    _run(f, "@pack_task", job, f.add(b_tasks, f.mul(tiles, pack_a)), fork)
+    run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(tiles, pack_a)), fork)
 
 
 def _compute(f: Function, job: str, fork: str) -> None:
@@ -346,10 +346,10 @@ def _compute(f: Function, job: str, fork: str) -> None:
     col_blocks = f.min(panels, f.max(col_blocks, f.ceil_div(wanted, row_blocks)))
     row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, col_blocks)))
     _JOB.put(f, job, row_blocks=row_blocks, col_blocks=col_blocks)
-    _run(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
+    run_tasks(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
 
 
-def _run(f: Function, task: str, job: str, n: str, fork: str) -> None:
+def run_tasks(f: Function, task: str, job: str, n: str, fork: str) -> None:
     f.call("@run", ("ptr", task), ("ptr", job), ("i64", n), ("i64", fork))
 
 
@@ -376,11 +376,11 @@ def _vector_product(plan: _Plan) -> str:
         _gather(f, plan, job, x_step, k)
         block = f.round_up(f.max(share, 1), DOT_ROWS)
         VECTOR_JOB.put(f, job, step=f.mul(across, size), block=block)
-        _run(f, "@dot_task", job, f.ceil_div(outputs, block), fork)
+        run_tasks(f, "@dot_task", job, f.ceil_div(outputs, block), fork)
         f.leave()
     block = f.round_up(f.max(share, 1), sweep_group(plan.tile))
     VECTOR_JOB.put(f, job, step=f.mul(down, size), block=block)
-    _run(f, "@sweep_task", job, f.ceil_div(outputs, block), fork)
+    run_tasks(f, "@sweep_task", job, f.ceil_div(outputs, block), fork)
     return f.text()
 
 
@@ -388,7 +388,7 @@ def _gather(f: Function, plan: _Plan, job: str, x_step: str, k: str) -> None:
     """The dot kernel loads whole registers of x: make it contiguous."""
     x, = VECTOR_JOB.get(f, job, "x")
     with f.when(f.compare("ne", x_step, plan.size)):
-        _copy(f, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
+        copy_block(f, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
         VECTOR_JOB.put(f, job, x="%scratch")
 
 
@@ -437,7 +437,7 @@ def _entry() -> str:
     job = _BATCH.allocate(f)
     share = f.mul(f.div(f.div(scratch_bytes, slices), 64), 64)
     _BATCH.put(f, job, call="%call", n_tasks=n_tasks, count=count, scratch_bytes=share)
-    _run(f, "@batch_task", job, n_tasks, "1")
+    run_tasks(f, "@batch_task", job, n_tasks, "1")
     return f.text()
 
 

@@ -74,19 +74,19 @@ def kernels_text(tile: Tile) -> str:
 def _kernel(tile: Tile, rows: int, vectors: int) -> str:
     f, vector = Function(f"tile_{rows}_{vectors}", KERNEL_PARAMS, "internal"), tile.vector
     masks: list[str | None] = [vector.mask(f, "%nr", v * vector.lanes) for v in range(vectors)]
-    _prefetch(f, vector, rows, vectors)
+    prefetch_tile(f, vector, rows, vectors)
     product = _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors)
     if tile.free_masks:
-        _finish(f, vector, product, masks)
+        finish_tile(f, vector, product, masks)
         return f.text()
     with f.when(f.compare("eq", "%nr", vectors * vector.lanes)):
-        _finish(f, vector, product, [None] * vectors)
+        finish_tile(f, vector, product, [None] * vectors)
         f.leave()
-    _finish(f, vector, product, masks)
+    finish_tile(f, vector, product, masks)
     return f.text()
 
 
-def _prefetch(f: Function, vector: Vector, rows: int, vectors: int) -> None:
+def prefetch_tile(f: Function, vector: Vector, rows: int, vectors: int) -> None:
     """Ask for D now: its rows lie far apart, and the loop on K hides the wait."""
     with f.when(f.compare("ne", "%D", "null", "ptr")):
         for i in range(rows):
@@ -103,7 +103,7 @@ def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str 
     with f.loop(0, "%kc", carry=carry, guard=False) as loop:
         bases, b_row, sums = loop.carried[:n_bases], loop.carried[n_bases], loop.carried[n_bases + 1:]
         b = [vector.load(f, f.offset(b_row, v * vector.bytes), masks[v]) for v in range(vectors)]
-        new, steps = [], _row_steps(f)
+        new, steps = [], row_steps(f)
         for i in range(rows):
             a = vector.splat(f, f.load(vector.element, f.offset(bases[i // 3], steps[i % 3]), vector.size))
             new += [vector.fma(f, a, b[v], sums[i * vectors + v]) for v in range(vectors)]
@@ -111,7 +111,7 @@ def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str 
     return loop.result[n_bases + 1:]
 
 
-def _row_steps(f: Function) -> tuple[int, str, str]:
+def row_steps(f: Function) -> tuple[int, str, str]:
     """Rows are reached as base + {0, 1, 2} * stride: what one addressing mode can do.
 
     Bases and stride are opaque: knowing how they relate, LLVM keeps a pointer per row and spills
@@ -121,7 +121,7 @@ def _row_steps(f: Function) -> tuple[int, str, str]:
     return 0, stride, f.value(f"shl i64 {stride}, 1")
 
 
-def _finish(f: Function, vector: Vector, product: list[str], masks: list[str | None]) -> None:
+def finish_tile(f: Function, vector: Vector, product: list[str], masks: list[str | None]) -> None:
     """C = product + D, where D may be absent, a bias row (stride 0), C itself or another matrix."""
     vectors = len(masks)
 

@@ -1,0 +1,417 @@
+"""A convolution of any layout -> the numbers with which the native routine of conv.py computes it.
+
+Every convolution is a clipped strided contraction over a tile of C:
+
+    C[outer, m, n] = D[outer, m, n] + sum over l3, l2, l1, l0 of A[outer, m, l...] * B[outer, n, l...]
+
+with `n` contiguous in B and C. The plan says which axes play which role. A dilated input is split
+into phases, one call per residue of the output position, so that no zero is ever multiplied.
+"""
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .gemm_text import Record
+from .gemm_tile import Tile
+from .isa import Isa
+
+OUTER, LEVELS = range(5), range(4)
+
+# All but the pointers are what `conv_calls` returns; steps and offsets in bytes.
+CONV = Record(
+    "*x", "*w", "*y", "*d", "*scratch", "*epilogue", "*ctx",
+    "swapped", "depthwise", "x_offset", "w_offset", "y_offset", "d_offset", "pitch",
+    *(f"{what}{i}" for what in ("count", "a", "b", "c", "d") for i in OUTER),
+    "rows", "a_m", "c_m", "d_m", "cols", "nr", "a_n", "b_n", "panel_step",
+    *(f"{what}{i}" for what in ("size", "la", "lb", "limit", "mul", "tap", "low", "extent") for i in LEVELS),
+    "pack", "pack_groups", "pack_group", "pack_n", *(f"{what}{i}" for what in ("pack", "pack_size") for i in OUTER),
+    "copy", "copy_at", "copy_chunked", "row_pitch", "w_out", "w_low", "w_in", "w_step", "c_count", "c_step",
+    *(f"r_count{i}" for i in OUTER), *(f"r_step{i}" for i in OUTER),
+    "chunk", "outer_block", "panel_block", "row_blocks", "fork")
+
+_CHUNK_BYTES = 1 << 21  # padded copies are made for that much of the input at a time
+_PANEL_BYTES = 1 << 19
+_PACKED_BYTES = 1 << 23
+_TASK_WORK = 1 << 20
+_TASK_ROWS = 112
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What is to be computed, with shapes and element strides in the order of JAX's specs.
+
+    x: (n, c, *space), w: (o, i, *space), y: (n, o, *space), up to three space axes;
+    y[n, o, p] = sum over i, k of x[n, i, (p * stride + k * rhs_dilation - low) / lhs_dilation] * w[o, i, k].
+    """
+
+    x_shape: tuple[int, ...]
+    x_strides: tuple[int, ...]
+    w_shape: tuple[int, ...]
+    w_strides: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    y_strides: tuple[int, ...]
+    window_strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    feature_groups: int = 1
+    batch_groups: int = 1
+
+
+@dataclass(frozen=True)
+class _Space:
+    """One space axis of one phase: x index = p * mul + k * tap - low."""
+
+    outputs: int
+    taps: int
+    inputs: int
+    mul: int
+    tap: int
+    low: int
+    x: int
+    w: int
+    y: int
+    w_start: int = 0
+    y_start: int = 0
+
+    @property
+    def is_inside(self) -> bool:
+        """Does every tap of every output hit the input?"""
+        last = (self.outputs - 1) * self.mul + (self.taps - 1) * self.tap - self.low
+        return self.low <= 0 and last < self.inputs
+
+    @property
+    def span(self) -> int:
+        return (self.outputs - 1) * self.mul + (self.taps - 1) * self.tap + 1
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis that is not a space axis: size, and strides in x, w and y (0: absent there)."""
+
+    size: int
+    x: int
+    w: int
+    y: int
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One axis of the sum. `bound` is the outer axis whose index shifts its range, if it is clipped."""
+
+    size: int
+    x: int
+    w: int
+    bound: int | None = None
+    space: _Space | None = None
+
+
+@dataclass(frozen=True)
+class _Phase:
+    n: _Axis
+    group: _Axis
+    o: _Axis
+    i: _Axis
+    space: tuple[_Space, _Space, _Space]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which axes are outer, rows and columns, and in which order the sum is taken."""
+
+    phase: _Phase
+    outer: list[_Axis | _Space]
+    rows: _Axis | _Space
+    cols: _Axis | _Space
+    unclipped: int | None  # the space axis whose input is padded rather than clipped
+    first_space: int  # position of the first space axis in `outer`
+    swapped: bool = False
+    depthwise: bool = False
+
+
+def _gcd_solution(a: int, b: int, modulus: int) -> int | None:
+    """The smallest k >= 0 with a * k = b modulo `modulus`."""
+    return next((k for k in range(modulus) if (a * k - b) % modulus == 0), None)
+
+
+def _space_phases(outputs: int, taps: int, inputs: int, stride: int, low: int, spread: int, dilation: int,
+                  strides: tuple[int, int, int]) -> list[_Space]:
+    """Outputs p, p + period, ... meet the same taps and only real elements of the spread input."""
+    x, w, y = strides
+    period = spread // math.gcd(stride, spread)
+    step = spread // math.gcd(dilation, spread)
+    phases = []
+    for p in range(min(period, outputs)):
+        start = _gcd_solution(dilation, low - p * stride, spread)
+        n_taps = 0 if start is None or start >= taps else -(-(taps - start) // step)
+        start = start or 0
+        phases.append(_Space(-(-(outputs - p) // period), n_taps, inputs, period * stride // spread,
+                             dilation * step // spread, -((p * stride + start * dilation - low) // spread),
+                             x, w * step, y * period, start * w, p * y))
+    return phases
+
+
+def _phases(conv: Convolution) -> list[_Phase]:
+    missing = 3 - len(conv.window_strides)
+    per_axis = [[_Space(1, 1, 1, 1, 1, 0, 0, 0, 0)]] * missing
+    for a in range(3 - missing):
+        per_axis.append(_space_phases(
+            conv.y_shape[2 + a], conv.w_shape[2 + a], conv.x_shape[2 + a], conv.window_strides[a], conv.padding[a][0],
+            conv.lhs_dilation[a], conv.rhs_dilation[a],
+            (conv.x_strides[2 + a], conv.w_strides[2 + a], conv.y_strides[2 + a])))
+    (xn, xc), (wo, wi), (yn, yo) = conv.x_strides[:2], conv.w_strides[:2], conv.y_strides[:2]
+    groups = max(conv.feature_groups, conv.batch_groups)
+    batch, inputs, outputs = conv.y_shape[0], conv.w_shape[1], conv.w_shape[0] // groups
+    x_group = batch * xn if conv.batch_groups > 1 else inputs * xc
+    return [_Phase(_Axis(batch, xn, 0, yn), _Axis(groups, x_group, outputs * wo, outputs * yo),
+                   _Axis(outputs, 0, wo, yo), _Axis(inputs, xc, wi, 0), space)
+            for space in itertools.product(*per_axis)]
+
+
+def _fill(rows: int, tile: Tile) -> float:
+    """Which part of the peak tiles of so many rows reach: few sums in flight wait for each other."""
+    return min(1.0, rows / -(-rows // tile.mr) / 8) if rows else 1.0
+
+
+def _mode(phase: _Phase, tile: Tile) -> str:
+    """Which axes to use as rows and columns of the tiles; columns must be contiguous in y.
+
+    depthwise: channels are columns, multiplied lane by lane; pixels, batch: output features are
+    columns and pixels of a line or batch entries are rows; planes: pixels of a line are columns and
+    output features rows; single: one column, whatever the layout (slow).
+    """
+    n, group, o, width = phase.n, phase.group, phase.o, phase.space[2]
+    if group.size > 1 and (group.x, group.w, group.y) == (1, 1, 1):
+        return "depthwise"
+    if o.y == 1 or o.size == 1:
+        return "batch" if _fill(n.size, tile) > 1.5 * _fill(width.outputs, tile) else "pixels"
+    return "planes" if width.y == 1 and width.mul * width.x == 1 else "single"
+
+
+def _plan(phase: _Phase, mode: str) -> _Plan:
+    n, group, o, (depth, height, width) = phase.n, phase.group, phase.o, phase.space
+    single = _Axis(1, 0, 0, 0)
+    if mode == "depthwise":
+        return _Plan(phase, [n, o, depth, height, single], width, group, 2, 2, depthwise=True)
+    if mode == "batch":
+        return _Plan(phase, [group, depth, height, width, single], n, o, None, 1)
+    if mode == "pixels":
+        return _Plan(phase, [n, group, depth, height, single], width, o, 2, 2)
+    if mode == "planes":
+        return _Plan(phase, [n, group, depth, height, single], o, width, 2, 2, swapped=True)
+    return _Plan(phase, [n, group, o, depth, height], width, single, 2, 3)
+
+
+def _needs_copy(plan: _Plan) -> bool:
+    return plan.unclipped is not None and not plan.phase.space[plan.unclipped].is_inside and _has_taps(plan.phase)
+
+
+def _has_taps(phase: _Phase) -> bool:
+    return phase.i.size > 0 and all(space.taps > 0 for space in phase.space)
+
+
+def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
+    """The phase as it reads from a copy of x whose width is padded, and the members that describe the copy.
+
+    The copy keeps the order of the axes: what is contiguous within a pixel stays so.
+    """
+    depth, height, width = phase.space
+    axes = {"n": (phase.n.size, phase.n.x), "group": (phase.group.size, phase.group.x), "i": (phase.i.size, phase.i.x),
+            "depth": (depth.inputs, depth.x), "height": (height.inputs, height.x)}
+    by_stride = sorted((a for a in axes if axes[a][0] != 1), key=lambda a: abs(axes[a][1]))
+    inner, count, step = [], 1, 1
+    for a in by_stride:
+        size, stride = axes[a]
+        if abs(stride) < abs(width.x) and (not inner or stride == count * step):
+            inner.append(a)
+            step, count = (stride, size) if count == 1 else (step, count * size)
+    strides, at = dict.fromkeys(axes, 0), 1
+    for a in inner:
+        strides[a], at = at, at * axes[a][0]
+    pitch = width.span * count + tile.vector.lanes
+    outer = ["n"] * ("n" not in inner) + [a for a in reversed(by_stride) if a not in inner and a != "n"]
+    outer += [a for a in axes if a not in inner and a not in outer]
+    at = pitch
+    for a in reversed(outer):
+        strides[a], at = at, at * axes[a][0]
+    outer = outer if "n" in outer else ["", *outer]
+    axes[""] = (1, 0)
+    outer += [""] * (5 - len(outer))
+    copy = dict(copy=1, copy_chunked=int("n" not in inner), row_pitch=pitch * tile.size, w_out=width.span,
+                w_low=width.low, w_in=width.inputs, w_step=width.x * tile.size, c_count=count, c_step=step * tile.size)
+    copy |= {f"r_count{i}": axes[a][0] for i, a in enumerate(outer)}
+    copy |= {f"r_step{i}": axes[a][1] * tile.size for i, a in enumerate(outer)}
+    space = (replace(depth, x=strides["depth"]), replace(height, x=strides["height"]), replace(width, inputs=width.span, x=count, low=0))
+    return replace(phase, n=replace(phase.n, x=strides["n"]), group=replace(phase.group, x=strides["group"]),
+                   i=replace(phase.i, x=strides["i"]), space=space), copy
+
+
+def _levels(plan: _Plan, pack: bool) -> tuple[list[_Level], list[_Level]]:
+    """The axes of the sum, innermost first: two that make a long loop of small steps, then the rest.
+
+    Second, the same axes as they lie in w, where a merged one is still two.
+    """
+    phase = plan.phase
+    bounds = [None if a == plan.unclipped or s.is_inside else plan.first_space + a for a, s in enumerate(phase.space)]
+    depth, height, width = (_Level(s.taps, s.tap * s.x, s.w, bound, s) for s, bound in zip(phase.space, bounds))
+    features = _Level(phase.i.size, phase.i.x, phase.i.w)
+    for a, b in ((features, width), (width, features)):
+        dense = a.size * a.x == b.x and (pack or a.size * a.w == b.w)
+        if dense and a.bound is b.bound is None and min(a.size, b.size) > 1:
+            return [replace(a, size=a.size * b.size), height, depth, _ONE], [a, b, height, depth, _ONE]
+    if width.size == 1 or features.size >= 8 and abs(features.x) <= abs(width.x):
+        inner, rest = features, [width, height, depth]
+    else:
+        inner, rest = width, [height, depth, features]
+    rest.sort(key=lambda level: level.size == 1)
+    if inner.size * rest[0].size < 64:
+        rest.sort(key=lambda level: -level.size)
+    return [inner, *rest], [inner, *rest, _ONE]
+
+
+_ONE = _Level(1, 0, 0)
+
+
+def conv_calls(conv: Convolution, dtype: np.dtype, isa: Isa, d: str = "") -> tuple[list[dict[str, int]], int]:
+    """The members of `CONV` but the pointers, one dict per call to make, and the scratch bytes for each call.
+
+    `d` says what the pointer d is: "" nothing (null), "bias" one number per output feature, "y" an
+    array laid out as y (y itself: accumulate). ValueError if a bias cannot be added because the
+    pixels of a line, not the output features, are contiguous in y.
+    """
+    tile = Tile(isa, np.dtype(dtype))
+    calls = [_call(phase, tile, d) for phase in _phases(conv) if _outputs(phase)]
+    return [call for call, _ in calls], max((size for _, size in calls), default=0)
+
+
+def _outputs(phase: _Phase) -> int:
+    return phase.n.size * phase.group.size * phase.o.size * math.prod(s.outputs for s in phase.space)
+
+
+def _call(phase: _Phase, tile: Tile, d: str) -> tuple[dict[str, int], int]:
+    mode, copy = _mode(phase, tile), {}
+    plan = _plan(phase, mode)
+    if _needs_copy(plan):
+        padded, copy = _padded(phase, tile)
+        plan = _plan(padded, mode)
+    pack = _is_packed(plan, tile)
+    levels, in_w = _levels(plan, pack)
+    call = _offsets(plan, tile.size) | _tile_members(plan, tile) | _outer_members(plan, tile.size)
+    call |= _level_members(levels, plan.swapped, tile.size) | _d_members(plan, call, d, tile.size)
+    if pack:
+        call |= _pack_members(plan, in_w, tile)
+    packed = call["pack_groups"] * -(-call["cols"] // call["nr"]) * call["panel_step"] if pack else 0
+    per_image = _copy_bytes(copy) if copy else 0
+    call |= _blocks(call, tile, per_image, bool(copy.get("copy_chunked"))) | copy
+    images = call["chunk"] if copy.get("copy_chunked") else 1
+    return call | {"copy_at": packed}, packed + images * per_image + 4096
+
+
+def _offsets(plan: _Plan, size: int) -> dict[str, int]:
+    space = plan.phase.space
+    return {"x_offset": -size * sum(s.low * s.x for s in space), "w_offset": size * sum(s.w_start for s in space),
+            "y_offset": size * sum(s.y_start for s in space)}
+
+
+def _steps(axis: _Axis | _Space) -> tuple[int, int, int, int]:
+    """Size, and steps in x, w and y of an outer axis, rows or columns."""
+    if isinstance(axis, _Space):
+        return axis.outputs, axis.mul * axis.x, 0, axis.y
+    return axis.size, axis.x, axis.w, axis.y
+
+
+def _tile_members(plan: _Plan, tile: Tile) -> dict[str, int]:
+    rows, row_x, row_w, row_y = _steps(plan.rows)
+    cols = _steps(plan.cols)[0]
+    nr = tile.vector.lanes if plan.depthwise else tile.nr
+    return {"rows": rows, "a_m": (row_w if plan.swapped else row_x) * tile.size, "c_m": row_y * tile.size,
+            "pitch": max(1, row_y), "cols": cols, "nr": nr, "a_n": tile.size if plan.depthwise else 0,
+            "panel_step": nr * tile.size, "swapped": int(plan.swapped), "depthwise": int(plan.depthwise)}
+
+
+def _outer_members(plan: _Plan, size: int) -> dict[str, int]:
+    members = {}
+    for i, axis in enumerate(plan.outer):
+        count, x, w, y = _steps(axis)
+        a, b = (w, x) if plan.swapped else (x, w)
+        members |= {f"count{i}": count, f"a{i}": a * size, f"b{i}": b * size, f"c{i}": y * size}
+    return members
+
+
+def _level_members(levels: list[_Level], swapped: bool, size: int) -> dict[str, int]:
+    members = {}
+    for i, level in enumerate(levels):
+        a, b = (level.w, level.x) if swapped else (level.x, level.w)
+        members |= {f"size{i}": level.size, f"la{i}": a * size, f"lb{i}": b * size}
+        if level.bound is None:
+            members |= {f"limit{i}": 0, f"mul{i}": 0, f"tap{i}": 1, f"low{i}": 0, f"extent{i}": level.size}
+        else:
+            space = level.space
+            members |= {f"limit{i}": level.bound, f"mul{i}": space.mul, f"tap{i}": space.tap, f"low{i}": space.low,
+                        f"extent{i}": space.inputs}
+    return members
+
+
+def _d_members(plan: _Plan, call: dict[str, int], d: str, size: int) -> dict[str, int]:
+    if d == "y":
+        return {"d_offset": call["y_offset"], "d_m": call["c_m"]} | {f"d{i}": call[f"c{i}"] for i in OUTER}
+    if d == "bias" and plan.swapped:
+        raise ValueError("a bias can be added only where the output features are contiguous in y")
+    features = plan.phase.o.size
+    steps = [features if axis is plan.phase.group else int(axis is plan.phase.o) for axis in plan.outer]
+    return {"d_offset": 0, "d_m": 0} | {f"d{i}": step * size for i, step in enumerate(steps)}
+
+
+def _is_packed(plan: _Plan, tile: Tile) -> bool:
+    """Repack w in panels where it is read often, or must be because its columns are not contiguous."""
+    phase = plan.phase
+    if plan.swapped or plan.depthwise or plan.cols is not phase.o or phase.o.size == 1 or not _has_taps(phase):
+        return False
+    taps = phase.i.size * math.prod(s.taps for s in phase.space)
+    often = phase.n.size * math.prod(s.outputs for s in phase.space) >= 8 * tile.mr
+    return phase.o.w != 1 or often and taps * phase.o.size * phase.group.size * tile.size <= _PACKED_BYTES
+
+
+def _pack_members(plan: _Plan, in_w: list[_Level], tile: Tile) -> dict[str, int]:
+    size, line = tile.size, tile.nr * tile.size
+    taps = math.prod(level.size for level in in_w)
+    panel = (taps + tile.vector.lanes) * line
+    group = -(-plan.phase.o.size // tile.nr) * panel
+    members = {"pack": 1, "pack_groups": plan.phase.group.size, "pack_group": plan.phase.group.w * size,
+               "pack_n": plan.phase.o.w * size, "panel_step": panel}
+    for i, level in enumerate(in_w):
+        members |= {f"pack{i}": level.w * size, f"pack_size{i}": level.size}
+    members |= {f"b{i}": group if axis is plan.phase.group else 0 for i, axis in enumerate(plan.outer)}
+    for i, level in enumerate(_levels(plan, True)[0]):
+        members[f"lb{i}"] = line
+        line *= level.size
+    return members
+
+
+def _copy_bytes(copy: dict[str, int]) -> int:
+    """Size of the padded copy: of one image if it is made chunk by chunk, else of all."""
+    first = 1 if copy["copy_chunked"] else copy["r_count0"]
+    return copy["row_pitch"] * first * math.prod(copy[f"r_count{i}"] for i in OUTER[1:])
+
+
+def _blocks(call: dict[str, int], tile: Tile, image_bytes: int, chunked: bool) -> dict[str, int]:
+    """Images per chunk and blocks per task: independent of the number of threads."""
+    taps = math.prod(call[f"size{i}"] for i in LEVELS)
+    panels, tiles = -(-call["cols"] // call["nr"]), -(-call["rows"] // tile.mr)
+    position = max(1, call["rows"] * call["cols"] * taps)
+    inner = math.prod(call[f"count{i}"] for i in OUTER[1:])
+    chunk = call["count0"]
+    if chunked:
+        wanted = max(_CHUNK_BYTES // image_bytes, 16 * _TASK_WORK // (position * inner), 1)
+        chunk = -(-chunk // -(-chunk // wanted))
+    panel_block = min(panels, max(1, _PANEL_BYTES // max(1, taps * call["nr"] * tile.size)))
+    panel_blocks = -(-panels // panel_block)
+    block = max(-(-_TASK_WORK // position), -(-_TASK_ROWS // call["rows"]))
+    block = max(1, min(block, chunk * inner * panel_blocks // 16))
+    tasks = -(-chunk * inner // block) * panel_blocks
+    return {"chunk": chunk, "outer_block": block, "panel_block": panel_block,
+            "row_blocks": min(tiles, -(-16 // tasks)), "fork": int(chunk * inner * position >= 2 * _TASK_WORK)}

@@ -1,0 +1,82 @@
+"""A register tile -> the kernels of a convolution: sums over two nested axes of any strides.
+
+    C[i, j] = sum over s < k1, t < k0 of A(s, t)[i] * B(s, t)[j]  + D[i, j]
+
+`outer` kernels read A as broadcast scalars (row step %rs); `depthwise` kernels multiply rows of A
+and the row of B lane by lane, for convolutions in which every channel is on its own.
+"""
+from __future__ import annotations
+
+from .gemm_text import Function, Vector
+from .gemm_tile import Tile, finish_tile, prefetch_tile, row_steps
+
+PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0, i64 %k1, "
+          "ptr %C, i64 %ldc, ptr %D, i64 %ldd, i64 %nr")
+
+
+def segment_kernels_text(tile: Tile) -> str:
+    """The kernels and two tables: @outer_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
+    @depthwise_kernels by masked * mr + rows - 1."""
+    rows = range(1, tile.mr + 1)
+    outer = [(masked, v, m) for masked in (0, 1) for v in range(1, tile.nv + 1) for m in rows]
+    depthwise = [(masked, m) for masked in (0, 1) for m in rows]
+    wanted = (1,) if tile.free_masks else (0, 1)
+    text = "".join(_outer(tile, m, v, masked) for masked, v, m in outer if masked in wanted)
+    text += "".join(_depthwise(tile, m, masked) for masked, m in depthwise if masked in wanted)
+    first = wanted[0]
+    return (text + _table("outer_kernels", [f"outer_{max(masked, first)}_{v}_{m}" for masked, v, m in outer])
+            + _table("depthwise_kernels", [f"depthwise_{max(masked, first)}_{m}" for masked, m in depthwise]))
+
+
+def _table(name: str, functions: list[str]) -> str:
+    entries = ", ".join(f"ptr @{function}" for function in functions)
+    return f"@{name} = internal constant [{len(functions)} x ptr] [{entries}]\n"
+
+
+def _masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[str | None]:
+    return [vector.mask(f, "%nr", v * vector.lanes) if masked else None for v in range(vectors)]
+
+
+def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
+    f, vector = Function(f"outer_{masked}_{vectors}_{rows}", PARAMS, "internal"), tile.vector
+    masks = _masks(f, vector, vectors, masked)
+    prefetch_tile(f, vector, rows, vectors)
+
+    def step(bases: list[str], b_row: str, sums: list[str]) -> list[str]:
+        b = [vector.load(f, f.offset(b_row, v * vector.bytes), masks[v]) for v in range(vectors)]
+        new, steps = [], row_steps(f)
+        for i in range(rows):
+            a = vector.splat(f, f.load(vector.element, f.offset(bases[i // 3], steps[i % 3]), vector.size))
+            new += [vector.fma(f, a, b[v], sums[i * vectors + v]) for v in range(vectors)]
+        return new
+
+    finish_tile(f, vector, _segments(f, vector, rows, rows * vectors, step), masks)
+    return f.text()
+
+
+def _depthwise(tile: Tile, rows: int, masked: int) -> str:
+    f, vector = Function(f"depthwise_{masked}_{rows}", PARAMS, "internal"), tile.vector
+    mask, = masks = _masks(f, vector, 1, masked)
+
+    def step(bases: list[str], b_row: str, sums: list[str]) -> list[str]:
+        b, steps = vector.load(f, b_row, mask), row_steps(f)
+        lines = [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
+        return [vector.fma(f, vector.load(f, line, mask), b, s) for line, s in zip(lines, sums)]
+
+    finish_tile(f, vector, _segments(f, vector, rows, rows, step), masks)
+    return f.text()
+
+
+def _segments(f: Function, vector: Vector, rows: int, n_sums: int, step) -> list[str]:
+    """The two loops (each at least one round) around step(row pointers, row of B, sums) -> sums."""
+    n_bases = (rows + 2) // 3
+    zeros = [(vector.type, "zeroinitializer")] * n_sums
+    with f.loop(0, "%k1", carry=[("ptr", "%A"), ("ptr", "%B"), *zeros], guard=False) as segment:
+        a, b, *sums = segment.carried
+        carry = [("ptr", f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr")) for g in range(n_bases)]
+        with f.loop(0, "%k0", carry=[*carry, ("ptr", b), *((vector.type, s) for s in sums)], guard=False) as loop:
+            bases, b_row = loop.carried[:n_bases], loop.carried[n_bases]
+            new = step(bases, b_row, loop.carried[n_bases + 1:])
+            loop.next = [f.offset(p, "%a0") for p in bases] + [f.offset(b_row, "%b0")] + new
+        segment.next = [f.offset(a, "%a1"), f.offset(b, "%b1"), *loop.result[n_bases + 1:]]
+    return segment.result[2:]
