@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.graph import Var
 from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
@@ -220,3 +221,32 @@ def reduce(self: Any) -> tuple:
 ArrayImpl._row, ArrayImpl._copy, ArrayImpl.__reduce__ = row, copied, reduce
 if is_native:
     ArrayImpl._host, ArrayImpl.delete, ArrayImpl.__dlpack__ = host_view, delete, to_dlpack
+
+
+class AnyArray(type):
+    """Makes isinstance(x, Array) mean: an array whose elements are known, or one that is being traced."""
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, (ArrayImpl, Var)) if cls is Array else type.__instancecheck__(cls, x)
+
+    def __subclasscheck__(cls, c: type) -> bool:
+        return issubclass(c, (ArrayImpl, Var)) if cls is Array else type.__subclasscheck__(cls, c)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(ArrayImpl, name)  # Array.sum, Array.at
+
+
+class Array(metaclass=AnyArray):
+    """The class of all arrays, for isinstance and annotations; arrays are made by jnp.array, jnp.zeros and so on.
+
+    >>> isinstance(from_numpy(1.0), Array), isinstance(np.ones(3), Array)
+    (True, False)
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    ndim: int
+    size: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("Array cannot be instantiated; use jnp.array, jnp.asarray or jnp.zeros")
