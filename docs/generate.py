@@ -1,0 +1,92 @@
+"""The source -> the tables of docs/: settings.md, errors.md and ops.md. `make docs` runs it; --check compares."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tracejit.lax
+from tracejit import errors
+from tracejit.config import config
+from tracejit.lax.kinds import Op
+
+DOCS = Path(__file__).parent
+RULES = ("infer", "eval", "partials", "jvp", "transpose", "batch", "scalar", "pull")
+NOTE = "<!-- Written by docs/generate.py from the source: change it there. -->\n\n"
+
+
+def first_line(thing: object) -> str:
+    text = (inspect.getdoc(thing) or "").split("\n\n")[0]
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
+
+
+def settings() -> str:
+    return ("# Settings\n\n" + NOTE + "Change one with `tracejit.config.update(name, value)`, for a block of code with "
+            "`with tracejit.config.setting(name=value):`, or before Python starts with its environment variable. "
+            "JAX's spelling with `jax_` in front is understood.\n\n" + config.describe() + "\n")
+
+
+def error_classes() -> str:
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass)
+               if issubclass(c, errors.TracejitError) and c is not errors.TracejitError]
+    kinds = {c: [b.__name__ for b in c.__mro__ if b.__module__ == "builtins" and b not in Exception.__mro__]
+             for c in classes}
+    rows = [[f"`{c.__name__}`", ", ".join(f"`{k}`" for k in kinds[c]), first_line(c), (c.fix or "").replace("|", "\\|")]
+            for c in sorted(dict.fromkeys(classes), key=lambda c: c.__name__)]
+    return ("# Errors\n\n" + NOTE + "A message says what is wrong, on which line of your program, and what to write "
+            "instead. All classes are in `tracejit.errors` and derive from `TracejitError`.\n\n"
+            + table(["class", "also a", "when", "what to do"], rows))
+
+
+def concrete_ops(base: type[Op] = Op) -> Iterator[type[Op]]:
+    """Every op that can be bound: those that say what they mean."""
+    for cls in base.__subclasses__():
+        if cls.__module__.startswith("tracejit.") and cls.eval is not Op.eval and not cls.__name__.startswith("_"):
+            yield cls
+        yield from concrete_ops(cls)
+
+
+def origin(cls: type[Op], rule: str) -> str:
+    """own: in the class; otherwise the kind that derives it; empty: there is none."""
+    owner = next((c for c in cls.__mro__ if rule in vars(c)), Op)
+    return "own" if owner is cls else "" if owner is Op else owner.__name__
+
+
+def ops() -> str:
+    for module in pkgutil.iter_modules(tracejit.lax.__path__):
+        importlib.import_module(f"tracejit.lax.{module.name}")
+    rows = []
+    for cls in sorted(set(concrete_ops()), key=lambda c: (c.__module__, c.__name__)):
+        file = Path(inspect.getsourcefile(cls) or "").relative_to(DOCS.parent)
+        rows.append([f"[`{cls.__name__}`](../{file})", first_line(cls), *(origin(cls, rule) for rule in RULES)])
+    return ("# Ops\n\n" + NOTE + "Each op is one class. A rule is its own, or derived by the kind named, or not needed "
+            f"({len(rows)} ops).\n\n" + table(["op", "meaning", *RULES], rows))
+
+
+PAGES = {"settings.md": settings, "errors.md": error_classes, "ops.md": ops}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if a page is not what would be written")
+    check = parser.parse_args().check
+    stale = [name for name, page in PAGES.items()
+             if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
+    for name in stale:
+        print(f"docs/{name} {'is out of date: run make docs' if check else 'written'}")
+        if not check:
+            (DOCS / name).write_text(PAGES[name]())
+    return bool(check and stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
