@@ -5,6 +5,7 @@ import argparse
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ NOTE = "<!-- Written by docs/generate.py from the source: change it there. -->\n
 
 def first_line(thing: object) -> str:
     text = (inspect.getdoc(thing) or "").split("\n\n")[0]
-    return " ".join(text.split()).replace("|", "\\|")
+    return re.sub(r"([|\[\]])", r"\\\1", " ".join(text.split()))  # or Markdown sees cells and links
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
