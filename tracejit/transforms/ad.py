@@ -260,6 +260,21 @@ def linearize_graph(graph: Graph, wanted: Sequence[bool]) -> Linearized:
     return Linearized(known, parts.linear, nonzero, list(wanted))
 
 
+def self_contained(lin: Linearized) -> Linearized:
+    """The same derivative for use outside of the program: tapes cannot leave it, so their loops are run again."""
+    residuals = lin.linear.params[:lin.n_residuals]
+    if not any(isinstance(r.type, TapeType) for r in residuals):
+        return lin
+    known = lin.known
+    again = dict(zip(residuals, known.results[lin.n_results:]))  # residual params of `linear` by their values in `known`
+    eqns = [Eqn(e.op, [again.get(x, x) if x.__class__ is Var else x for x in e.inputs], e.outputs, e.source)
+            for e in lin.linear.eqns]
+    results = [again.get(r, r) if r.__class__ is Var else r for r in lin.linear.results]
+    linear = Graph(known.params + lin.linear.params[lin.n_residuals:], known.eqns + eqns, results)
+    first = Graph(known.params, known.eqns, known.results[:lin.n_results] + known.params)
+    return Linearized(first, linear, lin.out_nonzero, lin.wanted)
+
+
 def vjp_values(graph: Graph, args: Sequence, wanted: Sequence[bool]):
     """(results, pullback) where pullback(cts of the results) -> cts of the wanted args (None: zero)."""
     lin = linearize_graph(graph, wanted)

@@ -15,7 +15,7 @@ from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
-from tracejit.transforms.ad import JVP, Linearized, jvp_values, linearize_graph, split, transpose_values, vjp_values
+from tracejit.transforms.ad import JVP, Linearized, linearize_graph, self_contained, split, transpose_values, vjp_values
 from tracejit.transforms.vmap import vmap
 
 
@@ -252,7 +252,7 @@ def pullback_graph(lin: Linearized) -> Graph:
 
 @functools.lru_cache(maxsize=1024)
 def linearized(graph: Graph, wanted: tuple[bool, ...]) -> Linearized:
-    return linearize_graph(graph, wanted)
+    return self_contained(linearize_graph(graph, wanted))
 
 
 def run_known(graph: Graph, captured: list, leaves: list, n_given: int):

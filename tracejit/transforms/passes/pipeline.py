@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, live_eqns, subgraphs
 from tracejit.transforms.passes.dots import lower_dots
 from tracejit.transforms.passes.inline import inline_calls
+from tracejit.transforms.passes.lanes import lower_lane_choices
 
 Pass = Callable[[Graph], Graph]
 
@@ -36,5 +37,6 @@ def in_subgraphs(eqn: Eqn, change: Pass) -> Eqn:
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline calls", inline_calls),
     ("remove dead code", everywhere(remove_dead)),
+    ("choose lanes", everywhere(lower_lane_choices)),
     ("lower products", everywhere(lower_dots)),
 )
