@@ -5,6 +5,7 @@ Sorting orders floats with nan last and -0.0 equal to 0.0; complex numbers by re
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,9 @@ from tracejit.lax.broadcast import axis_of, broadcasted_iota
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
 from tracejit.lax.kinds import Opaque, has_tangent, op_dataclass
+from tracejit.lax.radix import (Strided, alone, place_areas, sort_places, sort_values, store_places, take_sorted)
 from tracejit.lax.shape import reshape
+from tracejit.lax.shares import Shares
 
 
 def order_bits(x: np.ndarray, total: bool = False) -> np.ndarray:
@@ -40,6 +43,14 @@ def take_along(x: Any, where: Any, axis: int):
     numbers = GatherDimensionNumbers((), (axis,), (axis,), others, others)
     index = reshape(where, (*type_of(where).shape, 1))
     return gather(x, index, numbers, (1,) * t.ndim, unique_indices=True, mode=GatherScatterMode.PROMISE_IN_BOUNDS)
+
+
+def lanes_along(t: ArrayType, axis: int) -> Strided:
+    return Strided(t.shape[axis], math.prod(t.shape[:axis]), math.prod(t.shape[axis + 1:]))
+
+
+def share_lanes(where: Strided, areas: list) -> Shares:
+    return Shares.of(where.lanes if where.n else 0, areas)
 
 
 @op_dataclass
@@ -68,8 +79,26 @@ class Sort(Opaque):
         moved = dataclasses.replace(self, dimension=self.dimension + 1)
         return bind(moved, *[ctx.materialize(x, b) for x, b in zip(args, batched)]), (True,) * len(args)
 
+    def areas(self, types) -> list[tuple[int, np.dtype]]:
+        n = types[0].shape[self.dimension]
+        return alone(types[0].dtype).bytes(n) if self.values_only(types) else place_areas(n)
+
+    def values_only(self, types) -> bool:
+        return len(types) == 1 and types[0].dtype.kind != "c"
+
+    def scratch_bytes(self, types): return share_lanes(lanes_along(types[0], self.dimension), self.areas(types)).nbytes
+
     def call(self, b, ins, outs, types):
-        b.sort(ins, outs, types, self.dimension, self.num_keys)
+        where, dtypes = lanes_along(types[0], self.dimension), [t.dtype for t in types]
+
+        def emit(f, pointers, areas):
+            sources, targets = pointers[:len(ins)], pointers[len(ins):]
+            if self.values_only(types):
+                return sort_values(f, where, sources[0], targets[0], areas, dtypes[0])
+            found = sort_places(f, where, sources, areas, dtypes[:self.num_keys])
+            for source, target, dtype in zip(sources, targets, dtypes):
+                take_sorted(f, where, *found, source, target, dtype, where.n)
+        share_lanes(where, self.areas(types)).run(b, [*ins, *outs], emit)
 
 
 def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: int = 1):
@@ -131,8 +160,18 @@ class TopK(Opaque):
     def batch(self, ctx, args, batched):
         return bind(TopK(self.k, self.axis + 1), *args), (True, True)
 
+    def scratch_bytes(self, types): return share_lanes(lanes_along(types[0], self.axis), self.areas(types)).nbytes
+    def areas(self, types): return place_areas(types[0].shape[self.axis])
+
     def call(self, b, ins, outs, types):
-        b.top_k(ins, outs, types, self.k, self.axis)
+        where, dtype = lanes_along(types[0], self.axis), types[0].dtype
+
+        def emit(f, pointers, areas):
+            source, values, places = pointers
+            found = sort_places(f, where, [source], areas, [dtype], total=True, descending=True)
+            take_sorted(f, where, *found, source, values, dtype, self.k)
+            store_places(f, where, *found, places, self.k)
+        share_lanes(where, self.areas(types)).run(b, [*ins, *outs], emit)
 
 
 def top_k(operand: Any, k: int, *, axis: int = -1):

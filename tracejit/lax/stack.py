@@ -1,7 +1,6 @@
 """Ops on stacks of small arrays: a library routine on the last axes, once for every index of the leading axes."""
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, short_name
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import count_up, identity
+from tracejit.lax.shares import Shares
 
 LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 
@@ -89,38 +89,27 @@ class Stacked(Opaque):
         """Emit the work on one lane, which has elements; types are without leading axes."""
         raise NotImplementedError(f"{type(self).__name__}.lane")
 
-    def shares(self, types) -> tuple[list[ArrayType], int, int, list[int]]:
-        """(types of a lane, lanes, shares to run in parallel, offsets of the work areas and their end)."""
-        lead = types[0].shape[:types[0].ndim - self.ranks[0]]
-        own = [ArrayType(t.shape[t.ndim - rank:], t.dtype) for t, rank in zip(types, self.ranks)]
-        ends = itertools.accumulate((aligned(count * dtype.itemsize) for count, dtype in self.areas(*own)), initial=0)
-        offsets, n = list(ends), math.prod(lead)
-        return own, n, max(1, min(n, MOST_SHARES, MOST_SCRATCH // max(offsets[-1], 1))), offsets
+    def own_types(self, types) -> list[ArrayType]:
+        return [ArrayType(t.shape[t.ndim - rank:], t.dtype) for t, rank in zip(types, self.ranks)]
 
-    def scratch_bytes(self, types) -> int:
-        *_, shares, offsets = self.shares(types)
-        return shares * offsets[-1]
+    def shares(self, types) -> Shares:
+        lead = types[0].shape[:types[0].ndim - self.ranks[0]]
+        return Shares.of(math.prod(lead), self.areas(*self.own_types(types)))
+
+    def scratch_bytes(self, types): return self.shares(types).nbytes
 
     def call(self, b, ins, outs, types):
-        own, n, shares, offsets = self.shares(types)
+        own = self.own_types(types)
         results = self.infer(*own)
         results = list(results) if self.multiple else [results]
+        steps = [t.nbytes for t in [*own, *results]]
 
-        def emit(f, pointers, scratch):
-            given, made = pointers[:len(ins)], pointers[len(ins):]
-            if not all(t.size for t in own):
-                return empty_lane(f, made, results)
-            work = [f.gep(scratch, offset) for offset in offsets[:-1]]
-            self.lane(f, given, made, work, own)
-        operands = [(p, t.nbytes) for p, t in zip([*ins, *outs], [*own, *results], strict=True)]
-        b.lanes(n, shares, operands, offsets[-1], emit)
-
-
-MOST_SHARES, MOST_SCRATCH = 16, 1 << 26
-
-
-def aligned(nbytes: int) -> int:
-    return -(-nbytes // 64) * 64
+        def emit(f, pointers, areas):
+            if all(t.size for t in own):
+                self.lane(f, pointers[:len(ins)], pointers[len(ins):], areas, own)
+            else:
+                empty_lane(f, pointers[len(ins):], results)
+        self.shares(types).run(b, [*ins, *outs], emit, steps)
 
 
 def empty_lane(f: Any, outs: list, types: list[ArrayType]) -> None:

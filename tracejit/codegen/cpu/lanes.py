@@ -16,7 +16,8 @@ LIBRARY_PREFIX = "scipy_"  # the loader links scipy_dgemm to the Fortran-style d
 
 
 class LaneBuilder(Builder):
-    """Builds the function of a task; `routine` calls BLAS and LAPACK."""
+    """Builds the function of a task; `lane` is the number of the current lane; `routine` calls BLAS and LAPACK."""
+    lane: Value
 
     def routine(self, name: str, *args: Any) -> None:
         """Call a Fortran routine: int, str and NumPy scalars are passed as pointers to constants, None as no pointer."""
@@ -55,6 +56,7 @@ def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]]
     scratch = f.gep(bases.pop(), f.mul(task, scratch_bytes))
     share = lambda t: f.div(f.mul(t, n), tasks)
     with f.loop(share(task), share(f.add(task, 1))) as loop:
+        f.lane = loop.index
         emit(f, [f.gep(base, f.mul(loop.index, step)) for base, (_, step) in zip(bases, operands)], scratch)
     f.ret()
     f.finish()

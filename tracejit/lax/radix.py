@@ -1,0 +1,287 @@
+"""Stable sorting as native code: numbers -> unsigned keys -> radix sort, byte by byte from the least significant.
+
+Long lanes take one histogram pass and a pass per byte whose values differ; short lanes are sorted by insertion.
+Items are planes of equal length that move together: the key, and where it came from if that matters.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.types import is_float, real_dtype
+
+U8, U32, U64 = (np.dtype(t) for t in ("u1", "u4", "u8"))
+I32, I64 = np.dtype("i4"), np.dtype("i8")
+SHORT = 40        # lanes up to this length are sorted by insertion
+SLOTS = 256       # values of a digit
+
+
+def unsigned(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def key_of(f: Any, bits: Any, dtype: np.dtype, total: bool = False, keep_zeros: bool = False) -> Any:
+    """The memory bits of a number as an unsigned integer that orders as the numbers do.
+
+    nan comes last; `keep_zeros` puts -0.0 before 0.0 instead of making them equal; `total` does that and puts -nan first.
+    """
+    width = dtype.itemsize * 8
+    sign = 1 << (width - 1)
+    if dtype.kind == "i":
+        return f.xor(bits, sign)
+    if not is_float(dtype):
+        return bits
+    if not total:
+        size = f.and_(bits, sign - 1)
+        quiet_nan = int(np.asarray(np.nan, dtype).view(unsigned(dtype))) & (sign - 1)
+        infinity = int(np.asarray(np.inf, dtype).view(unsigned(dtype)))
+        bits = f.select(f.gt(size, infinity), f.const(quiet_nan, bits.dtype), bits)
+        if not keep_zeros:
+            bits = f.select(f.eq(size, 0), f.const(0, bits.dtype), bits)
+    return f.select(f.ge(bits, sign), f.not_(bits), f.or_(bits, sign))
+
+
+def bits_of_key(f: Any, key: Any, dtype: np.dtype) -> Any:
+    """`key_of` undone."""
+    sign = 1 << (dtype.itemsize * 8 - 1)
+    if dtype.kind == "i":
+        return f.xor(key, sign)
+    if not is_float(dtype):
+        return key
+    return f.select(f.ge(key, sign), f.and_(key, sign - 1), f.not_(key))
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is sorted: the dtypes of the planes, and where in the first of them the key's bytes are."""
+    planes: tuple[np.dtype, ...]
+    first_byte: int
+    n_bytes: int
+
+    def key(self, f: Any, x: Any) -> Any:
+        return f.shr_logical(x, 8 * self.first_byte) if self.first_byte else x
+
+    def bytes(self, n: int) -> list[tuple[int, np.dtype]]:
+        """Work areas for n items: the planes twice, and the histograms."""
+        return [(n, p) for p in self.planes * 2] + [(SLOTS * self.n_bytes, I32)]
+
+
+def alone(dtype: np.dtype) -> Items:
+    """Keys of which only the order counts."""
+    return Items((unsigned(dtype),), 0, dtype.itemsize)
+
+
+def with_places(dtype: np.dtype) -> Items:
+    """Keys that remember their places: packed into 64 bits where they fit."""
+    return Items((U64,), 4, dtype.itemsize) if dtype.itemsize <= 4 else Items((U64, U32), 0, 8)
+
+
+def packed(f: Any, items: Items, key: Any, place: Any) -> list:
+    """An item of a key and its place."""
+    if len(items.planes) == 2:
+        return [key, f.convert(place, U32)]
+    return [f.or_(f.shl(f.convert(key, U64), 32), f.convert(place, U64))]
+
+
+def place_in(f: Any, items: Items, item: list) -> Any:
+    """The place (i64) that an item remembers."""
+    low = item[1] if len(items.planes) == 2 else f.convert(item[0], U32)
+    return f.convert(low, I64)
+
+
+class Lane:
+    """n items in work areas as `Items.bytes` asks for; `sort` returns where the sorted planes are."""
+
+    def __init__(self, f: Any, items: Items, n: int, areas: list):
+        self.f, self.items, self.n = f, items, n
+        k = len(items.planes)
+        self.front, self.back, self.counts = areas[:k], areas[k:2 * k], areas[2 * k]
+
+    def load(self, planes: list, i: Any) -> list:
+        return [self.f.load(t, self.f.gep(p, i, t)) for p, t in zip(planes, self.items.planes)]
+
+    def store(self, item: list, planes: list, i: Any) -> None:
+        for x, p, t in zip(item, planes, self.items.planes):
+            self.f.store(x, self.f.gep(p, i, t))
+
+    def fill(self, item_at: Any) -> list:
+        """Put item_at(i) in every place, and sort."""
+        f, radix = self.f, self.n > SHORT
+        if radix:
+            with f.loop(0, SLOTS * self.items.n_bytes) as loop:
+                f.store(f.const(0, I32), f.gep(self.counts, loop.index, I32))
+        with f.loop(0, self.n) as loop:
+            item = item_at(loop.index)
+            self.store(item, self.front, loop.index)
+            for digit in range(self.items.n_bytes if radix else 0):
+                place = self.count_at(digit, item[0])
+                f.store(f.add(f.load(I32, place), 1), place)
+        return self.by_digits() if radix else self.by_insertion()
+
+    def digit_of(self, digit: int, x: Any) -> Any:
+        f = self.f
+        return f.convert(f.and_(f.shr_logical(x, 8 * (self.items.first_byte + digit)), 255), I64)
+
+    def count_at(self, digit: int, x: Any) -> Any:
+        return self.f.gep(self.counts, self.f.add(self.digit_of(digit, x), digit * SLOTS), I32)
+
+    def by_digits(self) -> list:
+        f, planes = self.f, (self.front, self.back)
+        k = len(self.front)
+        state = [*self.front, *self.back]
+        for digit in range(self.items.n_bytes):
+            source, target = state[:k], state[k:]
+            one = f.load(self.items.planes[0], source[0])
+            differs = f.ne(f.load(I32, self.count_at(digit, one)), self.n)
+
+            def move() -> list:
+                self.one_pass(digit, source, target)
+                return [*target, *source]
+            state = f.cond(differs, move, lambda: [*source, *target])
+        return state[:k]
+
+    def one_pass(self, digit: int, source: list, target: list) -> None:
+        """Move the items to where the counts of smaller digits say."""
+        f = self.f
+        with f.loop(0, SLOTS, carries=[f.const(0, I32)]) as loop:
+            place = f.gep(self.counts, f.add(loop.index, digit * SLOTS), I32)
+            count = f.load(I32, place)
+            f.store(loop.carries[0], place)
+            loop.carry(f.add(loop.carries[0], count))
+        with f.loop(0, self.n) as loop:
+            item = self.load(source, loop.index)
+            place = self.count_at(digit, item[0])
+            to = f.load(I32, place)
+            f.store(f.add(to, 1), place)
+            self.store(item, target, f.convert(to, I64))
+
+    def by_insertion(self) -> list:
+        f, planes = self.f, self.front
+        with f.loop(1, self.n) as loop:
+            item = self.load(planes, loop.index)
+            key = self.items.key(f, item[0])
+
+            def larger_before(state: list) -> Any:
+                at = f.max(f.sub(state[0], 1), 0)
+                before = self.items.key(f, self.load(planes[:1], at)[0])
+                return f.and_(f.gt(state[0], 0), f.gt(before, key))
+
+            def shift(state: list) -> list:
+                at = f.sub(state[0], 1)
+                self.store(self.load(planes, at), planes, state[0])
+                return [at]
+            hole, = f.while_loop([loop.index], larger_before, shift)
+            self.store(item, planes, hole)
+        return planes
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Lanes along one axis of dense arrays: element i of a lane is `i * inner` elements after its first."""
+    n: int
+    outer: int
+    inner: int
+
+    @property
+    def lanes(self) -> int:
+        return self.outer * self.inner
+
+    def base(self, f: Any, p: Any, dtype: np.dtype, n: int | None = None) -> Any:
+        """The first element of the current lane, in an array whose axis has n elements."""
+        outer, inner = f.div(f.lane, self.inner), f.rem(f.lane, self.inner)
+        return f.gep(p, f.add(f.mul(outer, (self.n if n is None else n) * self.inner), inner), dtype)
+
+    def at(self, f: Any, base: Any, i: Any, dtype: np.dtype) -> Any:
+        return f.gep(base, f.mul(i, self.inner), dtype)
+
+
+def load_bits(f: Any, where: Strided, base: Any, i: Any, dtype: np.dtype, part: int = 0) -> Any:
+    """The memory bits of a number, or of a complex number's part."""
+    if dtype.kind != "c":
+        return f.load(unsigned(dtype), where.at(f, base, i, unsigned(dtype)))
+    own = unsigned(real_dtype(dtype))
+    return f.load(own, f.gep(base, f.add(f.mul(i, 2 * where.inner), part), own))
+
+
+def columns_of(dtypes: list[np.dtype]) -> list[tuple[int, int, np.dtype]]:
+    """(operand, part, dtype) of each key column, the most significant first."""
+    return [(k, part, real_dtype(d)) for k, d in enumerate(dtypes) for part in range(2 if d.kind == "c" else 1)]
+
+
+def sort_values(f: Any, where: Strided, source: Any, target: Any, areas: list, dtype: np.dtype) -> None:
+    """Sort the numbers of one lane of one array."""
+    lane = Lane(f, alone(dtype), where.n, areas)
+    source, target = where.base(f, source, dtype), where.base(f, target, dtype)
+    own = unsigned(dtype)
+    sorted_keys, = lane.fill(lambda i: [key_of(f, load_bits(f, where, source, i, dtype), dtype, keep_zeros=True)])
+    with f.loop(0, where.n) as loop:
+        bits = bits_of_key(f, f.load(own, f.gep(sorted_keys, loop.index, own)), dtype)
+        f.store(bits, where.at(f, target, loop.index, own))
+    if is_float(dtype):
+        restore_zeros(f, where, source, target, own)
+
+
+def restore_zeros(f: Any, where: Strided, source: Any, target: Any, own: np.dtype) -> None:
+    """-0.0 and 0.0 are equal: give the zeros among the sorted the order that they had."""
+    magnitude = (1 << (own.itemsize * 8 - 1)) - 1
+    is_zero = lambda base, i: f.eq(f.and_(f.load(own, where.at(f, base, i, own)), magnitude), 0)
+    first, = f.while_loop([f.const(0, I64)], lambda s: f.and_(f.lt(s[0], where.n), f.not_(is_zero(
+        target, f.min(s[0], where.n - 1)))), lambda s: [f.add(s[0], 1)])
+
+    def rewrite() -> None:
+        with f.loop(0, where.n, carries=[first]) as loop:
+            zero = is_zero(source, loop.index)
+            f.when(zero, lambda: f.store(f.load(own, where.at(f, source, loop.index, own)),
+                                         where.at(f, target, loop.carries[0], own)))
+            loop.carry(f.add(loop.carries[0], f.select(zero, f.const(1, I64), f.const(0, I64))))
+    f.when(f.lt(first, where.n), rewrite)
+
+
+def sort_places(f: Any, where: Strided, sources: list, areas: list, dtypes: list[np.dtype], total: bool = False,
+                descending: bool = False) -> tuple[Items, list]:
+    """Sort one lane by key columns, the last first; the sorted items, which remember their places."""
+    found: tuple[Items, list] | None = None
+    for operand, part, dtype in reversed(columns_of(dtypes)):
+        items = with_places(dtype)
+        lane = Lane(f, items, where.n, areas[:5] if len(items.planes) == 2 else [areas[0], areas[2], areas[4]])
+        base = where.base(f, sources[operand], dtypes[operand])
+        before = found and kept_places(f, where, *found, areas[5])
+
+        def item_at(i: Any) -> list:
+            place = i if before is None else f.convert(f.load(U32, f.gep(before, i, U32)), I64)
+            key = key_of(f, load_bits(f, where, base, place, dtypes[operand], part), dtype, total)
+            return packed(f, items, f.not_(key) if descending else key, place)
+        found = items, lane.fill(item_at)
+    return found
+
+
+def kept_places(f: Any, where: Strided, items: Items, planes: list, area: Any) -> Any:
+    """The places of sorted items, copied out of the way of the next sort."""
+    with f.loop(0, where.n) as loop:
+        item = [f.load(t, f.gep(p, loop.index, t)) for p, t in zip(planes, items.planes)]
+        f.store(f.convert(place_in(f, items, item), U32), f.gep(area, loop.index, U32))
+    return area
+
+
+def place_areas(n: int) -> list[tuple[int, np.dtype]]:
+    """Work areas of `sort_places`."""
+    return [(n, U64), (n, U32), (n, U64), (n, U32), (SLOTS * 8, I32), (n, U32)]
+
+
+def take_sorted(f: Any, where: Strided, items: Items, planes: list, source: Any, target: Any, dtype: np.dtype,
+                count: int) -> None:
+    """target[i] = source[place of sorted item i] for the first `count` items of a lane."""
+    source, target = where.base(f, source, dtype), where.base(f, target, dtype, count)
+    with f.loop(0, count) as loop:
+        item = [f.load(t, f.gep(p, loop.index, t)) for p, t in zip(planes, items.planes)]
+        x = f.load(dtype, where.at(f, source, place_in(f, items, item), dtype))
+        f.store(x, where.at(f, target, loop.index, dtype))
+
+
+def store_places(f: Any, where: Strided, items: Items, planes: list, target: Any, count: int) -> None:
+    target = where.base(f, target, I32, count)
+    with f.loop(0, count) as loop:
+        item = [f.load(t, f.gep(p, loop.index, t)) for p, t in zip(planes, items.planes)]
+        f.store(f.convert(place_in(f, items, item), I32), where.at(f, target, loop.index, I32))
