@@ -240,7 +240,8 @@ def reductions() -> list[Sample]:
     x = distinct(2, 3, 4)
     pair, _ = trace(lambda a, i, b, j: [elementwise.add(elementwise.mul(a, b), elementwise.add(a, b)), elementwise.max(i, j)],
                     [ArrayType((), F64), ArrayType((), I32)] * 2)
-    found = [Sample(kind(axes), (x,)) for kind in (repeat.ReduceSum, fold.ReduceProd, fold.ReduceMax, fold.ReduceMin)
+    found = [Sample(kind(axes), (x,), half=kind is not fold.ReduceProd) for kind in (repeat.ReduceSum, fold.ReduceProd,
+                                                                                     fold.ReduceMax, fold.ReduceMin)
              for axes in ((1,), (0, 2), (0, 1, 2), ())]
     found += [Sample(kind(axes), (x,)) for kind in (window.WindowMax, window.WindowMin) for axes in ((0,), (0, 1))]
     logic = [Sample(kind(axes), (v,)) for kind in (fold.ReduceAnd, fold.ReduceOr, fold.ReduceXor) for axes in ((0,), (0, 1))

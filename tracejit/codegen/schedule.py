@@ -111,8 +111,8 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
     unit_cost = max(1, cost * per_row)
     if vector and not along:
         step = lanes * unroll
-        block = min(-(-n // step) * step, max(step, int(TASK_COST / unit_cost) // step * step))
-        units, unit_cost = outer * -(-n // block), unit_cost * min(block, n)
+        block = min(-(-max(n, 1) // step) * step, max(step, int(TASK_COST / unit_cost) // step * step))
+        units, unit_cost = outer * -(-n // block), unit_cost * max(1, min(block, n))
     else:
         units = outer
     parts = -(-kernel.fold_axes[0].size // chunk) if chunk else 1

@@ -19,11 +19,12 @@ from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type, operands
 from tracejit.lax.elementwise import Add, Max, Min, Mul, add, div, mul, neg, rem
 from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_linear, op_dataclass
+from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
 from tracejit.lax.shape import concatenate, expand_dims, reshape
 from tracejit.lax.windows import GatherDimensionNumbers as GatherDimensionNumbers
 from tracejit.lax.windows import GatherScatterMode as GatherScatterMode
 from tracejit.lax.windows import ScatterDimensionNumbers as ScatterDimensionNumbers
-from tracejit.lax.windows import Windows, offset_of
+from tracejit.lax.windows import Windows
 
 
 def moved(axes: Sequence[int]) -> tuple[int, ...]:
@@ -329,19 +330,14 @@ class ScatterApply(Scatter):
     function: Graph = None
     linear: ClassVar[bool] = False
 
-    def combine(self, b, old, new):
-        return replay(self.function, [old], lambda eqn, xs: [eqn.op.scalar(b, *[_literal(b, x) for x in xs])])[0]
+    def combine(self, b, old, new): return emit_scalars(b, self.function, [old])[0]
 
     def write(self, out, place, values):
-        apply = lambda eqn, xs: [eqn.op.eval(*[np.asarray(getattr(x, "value", x)) for x in xs])]
         for at in zip(*place):
-            out[at] = replay(self.function, [out[at]], apply)[0]
+            out[at] = eval_scalars(self.function, [out[at]])[0]
 
     def jvp(self, ctx, primals, tangents):
         raise NotImplementedError("scatter_apply has a derivative only with unique_indices=True")
-
-
-def _literal(b, x): return b.const(x.value, x.type.dtype) if hasattr(x, "key") else x
 
 
 def scatter_op(kind: type[Scatter], operand, updates, numbers, unique: bool, mode, **fields) -> Scatter:

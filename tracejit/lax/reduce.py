@@ -1,6 +1,8 @@
 """Folds of whole axes: products, extremes, logic, argmax, and `reduce` with a function of two scalars."""
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -18,7 +20,8 @@ from tracejit.lax.broadcast import reduce_sum as reduce_sum
 from tracejit.lax.compare import eq
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import Max, Min, Mul, add, div, mul
-from tracejit.lax.kinds import Elementwise, Reduction, has_tangent, op_dataclass
+from tracejit.lax.kinds import Elementwise, Opaque, Reduction, has_tangent, op_dataclass
+from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
 from tracejit.lax.reference import is_half
 from tracejit.lax.shape import concatenate, reshape, slice_in_dim, transpose
 
@@ -255,33 +258,48 @@ def index_dtype_of(dtype: Any) -> np.dtype:
 # --- any function of two scalars ------------------------------------------------------------------------------
 
 @op_dataclass
-class Reduce(Reduction):
+class Reduce(Opaque):
     """Operands folded together with an associative function (x1 ... xn, y1 ... yn) -> n results."""
+    axes: tuple[int, ...]
     computation: Graph
     multiple: ClassVar[bool] = True
 
-    def infer(self, *types): return tuple(Reduction.infer(self, t).strong() for t in types)
+    def infer(self, *types): return tuple(ArrayType(self.kept(t.shape), t.dtype) for t in types)
+    def kept(self, sizes): return tuple(n for i, n in enumerate(sizes) if i not in self.axes)
 
     def eval(self, *xs):
-        kept = [i for i in range(xs[0].ndim) if i not in self.axes]
-        rows = [x.transpose(*self.axes, *kept).reshape(-1, *[x.shape[i] for i in kept]) for x in xs]
-        state = [x[0] for x in rows]
-        for row in list(zip(*rows))[1:]:
-            apply = lambda eqn, xs: [eqn.op.eval(*[np.asarray(_value(x)) for x in xs])]
-            state = replay(self.computation, [*state, *row], apply)
-        return tuple(np.asarray(_value(x)) for x in state)
+        order = [*self.axes, *self.kept(range(xs[0].ndim))]
+        rows = list(zip(*[x.transpose(order).reshape(-1, *self.kept(x.shape)) for x in xs]))
+        return tuple(functools.reduce(lambda a, b: eval_scalars(self.computation, [*a, *b]), rows))
 
-    # The function's neutral element is unknown: a flag tells whether the state holds anything yet.
-    def init(self, b, types): return b.const(False, np.dtype(bool)), *[b.const(0, t.dtype) for t in types]
-    def element(self, b, index, *xs): return b.const(True, np.dtype(bool)), *xs
+    def call(self, b, ins, outs, types):
+        """Native loops over the kept axes, and in them over the folded ones."""
+        shape = types[0].shape
+        strides = [math.prod(shape[i + 1:]) for i in range(len(shape))]
+        with contextlib.ExitStack() as loops:
+            index = [loops.enter_context(b.loop(0, n)).index for n in self.kept(shape)]
+            first, place = b.index(0), offset_of(b, index, self.kept(shape))
+            for i, stride in zip(index, self.kept(strides)):
+                first = b.add(first, b.mul(i, stride))
+            state = [b.const(False, np.dtype(bool)), *[b.const(0, t.dtype) for t in types]]
+            for x, out, t in zip(self.fold(b, ins, types, first, state, list(self.axes))[1:], outs, types):
+                b.store(x, b.gep(out, place, t.dtype))
 
-    def combine(self, b, x, y):
-        apply = lambda eqn, xs: [eqn.op.scalar(b, *[_literal(b, v) for v in xs])]
-        both = replay(self.computation, [*x[1:], *y[1:]], apply)
-        merged = [b.select(x[0], b.select(y[0], _literal(b, f), u), v) for f, u, v in zip(both, x[1:], y[1:])]
-        return b.or_(x[0], y[0]), *merged
+    def fold(self, b, ins, types, at, state: list, axes: list[int]) -> list:
+        """The state after the elements along `axes` from offset `at` on; its first member: is there one yet?"""
+        if not axes:
+            xs = [b.load(t.dtype, b.gep(x, at, t.dtype)) for x, t in zip(ins, types)]
+            both = emit_scalars(b, self.computation, [*state[1:], *xs])
+            return [b.const(True, np.dtype(bool)), *[b.select(state[0], v, x) for v, x in zip(both, xs)]]
+        shape = types[0].shape
+        with b.loop(0, shape[axes[0]], carries=state) as loop:
+            here = b.add(at, b.mul(loop.index, math.prod(shape[axes[0] + 1:])))
+            loop.carry(*self.fold(b, ins, types, here, loop.carries, axes[1:]))
+        return loop.results
 
-    def finish(self, b, x): return x[1:]
+    def batch(self, ctx, args, batched):
+        op = Reduce(tuple(a + 1 for a in self.axes), self.computation)
+        return bind(op, *map(ctx.materialize, args, batched)), [True] * len(args)
 
     def jvp(self, ctx, primals, tangents):
         n, nonzero = len(primals), [has_tangent(x) for x in primals]
@@ -292,12 +310,6 @@ class Reduce(Reduction):
         rule = lambda a, b: replay(graph, [*a[:n], *b[:n], *a[n:], *b[n:]], record_eqn)
         moved = iter(fold_halves(rule, rows)[n:])
         return outs, [next(moved) if nz else None for nz in nonzero]
-
-
-def _value(x): return getattr(x, "value", x)
-
-
-def _literal(b, x): return b.const(x.value, x.type.dtype) if hasattr(x, "key") else x
 
 
 def reduce(operands: Any, init_values: Any, computation: Callable[[Any, Any], Any], dimensions: Sequence[int],

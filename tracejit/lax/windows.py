@@ -13,6 +13,7 @@ import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.types import ArrayType, is_integer
+from tracejit.lax.native import offset_of
 
 
 class GatherDimensionNumbers(NamedTuple):
@@ -147,11 +148,3 @@ class Windows(NamedTuple):
             inside = inside & (start >= 0) & (start <= last)
             place[d] = place[d] + np.clip(start, 0, last).astype(np.intp)
         return tuple(place), inside
-
-
-def offset_of(b, index: list, shape: tuple[int, ...]):
-    """In native code: the row-major offset of an index."""
-    offset = b.index(0)
-    for i, n in zip(index, shape):
-        offset = b.add(b.mul(offset, n), i)
-    return offset
