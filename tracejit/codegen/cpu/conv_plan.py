@@ -35,7 +35,7 @@ CONV = Record(
 
 _CHUNK_BYTES = 1 << 21  # padded copies are made for that much of the input at a time
 _PANEL_BYTES = 1 << 19
-_PACKED_BYTES = 1 << 23
+_PACKED_BYTES = 1 << 24
 _TASK_WORK = 1 << 20
 _TASK_ROWS = 112
 
@@ -410,7 +410,8 @@ def _blocks(call: dict[str, int], tile: Tile, image_bytes: int, chunked: bool) -
         chunk = -(-chunk // -(-chunk // wanted))
     panel_block = min(panels, max(1, _PANEL_BYTES // max(1, taps * call["nr"] * tile.size)))
     panel_blocks = -(-panels // panel_block)
-    block = max(-(-_TASK_WORK // position), -(-_TASK_ROWS // call["rows"]))
+    rows = _TASK_ROWS * max(1, taps * call["nr"] * tile.size >> 17)
+    block = max(-(-_TASK_WORK // position), -(-rows // call["rows"]))
     block = max(1, min(block, chunk * inner * panel_blocks // 16))
     tasks = -(-chunk * inner // block) * panel_blocks
     return {"chunk": chunk, "outer_block": block, "panel_block": panel_block,
