@@ -58,6 +58,7 @@ class Kernels:
             b.store(b.splat(body(b, *values), lanes), b.gep(out, loop.index, out_dtype))
         b.ret()
         b.finish()
+        self._engine = None  # what was compiled before lacks this kernel
         return lambda *arrays: self._run(b.name, in_dtypes, out_dtype, lanes, arrays)
 
     def _run(self, name: str, in_dtypes, out_dtype, lanes: int, arrays) -> np.ndarray:

@@ -87,7 +87,7 @@ class Control(Memory):
         return names, len(self._lines) - 1
 
     def _close_phis(self, place: int, phis, inits, before: str, nexts, latch: str) -> None:
-        for phi, init, value in zip(phis, inits, nexts, strict=True):
+        for phi, value in zip(phis, nexts, strict=True):
             if (value.dtype, value.lanes) != (phi.dtype, phi.lanes):
                 raise TypeError(f"carry enters as {phi.text} and returns as {value.text}")
         self._lines[place] = "\n".join(

@@ -141,7 +141,7 @@ class Conversion(Complex):
         odd = self.and_(self.shr_logical(size, 13), 1)
         normal = self.shr_logical(self.add(self.add(size, (((15 - 127) << 23) + 0xFFF) & 0xFFFFFFFF), odd), 13)
         out = self.select(self.lt(size, 113 << 23), tiny, normal)
-        beyond = self.select(self.gt(size, 255 << 23), self.const(0x7E00, U32, x.lanes), self.const(0x7C00, U32, x.lanes))
+        beyond = self.add(self.shl(self.convert(self.gt(size, 255 << 23), U32), 9), 0x7C00)  # nan or inf
         out = self.select(self.ge(size, (127 + 16) << 23), beyond, out)
         out = self.or_(out, self.shr_logical(sign, 16))
         return Value(self._cast("trunc", out, U16).name, F16, x.lanes)

@@ -76,7 +76,7 @@ def _target_layout(triple: str, cpu: str, features: str) -> str:
     return str(target.create_target_machine(cpu=cpu, features=features).target_data)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def _initialize() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -117,7 +117,7 @@ def _other_isa(triple: str) -> Isa:
     return Isa(name, cpu, "", 128, registers, triple, _target_layout(triple, cpu, ""))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def make_isa(name: str) -> Isa:
     """The `Isa` called avx512, avx2, baseline or native, never wider than what this host can run."""
     _initialize()

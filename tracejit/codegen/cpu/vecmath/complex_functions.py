@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..builder import Builder
 
 
+LN2, LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
+
+
 def _in_double(function):
     """`function` on complex128, for complex64 by way of it."""
     def widened(b: Builder, *zs: ComplexValue) -> ComplexValue:
@@ -60,7 +63,12 @@ def exp(b: Builder, z: ComplexValue) -> ComplexValue:
 
 
 def exp2(b: Builder, z: ComplexValue) -> ComplexValue:
-    return exp(b, b.scale_real(z, b.const(math.log(2.0), z.re.dtype, z.lanes)))
+    """2**re, turned by im log 2, whose rounding error turns the result a little further."""
+    high, low = two_product(b, z.im, b.const(LN2, z.re.dtype, z.lanes))
+    low = b.mad(z.im, LN2 - float(z.re.dtype.type(LN2)) if z.re.dtype == F32 else LN2_LOW, low)
+    c, s = b.cos(high), b.sin(high)
+    size = b.exp2(z.re)
+    return ComplexValue(b.mul(size, b.mad(b.neg(s), low, c)), b.mul(size, b.mad(c, low, s)))
 
 
 def expm1(b: Builder, z: ComplexValue) -> ComplexValue:
@@ -214,6 +222,7 @@ def pow(b: Builder, x: ComplexValue, y: ComplexValue) -> ComplexValue:
     return b.select(b.eq(x, zero), at_zero, out)
 
 
+@_in_double
 def logistic(b: Builder, z: ComplexValue) -> ComplexValue:
     one = b.const(1.0, z.dtype, z.lanes)
     return b.complex_div(one, b.complex_add(one, exp(b, b.neg(z))))
