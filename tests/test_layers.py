@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,11 @@ LAZY: dict[tuple[str, str], str] = {
 }
 
 MAX_FILE, MAX_FUNCTION = 600, 60
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def name_of(path: Path) -> str:
@@ -65,7 +71,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
                 inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))
                 yield from walk(child, hidden or inside)
     package = ".".join(path.relative_to(ROOT).parent.parts) if path.is_relative_to(ROOT) else "tracejit"
-    return walk(ast.parse(path.read_text()), False)
+    return walk(parsed(path), False)
 
 
 def is_upward(importer: str, name: str) -> bool:
@@ -118,12 +124,12 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_files_and_functions_are_short(path: Path):
     text = path.read_text()
     assert len(text.splitlines()) <= MAX_FILE, "two subjects live in this file: split it"
-    long = {f.name: code_lines(f) for f in functions_of(ast.parse(text)) if code_lines(f) > MAX_FUNCTION}
+    long = {f.name: code_lines(f) for f in functions_of(parsed(path)) if code_lines(f) > MAX_FUNCTION}
     assert not long, f"functions of more than {MAX_FUNCTION} lines: {long}"
 
 
 def test_the_median_function_is_short():
-    sizes = sorted(code_lines(f) for path in MODULES for f in functions_of(ast.parse(path.read_text())))
+    sizes = sorted(code_lines(f) for path in MODULES for f in functions_of(parsed(path)))
     median, ninetieth = sizes[len(sizes) // 2], sizes[len(sizes) * 9 // 10]
     print(f"{len(MODULES)} files, {len(sizes)} functions: median {median} lines, "
           f"90th percentile {ninetieth}, longest {sizes[-1]}")
@@ -132,7 +138,7 @@ def test_the_median_function_is_short():
 
 @EACH_MODULE
 def test_modules_say_what_they_are(path: Path):
-    module = ast.parse(path.read_text())
+    module = parsed(path)
     assert ast.get_docstring(module) or not module.body, "a module opens with a sentence that says what it does"
 
 
