@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 
 from tracejit.config import config
 from tracejit.errors import StaticArgumentError, filtered, user_source
@@ -20,6 +19,7 @@ from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.compile import as_array, compile_graph
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable
+from tracejit.runtime.trees import result_of, spec_of
 
 
 @dataclass
@@ -136,15 +136,12 @@ class Compiler:
 
     def teach(self, args, kwargs, code: Executable, traced: Traced, donated) -> None:
         """Let native dispatch handle calls of this signature from now on."""
-        if any(donated):
-            return
         try:
             described = [self.spec(i, x, len(args)) for i, x in enumerate(args)]
             described += [specs.Static(v) if k in self.signature.static_names else spec_of(v) for k, v in kwargs.items()]
-            result = unflatten(traced.out_tree, list(range(len(code.out_types))))
         except specs.Unsupported:
             return
-        self.jitted.add_entry(described, code, result, tuple(kwargs))
+        self.jitted.add_entry(described, code, result_of(traced.out_tree), tuple(kwargs), donated_inputs(described, donated))
 
     def spec(self, i: int, x: Any, n: int) -> Any:
         return specs.Static(x) if i in self.signature.static_nums or i - n in self.signature.static_nums else spec_of(x)
@@ -167,23 +164,11 @@ def leaf_type(x: Any):
                         "program, name it in static_argnums or static_argnames") from None
 
 
-def spec_of(x: Any) -> Any:
-    """An argument as native dispatch describes it."""
-    if isinstance(x, ArrayImpl):
-        return x.type
-    if x is None:
-        return None
-    if type(x) in (bool, int, float, complex):
-        return specs.Scalar(type_of(x), type(x))
-    if type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype == type_of(x).dtype:
-        return specs.HostArray(type_of(x))
-    if type(x) in (tuple, list):
-        return type(x)(spec_of(v) for v in x)
-    if type(x) is dict:
-        return {k: spec_of(v) for k, v in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(spec_of, x))
-    raise specs.Unsupported
+def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[int]:
+    """The numbers of the inputs that belong to donated arguments."""
+    dynamic = [specs.leaves_of(spec) for spec in described if not isinstance(spec, specs.Static)]
+    flags = [gone for leaves, gone in zip(dynamic, [*donated, *[False] * len(dynamic)]) for _ in leaves]
+    return [i for i, gone in enumerate(flags) if gone]
 
 
 def compile_traced(traced: Traced) -> Executable:

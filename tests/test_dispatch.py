@@ -1,0 +1,441 @@
+"""Native dispatch: which calls it takes, what they return, donation, threads and leaks; plain classes: see test_runtime."""
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections import OrderedDict, defaultdict, namedtuple
+
+import numpy as np
+import pytest
+from runtime_harness import ADD, F0, F8, SUM_OF_SCALARS, add, add_and_subtract, copies, entry, f8, run_python, scalar
+
+from tracejit import pytree
+from tracejit.config import config
+from tracejit.ir.types import ArrayType
+from tracejit.runtime import array, dispatch, trees
+from tracejit.runtime.dispatch import Call, Const, HostArray, HostScalar, Jitted, Node, Scalar, Static
+from tracejit.runtime.executable import Executable
+
+needs_native = pytest.mark.skipif(not array.is_native, reason="only native types do this")
+
+
+# --- dispatch --------------------------------------------------------------------------------------------
+
+def counted(run):
+    """A Jitted and the list of calls that reached its Python function."""
+    calls = []
+
+    def slow(*args, **kwargs):
+        calls.append((args, kwargs))
+        return run(*args, **kwargs)
+    return Jitted(slow), calls
+
+
+def check_fast(f, calls):
+    """Native dispatch must not have asked Python; the plain classes always do."""
+    assert not calls if array.is_native else calls
+
+
+def test_positional_arrays():
+    code = add()
+    f, calls = counted(lambda x, y: code.run([x, y])[0])
+    np.testing.assert_array_equal(f(f8(), f8(1)), 2 * np.arange(8) + 1)
+    assert len(calls) == 1
+    f.add_entry((F8, F8), code, 0)
+    calls.clear()
+    out = f(f8(), f8(1))
+    check_fast(f, calls)
+    assert out.type is F8
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+
+
+def test_misses_go_to_python():
+    f, calls = counted(lambda *args, **kwargs: "slow")
+    f.add_entry((F8, F8), add(), 0)
+    gone = f8()
+    gone.delete()
+    for args in ((f8(),), (f8(), f8(), f8()), (f8(), 1.0), (f8(), scalar(1)), (f8(), gone), (f8(), np.ones(8, "f4"))):
+        assert f(*args) == "slow"
+    assert f(f8(), y=f8()) == "slow" and calls[-1][1]["y"].shape == (8,)
+    if array.is_native:
+        assert f(f8(), f8()) != "slow"
+
+
+def test_results():
+    code = add_and_subtract()
+    Pair = namedtuple("Pair", "a b")
+    for result, same in [((0, 1), lambda r: type(r) is tuple and len(r) == 2), ([1, 0], lambda r: type(r) is list),
+                         ({"s": 0, "d": [1, None]}, lambda r: list(r) == ["s", "d"] and r["d"][1] is None),
+                         (None, lambda r: r is None), (1, lambda r: float(np.asarray(r)[0]) == 1),
+                         (Pair(0, 1), lambda r: type(r) is Pair and r.a.type is F8), ((0, 0), lambda r: r[0] is r[1]),
+                         (Const("text"), lambda r: r == "text"), (Call(complex, (Const(1), Const(2))), lambda r: r == 1 + 2j),
+                         ((), lambda r: r == ())]:
+        f, calls = counted(lambda *a: None)
+        f.add_entry((F8, F8), code, result)
+        if array.is_native:
+            assert same(f(f8(1), f8())), result
+            assert not calls
+
+
+@needs_native
+def test_an_error_while_building_the_result():
+    f = Jitted(lambda *a: None)
+    f.add_entry((F8, F8), add_and_subtract(), {"a": [0, Call(int, (Const("x"),))]})
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            f(f8(), f8())
+
+
+@needs_native
+def test_nested_arguments():
+    Pair = namedtuple("Pair", "a b")
+    code = copies(5)
+    f, calls = counted(lambda *a, **k: "slow")
+    spec = ({"b": F0, "a": [F0, None]}, Pair(F0, (F0,)), F0)
+    assert f.add_entry(spec, code, tuple(range(5)))
+    good = {"b": scalar(2), "a": [scalar(1), None]}, Pair(scalar(3), (scalar(4),)), scalar(5)
+    assert [float(x) for x in f(*good)] == [1, 2, 3, 4, 5]  # leaves are numbered by sorted key
+    assert [float(x) for x in f(dict(reversed(good[0].items())), *good[1:])] == [1, 2, 3, 4, 5]
+    assert not calls
+    first, pair, last = good
+    for bad in [({"b": scalar(2), "a": [scalar(1), 0]}, pair, last), ({"b": scalar(2), "c": [scalar(1), None]}, pair, last),
+                ({**first, "c": 1}, pair, last), (first, (scalar(3), (scalar(4),)), last), (first, Pair(scalar(3), scalar(4)), last),
+                ({"b": scalar(2), "a": (scalar(1), None)}, pair, last), ([], pair, last)]:
+        assert f(*bad) == "slow"
+
+
+@needs_native
+def test_keyword_arguments():
+    f, calls = counted(lambda *a, **k: "slow")
+    f.add_entry((F8, F8), add_and_subtract(), (0, 1), names=("y",))
+    assert float(np.asarray(f(f8(3), y=f8())[1])[0]) == 3
+    assert f(f8(), z=f8()) == "slow" and f(f8(), f8()) == "slow" and f(x=f8(), y=f8()) == "slow"
+
+
+@needs_native
+def test_static_arguments():
+    f, calls = counted(lambda *a: "slow")
+    f.add_entry((F8, Static((1, "relu")), F8), add(), 0)
+    assert f(f8(), (1, "relu"), f8()) != "slow"
+    assert f(f8(), (1, "tanh"), f8()) == "slow" and f(f8(), [1, "relu"], f8()) == "slow"
+
+    class Odd:
+        def __eq__(self, other):
+            raise ZeroDivisionError
+    g = Jitted(lambda *a: "slow")
+    g.add_entry((Static(Odd()), F8, F8), add(), 0)
+    assert g(Odd(), f8(), f8()) == "slow"
+
+
+@needs_native
+@pytest.mark.parametrize("python, name, kind, values", [
+    (float, "float32", "float", (1.5, 2.25)), (float, "float64", "double", (1e300, 1.0)), (int, "int32", "i32", (3, -5)),
+    (int, "int64", "i64", (2**40, 1)), (bool, "bool", "i8", (True, False))])
+def test_python_numbers(python, name, kind, values):
+    t = ArrayType((), np.dtype(name), name != "bool")
+    op = "fadd" if python is float else "add"
+    code = Executable(entry(SUM_OF_SCALARS, f"test_sum_{kind}", kind=kind, op=op), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    assert f.add_entry((Scalar(t, python), Scalar(t, python)), code, 0)
+    assert f(*values).item() == sum(values)
+    assert f(values[0], scalar(1)) == "slow" and f("a", values[0]) == "slow"
+    if name == "int32":
+        assert f(2**31, 1) == "slow" and f(-2**31, 0).item() == -2**31 and f(2**80, 1) == "slow" and f(True, 1) == "slow"
+
+
+@needs_native
+def test_complex_numbers():
+    t = ArrayType((), np.dtype("complex64"), True)
+    code = Executable(entry(SUM_OF_SCALARS, "test_sum_c64", kind="<2 x float>", op="fadd"), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((Scalar(t, complex), Scalar(t, complex)), code, 0)
+    assert f(1 + 2j, 3j).item() == 1 + 5j
+
+
+@needs_native
+def test_numpy_arguments():
+    code = add()
+    f, calls = counted(lambda x, y: "slow")
+    f.add_entry((F8, HostArray(F8)), code, 0)
+    np.testing.assert_array_equal(f(f8(), np.ones(8, np.float32)), np.arange(8) + 1)
+    for other in (np.ones(8), np.ones(7, np.float32), np.ones((8, 1), np.float32), np.ones(16, np.float32)[::2]):
+        assert f(f8(), other) == "slow"
+
+
+@needs_native
+def test_registered_nodes():
+    class Point:
+        def __init__(self, x, y, tag):
+            self.x, self.y, self.tag = x, y, tag
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((Node(Point, lambda p: (p.x, p.y) if p.tag == "a" else None, (F8, F8)),), add(), 0)
+    np.testing.assert_array_equal(f(Point(f8(), f8(), "a")), 2 * np.arange(8))
+    assert f(Point(f8(), f8(), "b")) == "slow" and f(Point(f8(), 1, "a")) == "slow" and f(f8()) == "slow"
+
+
+@needs_native
+def test_numpy_scalars():
+    t = ArrayType((), np.dtype("float32"))
+    code = Executable(entry(SUM_OF_SCALARS, "test_sum_float", kind="float", op="fadd"), [t, t], [t])
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((HostScalar(t), t), code, 0)
+    assert f(np.float32(2), scalar(3)).item() == 5
+    assert f(np.float64(2), scalar(3)) == "slow" and f(2.0, scalar(3)) == "slow"
+
+
+class Model:
+    def __init__(self, w, b, name):
+        self.w, self.b, self.name = w, b, name
+
+
+pytree.register(pytree.CustomKind(Model, lambda m: ((m.w, m.b), m.name), lambda name, parts: Model(*parts, name), None))
+Layer = namedtuple("Layer", "w b")
+
+
+@pytest.mark.parametrize("make", [
+    lambda a, b, c: ({"z": a, "y": {"k": b}}, [c]), lambda a, b, c: (OrderedDict(z=a, y=b), None, (c,)),
+    lambda a, b, c: (defaultdict(list, z=a, y=b), Layer(c, None)), lambda a, b, c: (Model(a, {"x": b}, "m"), c),
+    lambda a, b, c: (Layer(Model(a, b, "m"), ()), {"q": [c, None]}), lambda a, b, c: ({2: a, 1: b}, c)],
+    ids=["dicts", "ordered", "default", "custom", "mixed", "number keys"])
+def test_any_pytree(make):
+    code = copies(3)
+    args = make(scalar(1), scalar(2), scalar(3))
+    leaves, treedef = pytree.tree_flatten(args)
+    f, calls = counted(lambda *a: pytree.unflatten(treedef, code.run(pytree.tree_flatten(a)[0])))
+    f.add_entry([trees.spec_of(x) for x in args], code, trees.result_of(treedef))
+    out = f(*args)
+    check_fast(f, calls)
+    there, same = pytree.tree_flatten(out)
+    assert same == treedef and [float(x) for x in there] == [float(x) for x in leaves]
+    assert [type(x) for x in out] == [type(x) for x in args]
+
+
+def test_static_parts_of_nodes_are_compared():
+    code = copies(2)
+    f = Jitted(lambda *a: "slow")
+    f.add_entry([trees.spec_of(Model(scalar(1), scalar(2), "m"))], code, [0, 1])
+    assert f(Model(scalar(1), scalar(2), "other")) == "slow"
+
+
+def test_leaves_that_stay_in_python():
+    for x in ("text", np.ones(3, ">f4"), np.ones(8)[::2], object(), [1, "a"]):
+        with pytest.raises(dispatch.Unsupported):
+            trees.spec_of(x)
+
+
+def test_wrong_entries_are_refused():
+    f = Jitted(lambda *a: None)
+    for spec in [(F8,), (F8, F0), (F8, F8, F8), ({"a": F8},)]:
+        with pytest.raises(ValueError):
+            f.add_entry(spec, add(), 0)
+
+    class Odd(dict):
+        pass
+    assert not f.add_entry((Odd(a=F8, b=F8),), add(), 0)
+
+
+def test_methods_bind():
+    class Model:
+        @Jitted
+        def step(self, x, scale=1):
+            return self, x, scale
+    m = Model()
+    assert m.step(3, scale=2) == (m, 3, 2) and m.step(1)[0] is m and Model.step(m, 4) == (m, 4, 1)
+    assert isinstance(Model.step, Jitted)
+
+
+def test_attributes_and_weakrefs():
+    f = Jitted(len)
+    f.__name__, f.__doc__, f.__wrapped__, f.lower = "f", "Some words.", len, 3
+    assert (f.__name__, f.__doc__, f.lower, f.__dict__["lower"]) == ("f", "Some words.", 3, 3) and "len" in repr(f)
+    ref = weakref.ref(f)
+    del f
+    gc.collect()
+    assert ref() is None
+
+
+def test_cycles_are_collected():
+    class Probe:
+        pass
+    probe = Probe()
+    f = Jitted(lambda *a: probe)
+    f.me, f.probe = f, probe
+    f.add_entry((F8, F8), add(keep=f), 0)
+    seen = weakref.ref(probe)
+    del f, probe
+    gc.collect()
+    assert seen() is None
+
+
+@needs_native
+def test_bad_construction():
+    for args, kwargs in [((), {}), ((1, 2), {}), ((len,), {"x": 1})]:
+        with pytest.raises(TypeError):
+            Jitted(*args, **kwargs)
+
+
+@needs_native
+def test_entries_found_last_are_looked_at_first():
+    f = Jitted(lambda *a: "slow")
+    types = [ArrayType((8,), np.dtype("f4")), *[ArrayType((n,), np.dtype("f4")) for n in range(100, 150)]]
+    for t in types:
+        f.add_entry((t, t), Executable(entry(ADD, "test_add"), [t, t], [t]), 0)
+    arrays = [array.from_numpy(np.zeros(t.shape, np.float32)) for t in types]
+    for a in arrays * 3:
+        assert f(a, a).type is a.type
+    assert f.entry_count() == len(types)
+    f.clear_entries()
+    assert f.entry_count() == 0 and f(arrays[0], arrays[0]) == "slow"
+
+
+@needs_native
+def test_settings_hide_entries():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(), 0)
+    x = f8()
+    assert f(x, x) != "slow"
+    with config.setting(debug_nans=True):
+        assert f(x, x) == "slow"
+        f.add_entry((F8, F8), add(), 0)
+        assert f(x, x) != "slow"
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(f(x, x)))
+        thread.start()
+        thread.join()
+        assert elsewhere == ["slow"]  # the block's settings are those of this thread only
+    assert f(x, x) != "slow"
+
+
+# --- donation --------------------------------------------------------------------------------------------
+
+@needs_native
+def test_donated_memory_is_reused():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(donated={0: 0}), 0)
+    x, y = f8(), f8(1)
+    address = x.unsafe_buffer_pointer()
+    out = f(x, y)
+    assert out.unsafe_buffer_pointer() == address and x.is_deleted() and not y.is_deleted()
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+    assert f(x, y) == "slow"
+
+
+@needs_native
+def test_donated_memory_that_is_in_use_stays():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry((F8, F8), add(donated={0: 0}), 0)
+    x = f8()
+    view = np.asarray(x)
+    out = f(x, f8())
+    assert x.is_deleted()
+    np.testing.assert_array_equal(view, np.arange(8))
+    np.testing.assert_array_equal(out, 2 * np.arange(8))
+    z = f8()
+    np.testing.assert_array_equal(f(z, z), 2 * np.arange(8))  # the same array twice
+    assert z.is_deleted()
+    borrowed = array.from_numpy(np.arange(8, dtype=np.float32), copy=False)
+    np.testing.assert_array_equal(f(borrowed, f8()), 2 * np.arange(8))
+
+
+@needs_native
+def test_consumed_arguments_are_deleted():
+    f = Jitted(lambda *a: "slow")
+    f.add_entry(({"a": F8, "b": F8},), add(), 0, consumed=(0,))
+    x, y = f8(), f8(1)
+    np.testing.assert_array_equal(f({"a": x, "b": y}), 2 * np.arange(8) + 1)
+    assert x.is_deleted() and not y.is_deleted()
+    assert f({"a": x, "b": y}) == "slow"
+
+
+def test_donation_in_run():
+    x = f8()
+    out, = add(donated={0: 0}).run([x, f8(1)])
+    assert x.is_deleted()
+    np.testing.assert_array_equal(out, 2 * np.arange(8) + 1)
+    with pytest.raises(ValueError):
+        Executable(0, [F8], [F0], donated={0: 0})
+
+
+# --- threads and leaks -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("released", [False, True])
+def test_many_threads_call_at_once(released):
+    code = add(long_running=released)
+    f = Jitted(lambda x, y: code.run([x, y])[0])
+    f.add_entry((F8, F8), code, 0)
+    wrong = []
+
+    def work(k):
+        x, y = f8(k), f8()
+        for _ in range(2000 if array.is_native else 100):
+            if np.asarray(f(x, y))[0] != k:
+                wrong.append(k)
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_deletion_while_another_thread_computes():
+    code = add(long_running=True)
+    f = Jitted(lambda x, y: code.run([x, y])[0])
+    f.add_entry((F8, F8), code, 0)
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            f8().delete()
+            f.clear_entries()
+            f.add_entry((F8, F8), code, 0)
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.3
+        x = f8()
+        while time.monotonic() < until:
+            assert np.asarray(f(x, x))[7] == 14
+    finally:
+        stop.set()
+        thread.join()
+
+
+LEAK = """
+import resource, sys
+sys.path.insert(0, "tests")
+import numpy as np
+from runtime_harness import F0, F8, add, add_and_subtract, copies, f8, scalar
+from tracejit.runtime.dispatch import Jitted, Scalar
+from tracejit.runtime import array
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+f = Jitted(lambda *a: None); f.add_entry((F8, F8), add(long_running=False, arena_bytes=4096), 0)
+g = Jitted(lambda *a: None); g.add_entry((F8, F8), add_and_subtract(), {"a": [0, 1], "b": (1, None)})
+d = Jitted(lambda *a: None); d.add_entry((F8, F8), add(donated={0: 0}), 0)
+h = Jitted(lambda *a: None); h.add_entry(({"x": [F0, F0]}, F0), copies(3), [0, 1, 2])
+x, y, s = f8(), f8(1), scalar(1)
+def rounds(n):
+    for _ in range(n):
+        f(x, y); g(x, y); h({"x": [s, s]}, s); f(1)
+        d(array.view_of(x, F8), y)
+    for _ in range(n // 20):
+        np.asarray(f(x, y)); np.from_dlpack(x); list(x); d(f8(), y); array.from_dlpack(np.ones(3))
+        Jitted(len).add_entry((F8, F8), f_code, 0)
+f_code = add()
+rounds(2000)
+names = [x, y, s, f_code.in_types[0], None, ()]
+before, counts = peak(), [sys.getrefcount(o) for o in names[:4]]
+rounds(ROUNDS)
+growth = peak() - before
+after = [sys.getrefcount(o) for o in names[:4]]
+assert growth < 3000, growth
+assert all(abs(a - b) < 3 for a, b in zip(after, counts)), (counts, after)
+print("flat")
+"""
+
+
+def test_memory_stays_flat():
+    rounds = 250_000 if array.is_native else 3000  # five calls each
+    assert run_python(LEAK.replace("ROUNDS", str(rounds)), timeout=240).strip() == "flat"
