@@ -34,7 +34,7 @@ def check(c, a, b, d=0.0) -> None:
 
 
 def product(a, b, isa, d=None, **more) -> np.ndarray:
-    c = np.full((a.shape[0], b.shape[1]), np.nan, a.dtype)
+    c = np.full((a.shape[0], b.shape[1]), np.nan if a.dtype.kind == "f" else 99, a.dtype)
     native.gemm(a[None, None], b[None, None], c[None, None], d if d is None else d[None, None], isa, **more)
     return c
 
@@ -157,3 +157,14 @@ def test_specials_pass_through():
     a[3, 1], a[4, 2], b[0, 7] = np.nan, np.inf, np.inf
     with np.errstate(invalid="ignore"):
         assert np.array_equal(product(a, b, "native"), a @ b, equal_nan=True)
+
+
+@pytest.mark.parametrize("isa", ("avx512", "avx2", "baseline"))
+@pytest.mark.parametrize("dtype", ("<i1", "<i2", "<i4", "<i8", "<u1", "<u4"))
+def test_integers_wrap(isa, dtype):
+    info = np.iinfo(dtype)
+    draw = np.random.default_rng(5).integers
+    for m, n, k in [(1, 1, 1), (17, 33, 9), (40, 150, 70), (1, 70, 20), (70, 1, 200), (60, 140, 3200)]:
+        a, b, d = (draw(info.min, info.max, shape, dtype, endpoint=True) for shape in ((m, k), (n, k), (m, n)))
+        assert np.array_equal(product(a, b.T, isa, d), a @ b.T + d)
+        assert np.array_equal(product(a, np.ascontiguousarray(b.T), isa), a @ b.T)

@@ -1,4 +1,4 @@
-"""A float dtype and an instruction set -> one native matrix product for all sizes and strides, as LLVM IR.
+"""A dtype (f32, f64, integers) and an instruction set -> one native matrix product for all sizes and strides, as LLVM IR.
 
 The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte members:
 
@@ -108,7 +108,7 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
 
 
 def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
-    """The name and the LLVM IR text of the f32 or f64 matrix product.
+    """The name and the LLVM IR text of the matrix product: f32, f64, or integers, which wrap.
 
     >>> from tracejit.codegen.cpu.isa import host_isa
     >>> name, text = gemm_module(np.dtype("f4"), host_isa())

@@ -7,6 +7,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Callable, Iterator, Sequence
 
+import numpy as np
+
 from .isa import Isa
 
 ALWAYS, NEVER = "true", "false"
@@ -245,33 +247,35 @@ class Record:
 
 
 class Vector:
-    """The register type of one float dtype on one instruction set, and its instructions."""
+    """The register type of one real dtype on one instruction set, and its instructions; integers wrap."""
 
-    def __init__(self, isa: Isa, element: str):
-        size = 4 if element == "float" else 8
-        self._fused = isa.has_fma
-        self.element, self.size = element, size
-        self.lanes = isa.vector_bits // (8 * size)
-        self.bytes = self.lanes * size
-        self.type = f"<{self.lanes} x {element}>"
+    def __init__(self, isa: Isa, dtype: np.dtype):
+        self.size = dtype.itemsize
+        self._is_float, self._fused = dtype.kind == "f", isa.has_fma
+        bits = 8 * self.size
+        self.element = {"f4": "float", "f8": "double"}[dtype.str[1:]] if self._is_float else f"i{bits}"
+        self.lanes = isa.vector_bits // bits
+        self.bytes = self.lanes * self.size
+        self.type = f"<{self.lanes} x {self.element}>"
         self.mask_type = f"<{self.lanes} x i1>"
-        self.index_type = f"<{self.lanes} x i{8 * size}>"
-        self._suffix = f"v{self.lanes}f{8 * size}"
+        self._count = f"i{max(bits, 32)}"  # lane numbers need more than 8 bits
+        self._suffix = f"v{self.lanes}{'f' if self._is_float else 'i'}{bits}"
 
     def declarations(self) -> str:
         t, s = self.type, self._suffix
+        own = (f"declare {t} @llvm.fma.{s}({t}, {t}, {t})",
+               f"declare {self.element} @llvm.vector.reduce.fadd.{s}({self.element}, {t})")
         return "\n".join((
-            f"declare {t} @llvm.fma.{s}({t}, {t}, {t})",
-            f"declare {self.element} @llvm.vector.reduce.fadd.{s}({self.element}, {t})",
+            *(own if self._is_float else (f"declare {self.element} @llvm.vector.reduce.add.{s}({t})",)),
             f"declare {t} @llvm.masked.load.{s}.p0(ptr, {self.mask_type}, {t})",
             f"declare void @llvm.masked.store.{s}.p0({t}, ptr, {self.mask_type})", ""))
 
     def mask(self, f: Function, n: str | int, first: int = 0) -> str:
         """Which of the lanes first, first+1, ... are below n."""
-        bits = f"i{8 * self.size}"
-        n = f.value(f"trunc i64 {n} to {bits}") if bits != "i64" else n
-        lanes = "<" + ", ".join(f"{bits} {first + i}" for i in range(self.lanes)) + ">"
-        return f.value(f"icmp slt {self.index_type} {lanes}, {self._splat(f, bits, self.index_type, n)}")
+        count, kind = self._count, f"<{self.lanes} x {self._count}>"
+        n = f.value(f"trunc i64 {n} to {count}") if count != "i64" else n
+        lanes = "<" + ", ".join(f"{count} {first + i}" for i in range(self.lanes)) + ">"
+        return f.value(f"icmp slt {kind} {lanes}, {self._splat(f, count, kind, n)}")
 
     def _splat(self, f: Function, element: str, kind: str, value: str) -> str:
         one = f.value(f"insertelement {kind} poison, {element} {value}, i64 0")
@@ -295,16 +299,19 @@ class Vector:
 
     def fma(self, f: Function, a: str, b: str, c: str) -> str:
         """a * b + c, in two roundings where the processor has no fused form."""
-        if not self._fused:
-            return self.add(f, f.value(f"fmul {self.type} {a}, {b}"), c)
-        return f.value(f"call {self.type} @llvm.fma.{self._suffix}({self.type} {a}, {self.type} {b}, {self.type} {c})")
+        if self._is_float and self._fused:
+            return f.value(f"call {self.type} @llvm.fma.{self._suffix}({self.type} {a}, {self.type} {b}, {self.type} {c})")
+        return self.add(f, f.value(f"{'fmul' if self._is_float else 'mul'} {self.type} {a}, {b}"), c)
 
-    def add(self, f: Function, a: str, b: str) -> str:
-        return f.value(f"fadd {self.type} {a}, {b}")
+    def add(self, f: Function, a: str, b: str, kind: str = "") -> str:
+        return f.value(f"{'fadd' if self._is_float else 'add'} {kind or self.type} {a}, {b}")
 
     def sum(self, f: Function, a: str) -> str:
-        """The sum of all lanes, halves added first, so that the order is the same everywhere."""
-        return f.value(f"call reassoc {self.element} @llvm.vector.reduce.fadd.{self._suffix}({self.element} 0.0, {self.type} {a})")
+        """The sum of all lanes; floats in an order that depends on the instruction set alone."""
+        if not self._is_float:
+            return f.value(f"call {self.element} @llvm.vector.reduce.add.{self._suffix}({self.type} {a})")
+        return f.value(f"call reassoc {self.element} @llvm.vector.reduce.fadd.{self._suffix}"
+                       f"({self.element} 0.0, {self.type} {a})")
 
     def transpose(self, f: Function, rows: list[str]) -> list[str]:
         """The transpose of a square of registers, by halves: log2(lanes) rounds of two-register shuffles."""

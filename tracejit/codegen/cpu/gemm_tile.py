@@ -20,7 +20,7 @@ KERNEL_PARAMS = ("ptr %A, i64 %rs, i64 %cs, ptr %B, i64 %bs, i64 %kc, "
 
 @dataclass(frozen=True)
 class Tile:
-    """The register tile for one float dtype: f32 or f64.
+    """The register tile for one dtype: f32, f64 or an integer.
 
     >>> from tracejit.codegen.cpu.isa import Isa
     >>> tile = Tile(Isa("avx512", "", "", 512, 32, "", ""), np.dtype("f4"))
@@ -37,7 +37,7 @@ class Tile:
 
     @property
     def vector(self) -> Vector:
-        return Vector(self.isa, "float" if self.dtype.itemsize == 4 else "double")
+        return Vector(self.isa, self.dtype)
 
     @property
     def nv(self) -> int:

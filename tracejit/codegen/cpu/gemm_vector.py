@@ -109,7 +109,7 @@ def _put(tile: Tile) -> str:
 
 
 def _plus(f: Function, vector: Vector, value: str, pointer: str) -> str:
-    return f.value(f"fadd {vector.element} {value}, {f.load(vector.element, pointer, vector.size)}")
+    return vector.add(f, value, f.load(vector.element, pointer, vector.size), vector.element)
 
 
 def _task(tile: Tile, kind: str, wide: int, narrow: int, per_step: int, per_output: int) -> str:
