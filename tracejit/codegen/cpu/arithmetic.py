@@ -317,10 +317,18 @@ class Arithmetic(Instructions):
             return self.intrinsic(("s" if is_signed(x.dtype) else "u") + name, x, y)
         if x.const is not None:
             x, y = y, x
-        if y.const is not None and y.const == y.const and y.const != 0:
-            # MAXPS returns its second operand when either is nan, which is what keeps nan here.
-            return self.select(self._compare("gt" if name == "max" else "lt", y, x), y, x)
+        if y.const is not None and y.const == y.const:
+            return self._extreme_with_literal(name, x, y)
         return self.intrinsic(f"{name}imum", x, y)
+
+    def _extreme_with_literal(self, name: str, x: Value, y: Value) -> Value:
+        """MAXPS and MINPS return their second operand when either is nan or both are zeros: with the
+        literal first they keep nan, and all but one kind of zero, in one instruction."""
+        out = self.select(self._compare("gt" if name == "max" else "lt", y, x), y, x)
+        if y.const != 0 or np.signbit(y.const) == (name == "max"):
+            return out
+        # The zero wanted is that of the literal: -0 + 0 is 0, and 0 loses against -0 by the sign bit.
+        return self.binary("fadd", out, y) if name == "max" else self.intrinsic("minimum", x, y)
 
     def _compare(self, name: str, x: Any, y: Any) -> Value:
         x, y = self.match(x, y)
