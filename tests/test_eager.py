@@ -27,13 +27,13 @@ def counted():
 def test_each_kind_of_call_is_traced_once():
     add, calls = counted()
     x = f32(1, 2)
-    for n_traces, other in enumerate([x, 1.0, 2, np.float32(3), np.ones((1, 2), np.float32)], start=1):
+    for n_traces, other in enumerate([x, 1.0, 2, np.float32(3)], start=1):
         for _ in range(3):
-            np.testing.assert_array_equal(add(x, other), np.asarray(x) + np.asarray(other, np.float32))
+            np.testing.assert_array_equal(add(x, other), np.asarray(x) + other)
         assert len(calls) == n_traces
     np.testing.assert_array_equal(add(x, np.ones(2, np.float32)), [2, 3])  # the types of add(x, x)
     np.testing.assert_array_equal(add(x, 7.0), [8, 9])                     # another number, the same code
-    assert len(calls) == 5
+    assert len(calls) == 4
 
 
 def test_weak_numbers_do_not_promote():

@@ -1,7 +1,7 @@
 """NumPy arrays and scalars -> `ArrayImpl`, the concrete array of the runtime: typed, immutable, 64-byte aligned memory.
 
-Native where the interpreter allows (see native.py), else a plain Python class with the same behaviour. Memory from the pool is
-64-byte aligned; a view of other memory (`from_dlpack`, `from_numpy(copy=False)`) only to its elements.
+Native where the interpreter allows (see native.py), else a plain Python class with the same behaviour. Memory from the
+pool is 64-byte aligned; a view of other memory (`from_dlpack`, `from_numpy(copy=False)`) only to its elements.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracejit.ir.graph import Var
 from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
-from tracejit.runtime.array_text import ARRAY_BYTES, BASE, CONSTANTS, DATA, EXPORTS, WEAKREFS, Info
+from tracejit.runtime.array_text import ARRAY_BYTES, BASE, DATA, EXPORTS, WEAKREFS, Info
 from tracejit.runtime.pool import size_class
 
 is_native = library.symbols is not None
@@ -49,9 +49,11 @@ def make_info(t: ArrayType) -> Info:
     item = t.dtype.itemsize
     return Info(
         nbytes=t.nbytes, size_class=size_class(t.nbytes), item_bytes=item, rank=t.ndim, format=buffer_format(t.dtype),
-        dims=i64_table(t.shape), strides=i64_table(tuple(step * item for step in steps)), element_strides=i64_table(steps),
+        dims=i64_table(t.shape), strides=i64_table(tuple(step * item for step in steps)),
+        element_strides=i64_table(steps),
         dlpack_dtype=dlpack.dtype_word(t.dtype), type=held(t), shape=held(t.shape), dtype=held(t.dtype),
-        weak_type=held(t.weak_type), ndim=held(t.ndim), size=held(t.size), nbytes_object=held(t.nbytes), itemsize=held(item))
+        weak_type=held(t.weak_type), ndim=held(t.ndim), size=held(t.size), nbytes_object=held(t.nbytes),
+        itemsize=held(item))
 
 
 def info_of(t: ArrayType) -> int:
@@ -128,9 +130,9 @@ def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
     """The Array with the elements of a NumPy array, or of a NumPy or Python scalar.
 
     The elements are copied, so that later changes of `x` are not seen; with copy=False the memory of `x` is used
-    and must not change (ValueError if its layout or dtype does not allow that). Python scalars, np.float64, np.int64 and np.complex128 scalars
-    give weak types; `weak` makes the result weak in any case. DtypeError for dtypes that arrays cannot have, OverflowError for integers
-    beyond 64 bits.
+    and must not change (ValueError if its layout or dtype does not allow that). Python scalars, np.float64, np.int64
+    and np.complex128 scalars give weak types; `weak` makes the result weak in any case. DtypeError for dtypes that
+    arrays cannot have, OverflowError for integers beyond 64 bits.
 
     >>> from_numpy(np.array([1.0, 2.0], np.float32))
     Array([1., 2.], dtype=float32)
@@ -160,8 +162,8 @@ def from_bytes(t: ArrayType, address: int) -> Any:
 def from_dlpack(x: Any, copy: bool | None = None) -> Any:
     """An Array from an object with `__dlpack__` (a tensor of another library), on its memory where that is dense.
 
-    With copy=True, or where the memory is strided or not aligned to its elements, the elements are copied (copy=False: ValueError).
-    The other library must not change the memory afterwards.
+    With copy=True, or where the memory is strided or not aligned to its elements, the elements are copied
+    (copy=False: ValueError). The other library must not change the memory afterwards.
 
     >>> from_dlpack(np.arange(3.0))
     Array([0., 1., 2.], dtype=float64)

@@ -1,6 +1,6 @@
-"""What an Array can do from Python, written once for the native and the plain class: numbers, text, pickling, conversion.
+"""What an Array can do from Python, written once for both classes: numbers, text, pickling, conversion.
 
-A class that takes these methods has `type`, `_data` (an address, 0 once deleted) and `_host()` (a read-only NumPy view).
+A class that takes these methods has `type`, `_data` (an address, 0 once deleted) and `_host()` (a read-only view).
 """
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ class ArrayMethods:
         if self.type.size == 0:
             raise ValueError("the truth value of an empty array is ambiguous; use x.size > 0")
         if self.type.size > 1:
-            raise ValueError("the truth value of an array with more than one element is ambiguous; use x.any() or x.all()")
+            raise ValueError("the truth value of an array with more than one element is ambiguous; "
+                             "use x.any() or x.all()")
         return bool(self._host().reshape(()))
 
     def __int__(self) -> int:

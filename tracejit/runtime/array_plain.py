@@ -1,4 +1,4 @@
-"""The Array class in plain Python, for interpreters where native types cannot be made. Same behaviour, more microseconds."""
+"""The Array class in plain Python, where native types cannot be made. Same behaviour, more microseconds."""
 from __future__ import annotations
 
 import ctypes
@@ -92,7 +92,8 @@ class PlainArray(ArrayMethods):
         if copy:
             host = host.copy()
         elif max_version is None or max_version < (1, 0):  # only the newer protocol can say that memory is read-only
-            host = np.asarray(Window(self._data, self._memory, self.type, writable=True)).view(host.dtype).reshape(host.shape)
+            window = Window(self._data, self._memory, self.type, writable=True)
+            host = np.asarray(window).view(host.dtype).reshape(host.shape)
         return host.__dlpack__() if max_version is None else host.__dlpack__(max_version=max_version)
 
 
@@ -101,4 +102,5 @@ class Window:
 
     def __init__(self, address: int, memory: Any, t: ArrayType, writable: bool = False) -> None:
         self.memory = memory
-        self.__array_interface__ = {"data": (address, not writable), "shape": (t.nbytes,), "typestr": "|u1", "version": 3}
+        self.__array_interface__ = {"data": (address, not writable), "shape": (t.nbytes,), "typestr": "|u1",
+                                    "version": 3}

@@ -32,11 +32,11 @@ CONSTANTS = {
     "ELEMENT_STRIDES": Info.element_strides.offset, "DLPACK_DTYPE": Info.dlpack_dtype.offset,
     "NUMPY_DATA": HEAD,
     # struct Py_buffer
-    "V_DATA": 0, "V_OBJECT": 8, "V_BYTES": 16, "V_ITEM": 24, "V_READONLY": 32, "V_RANK": 36, "V_FORMAT": 40, "V_DIMS": 48,
-    "V_STRIDES": 56, "V_SUBOFFSETS": 64, "V_INTERNAL": 72, "V_SIZE": 80,
+    "V_DATA": 0, "V_OBJECT": 8, "V_BYTES": 16, "V_ITEM": 24, "V_READONLY": 32, "V_RANK": 36, "V_FORMAT": 40,
+    "V_DIMS": 48, "V_STRIDES": 56, "V_SUBOFFSETS": 64, "V_INTERNAL": 72, "V_SIZE": 80,
     # struct DLManagedTensor
-    "L_DATA": 0, "L_DEVICE": 8, "L_RANK": 16, "L_DTYPE": 20, "L_DIMS": 24, "L_STRIDES": 32, "L_OFFSET": 40, "L_CONTEXT": 48,
-    "L_DELETER": 56, "L_SIZE": 64,
+    "L_DATA": 0, "L_DEVICE": 8, "L_RANK": 16, "L_DTYPE": 20, "L_DIMS": 24, "L_STRIDES": 32, "L_OFFSET": 40,
+    "L_CONTEXT": 48, "L_DELETER": 56, "L_SIZE": 64,
 }
 
 TEXT = "\n".join([
@@ -252,7 +252,8 @@ order:
   %wrong = and i1 %wants_fortran, %matrix
   br i1 %wrong, label %fail, label %fill
 fail:
-  %message = phi ptr [@deleted_text, %entry], [@writable_text, %writable], [@format_text, %format], [@order_text, %order]
+  %message = phi ptr [@deleted_text, %entry], [@writable_text, %writable], [@format_text, %format],
+                     [@order_text, %order]
   %class = load ptr, ptr @PyExc_BufferError
   call void @PyErr_SetString(ptr %class, ptr %message)
   ret i32 -1

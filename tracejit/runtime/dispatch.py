@@ -69,7 +69,8 @@ def fill_result(entry: Entry, keep: list[Any], result: Any, n_out: int) -> None:
 
 
 def fill_code(entry: Entry, keep: list[Any], code: Executable) -> None:
-    consts, outs = pointer_table([id(x) for x in code.consts]), pointer_table([array.info_of(t) for t in code.out_types])
+    consts = pointer_table([id(x) for x in code.consts])
+    outs = pointer_table([array.info_of(t) for t in code.out_types])
     entry.fn, entry.released = code.address, int(code.long_running)
     entry.consts, entry.outs = ctypes.addressof(consts), ctypes.addressof(outs)
     entry.arena_class = size_class(code.arena_bytes) if code.arena_bytes else -1
@@ -82,7 +83,8 @@ def i64_table(values: Sequence[int], keep: list[Any]) -> int:
     return ctypes.addressof(table)
 
 
-def fill_donation(entry: Entry, keep: list[Any], code: Executable, leaves: Sequence[Any], consumed: Sequence[int]) -> None:
+def fill_donation(entry: Entry, keep: list[Any], code: Executable, leaves: Sequence[Any],
+                  consumed: Sequence[int]) -> None:
     is_array = [isinstance(leaf, array.ArrayType) for leaf in leaves]
     given = {out: source for out, source in code.donated.items() if is_array[source]}
     if given:
@@ -158,11 +160,12 @@ class JittedMethods:
 
     def add_entry(self, args: Sequence[Any], code: Executable, result: Any, names: Sequence[str] = (),
                   consumed: Sequence[int] = (), any_settings: bool = False) -> bool:
-        """Run `code` for calls whose arguments are as `args` says (see specs.py), `names` being those of the last, keyword ones.
+        """Run `code` for calls with arguments as `args` says (see specs.py), the last of them keywords called `names`.
 
-        `result` tells what to return: an output number, or a tree of such. Inputs `consumed` are deleted after the call, as are
-        those that `code` gives to outputs. With `any_settings` the entry holds whatever the settings are. False if native dispatch cannot
-        describe the call, which then stays with the Python function. ValueError if the leaves are not what `code` was compiled for.
+        `result` tells what to return: an output number, or a tree of such. Inputs `consumed` are deleted after the
+        call, as are those that `code` gives to outputs. With `any_settings` the entry holds whatever the settings are.
+        False if native dispatch cannot describe the call, which then stays with the Python function. ValueError if the
+        leaves are not what `code` was compiled for.
         """
         word = dispatch_text.ANY_CONFIG if any_settings else settings.current()
         try:
@@ -247,7 +250,7 @@ class PlainJitted:
 
 
 def make_runner(code: Executable) -> Any:
-    """`code` as a native callable of its inputs that returns a list; other inputs go to `run_checked`, which says what is wrong."""
+    """`code` as a native callable of its inputs that returns a list; `run_checked` says what is wrong with others."""
     runner = Jitted(lambda *arrays: code.run_checked(arrays))
     runner.add_entry(code.in_types, code, list(range(len(code.out_types))), any_settings=True)
     return runner

@@ -1,8 +1,8 @@
-"""The native callable `Jitted` as LLVM text: look a call up among the known ones, run the compiled code, wrap the results.
+"""The native callable `Jitted` as LLVM text: look a call up among the known ones, run the code, wrap the results.
 
 A Jitted has a list of entries, one per kind of call that was compiled. An entry says what the arguments must be, either
-one Array type per argument (INFOS), or a program of instructions that walks nested arguments (PROGRAM), and how to build
-the result. No entry fits: the Python callable SLOW gets the call. Abbreviations are those of native.py.
+one Array type per argument (INFOS), or a program of instructions that walks nested arguments (PROGRAM), and how to
+build the result. No entry fits: the Python callable SLOW gets the call. Abbreviations are those of native.py.
 """
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ CONSTANTS = {
     "STEP": ctypes.sizeof(Instruction), "ELSEWHERE": ELSEWHERE, "ANY_CONFIG": ANY_CONFIG,
     "NO_CONFIG": NO_CONFIG,
     "S_STEP": 0, "S_INS": 8, "S_HOLDERS": 16, "S_CELL": 24, "S_OUTS": 8,
-    "ARRAY": ARRAY, "SAME": SAME, "TUPLE": TUPLE, "LIST": LIST, "DICTIONARY": DICTIONARY, "EQUAL": EQUAL, "SCALAR": SCALAR,
-    "NUMPY": NUMPY, "NODE": NODE, "NUMPY_SCALAR": NUMPY_SCALAR, "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
+    "ARRAY": ARRAY, "SAME": SAME, "TUPLE": TUPLE, "LIST": LIST, "DICTIONARY": DICTIONARY, "EQUAL": EQUAL,
+    "SCALAR": SCALAR, "NUMPY": NUMPY, "NODE": NODE, "NUMPY_SCALAR": NUMPY_SCALAR,
+    "OUTPUT": OUTPUT, "OBJECT": OBJECT, "MAKE_TUPLE": MAKE_TUPLE, "MAKE_LIST": MAKE_LIST,
     "MAKE_DICT": MAKE_DICT, "MAKE_CALL": MAKE_CALL, "SINGLE": SINGLE, "FLAT_TUPLE": FLAT_TUPLE,
     "BOOL_CELL": BOOL_CELL, "I32_CELL": I32_CELL, "I64_CELL": I64_CELL, "F32_CELL": F32_CELL, "F64_CELL": F64_CELL,
     "C64_CELL": C64_CELL, "C128_CELL": C128_CELL,

@@ -18,9 +18,9 @@ USED = {b"dltensor": b"used_dltensor", b"dltensor_versioned": b"used_dltensor_ve
 
 class Tensor(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
-                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
-                ("byte_offset", ctypes.c_uint64)]
+                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8),
+                ("lanes", ctypes.c_uint16), ("shape", ctypes.POINTER(ctypes.c_int64)),
+                ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64)]
 
 
 class OldTensor(ctypes.Structure):
@@ -54,7 +54,7 @@ def dtype_of(tensor: Tensor) -> np.dtype:
         for kind, code in KINDS.items():
             if code == tensor.code and tensor.bits % 8 == 0:
                 return np.dtype(f"{kind}{tensor.bits // 8}")
-    raise TypeError(f"DLPack dtype (code {tensor.code}, {tensor.bits} bits, {tensor.lanes} lanes) is not a dtype of arrays")
+    raise TypeError(f"arrays have no dtype like DLPack's code {tensor.code}, {tensor.bits} bits, {tensor.lanes} lanes")
 
 
 class Consumed:

@@ -1,4 +1,4 @@
-"""A function of arrays -> the same function, compiled once per types where it is called on known arrays: x + y in 80 ns.
+"""A function of arrays -> the same function, compiled once per types for calls on known arrays: x + y in 80 ns.
 
     ArrayImpl.__add__ = eager(add)      # add(x, y) itself runs for anything but arrays and numbers, and while tracing
 """
@@ -25,7 +25,7 @@ def is_plain(x: Any) -> bool:
 def eager(fun: Callable[..., Any]) -> Any:
     """`fun` with a compiled path for positional arguments that are all arrays or numbers, at least one an Array.
 
-    The result is a native callable that binds as a method. Numbers are not baked in: x + 1.0 and x + 2.0 share their code.
+    The result is a native callable that binds as a method. Numbers are not baked in: x + 1.0 and x + 2.0 share code.
     `fun` must be traceable and must not look at the values of its arguments.
 
     >>> from tracejit import lax

@@ -1,7 +1,8 @@
 """A compiled entry point + the types of its inputs and outputs -> something that maps Arrays to Arrays.
 
-Contract: `i32 entry(ptr ins, ptr outs, ptr arena)` returns 0, or the number of an error (`errors`). Inputs are aligned to their
-elements, outputs and arena to 64 bytes, and outputs do not overlap inputs, except that output i may be input donated[i].
+Contract: `i32 entry(ptr ins, ptr outs, ptr arena)` returns 0, or the number of an error (`errors`). Inputs are aligned
+to their elements, outputs and arena to 64 bytes, and outputs do not overlap inputs, except that output i may be input
+donated[i].
 """
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ make_runner: Callable[[Executable], Callable[..., list[Any]]] = plain_runner  # 
 class Executable:
     """Compiled code with what a call needs to know.
 
-    `consts` are Arrays passed after the arguments; `arena_bytes` is scratch memory; `long_running` code runs without the GIL;
-    `donated` maps an output to the input whose memory it takes over; `keep` holds whatever the code refers to.
+    `consts` are Arrays passed after the arguments; `arena_bytes` is scratch memory; `long_running` code runs without
+    the GIL; `donated` maps an output to the input whose memory it takes over; `keep` holds whatever the code refers to.
     """
 
     def __init__(self, address: int, in_types: Sequence[ArrayType], out_types: Sequence[ArrayType],
@@ -65,7 +66,8 @@ class Executable:
         self.donated = dict(donated or {})
         for out, source in self.donated.items():
             if self.in_types[source].nbytes != self.out_types[out].nbytes:
-                raise ValueError(f"output {out}, {self.out_types[out]}, cannot take the memory of {self.in_types[source]}")
+                given, wanted = self.in_types[source], self.out_types[out]
+                raise ValueError(f"output {out}, {wanted}, cannot take the memory of {given}")
         self.entry = ENTRY(address)
         self.runner: Callable[..., list[Any]] | None = None
 
@@ -89,7 +91,8 @@ class Executable:
     def check(self, arrays: Sequence[Any]) -> None:
         given = tuple(x.type for x in arrays)
         if given != self.in_types:
-            raise TypeError(f"compiled for ({', '.join(map(str, self.in_types))}), called with ({', '.join(map(str, given))})")
+            wanted = ", ".join(map(str, self.in_types))
+            raise TypeError(f"compiled for ({wanted}), called with ({', '.join(map(str, given))})")
         for x in (*arrays, *self.consts):
             if x.is_deleted():
                 raise DonatedArrayError(f"an Array of type {x.type} is used here after it was deleted or donated")

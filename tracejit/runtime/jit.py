@@ -138,10 +138,12 @@ class Compiler:
         """Let native dispatch handle calls of this signature from now on."""
         try:
             described = [self.spec(i, x, len(args)) for i, x in enumerate(args)]
-            described += [specs.Static(v) if k in self.signature.static_names else spec_of(v) for k, v in kwargs.items()]
+            described += [specs.Static(v) if k in self.signature.static_names else spec_of(v)
+                          for k, v in kwargs.items()]
         except specs.Unsupported:
             return
-        self.jitted.add_entry(described, code, result_of(traced.out_tree), tuple(kwargs), donated_inputs(described, donated))
+        result, consumed = result_of(traced.out_tree), donated_inputs(described, donated)
+        self.jitted.add_entry(described, code, result, tuple(kwargs), consumed)
 
     def spec(self, i: int, x: Any, n: int) -> Any:
         return specs.Static(x) if i in self.signature.static_nums or i - n in self.signature.static_nums else spec_of(x)

@@ -28,7 +28,8 @@ GLOBAL = re.compile(r"^@([\w.$]+) = (?:global|constant) ", re.MULTILINE)
 EXTERNAL = re.compile(r"^@([\w.$]+) = external ", re.MULTILINE)
 
 
-api = ctypes.PyDLL(None, handle=ctypes.pythonapi._handle)  # prototypes set on ctypes.pythonapi are shared with other packages
+# A handle of its own: prototypes set on ctypes.pythonapi would be seen by other packages.
+api = ctypes.PyDLL(None, handle=ctypes.pythonapi._handle)
 
 
 class LLVMError(RuntimeError):
@@ -99,7 +100,8 @@ class Machines(threading.local):
         key = triple, cpu, features, opt
         if key not in self.made:
             target = llvm.Target.from_triple(triple)
-            machine = target.create_target_machine(cpu=cpu, features=features, opt=opt, jit=True, codemodel="jitdefault")
+            machine = target.create_target_machine(cpu=cpu, features=features, opt=opt, jit=True,
+                                                   codemodel="jitdefault")
             self.made[key] = machine, str(machine.target_data)
         return self.made[key]
 
@@ -313,7 +315,7 @@ def capsules_of(extension: str) -> dict[str, Any]:
     return scipy_extension(extension).__pyx_capi__
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def symbol_of(name: str) -> int:
     """The address of the BLAS or LAPACK routine `name`, such as dgemm or zheevd (arguments by pointer, as in Fortran).
 

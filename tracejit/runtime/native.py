@@ -128,10 +128,10 @@ def table_of(kind: type[ctypes.Structure], rows: Sequence[tuple]) -> int:
 
 def make_type(name: str, basicsize: int, flags: int, slots: Mapping[int, int], members: Sequence[tuple],
               getset: Sequence[tuple] = ()) -> type:
-    """A heap type whose slots are native functions. `members`: (name, kind, offset); `getset`: (name, getter, closure)."""
-    rows = list(slots.items())
-    rows.append((TP_MEMBERS, table_of(Member, [(n.encode(), kind, offset, READONLY, None) for n, kind, offset in members])))
-    rows.append((TP_GETSET, table_of(GetSet, [(n.encode(), get, None, None, closure) for n, get, closure in getset])))
+    """A heap type made of native functions. `members` are (name, kind, offset), `getset` (name, getter, closure)."""
+    fields = [(n.encode(), kind, offset, READONLY, None) for n, kind, offset in members]
+    getters = [(n.encode(), get, None, None, closure) for n, get, closure in getset]
+    rows = [*slots.items(), (TP_MEMBERS, table_of(Member, fields)), (TP_GETSET, table_of(GetSet, getters))]
     spec = Spec(name.encode(), basicsize, 0, flags, table_of(Slot, rows))
     forever.append(spec)
     make = llvm.api.PyType_FromSpec

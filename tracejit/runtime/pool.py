@@ -1,8 +1,8 @@
 """Bytes -> a 64-byte aligned block, reused from a free list of its size class, so that steady work faults no pages.
 
-Block sizes go in four steps per power of two. Idle blocks together never exceed `floor` bytes, or what large
-arrays recently held at once (two windows of five seconds) if that is more, within `cap`. Beyond it all idle blocks go back to the system.
-Called with the GIL held.
+Block sizes go in four steps per power of two. Idle blocks together never exceed 256 MB, or what large arrays recently
+held at once (two windows of five seconds) if that is more, within a quarter of the machine's memory. Beyond it all idle
+blocks go back to the system. Called with the GIL held.
 """
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Descriptions of arguments and results -> the instruction tables that native dispatch walks.
 
-Arguments are described by a tree of the same containers whose leaves are an ArrayType, None, or one of the classes below;
-results by a tree whose leaves are output numbers. Containers: tuple, named tuple, list, dict, and `Node` for registered types.
+Arguments are described by a tree of the same containers whose leaves are an ArrayType, None, or one of the classes
+below; results by a tree whose leaves are output numbers. Containers: tuple, named tuple, list, dict, and `Node` or
+`Call` for registered types.
 """
 from __future__ import annotations
 
@@ -124,7 +125,8 @@ class Matcher:
         if isinstance(spec, (tuple, list)):
             return self.walk_sequence(spec, number)
         if isinstance(spec, Node):
-            self.rows.append((dispatch_text.NODE, len(spec.children), self.address(spec.flatten), self.address(spec.type)))
+            flatten, node_type = self.address(spec.flatten), self.address(spec.type)
+            self.rows.append((dispatch_text.NODE, len(spec.children), flatten, node_type))
             return self.walk_all(spec.children, number)
         self.rows.append(self.static_row(spec))
         return number

@@ -73,7 +73,7 @@ def thread_count() -> int:
 
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Inside the `with` block compiled code uses at most `n` threads, in the whole process. Results are the same for any n.
+    """Inside the `with` block compiled code uses at most `n` threads, in the whole process; results stay the same.
 
     ValueError unless 1 <= n <= 256.
 

@@ -7,7 +7,8 @@ import sys
 MAX_CLAIMS = 1 << 20  # the job word has 24 bits for the next unit; more units are claimed in blocks
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
 SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
-CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS, "LAST_CLAIM": MAX_CLAIMS - 1,
+CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS,
+             "LAST_CLAIM": MAX_CLAIMS - 1,
              "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
 
 # A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
@@ -101,8 +102,8 @@ done:
   ret void
 }
 
-; Claim units of the current job until none is left. A worker that is late for its job may claim from the next one: all it
-; uses was published before @job. Units are counted as finished only after their work.
+; Claim units of the current job until none is left. A worker that is late for its job may claim from the next one: all
+; it uses was published before @job. Units are counted as finished only after their work.
 define internal void @drain() #0 {
 entry:
   br label %claim

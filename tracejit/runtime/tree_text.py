@@ -1,7 +1,7 @@
 """Nested arguments and results as LLVM text: walk an argument by a program, build a result by another.
 
-Containers are matched by exact type; a dict also in another order of insertion. The leaves' objects are held for the whole
-call, since other Python code may change the containers meanwhile. Abbreviations are those of native.py.
+Containers are matched by exact type; a dict also in another order of insertion. The leaves' objects are held for the
+whole call, since other Python code may change the containers meanwhile. Abbreviations are those of native.py.
 """
 from __future__ import annotations
 
@@ -166,7 +166,8 @@ numpy_scalar:
   %scalar_data = at %x, NUMPY_DATA
   br i1 %is_numpy_scalar, label %leaf, label %no
 leaf:
-  %data = phi ptr [%array_data, %array_info], [%scalar_data, %numpy_scalar], [%cell, %convert], [%numpy_data, %numpy_leaf]
+  %data = phi ptr [%array_data, %array_info], [%scalar_data, %numpy_scalar], [%cell, %convert],
+                  [%numpy_data, %numpy_leaf]
   %number = get i64, %step, I_LEAF
   %ins = get ptr, %state, S_INS
   put_item ptr %data, %ins, %number
