@@ -279,7 +279,7 @@ def dtypes_of(sample: Sample) -> list[np.dtype]:
 def converted(sample: Sample, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     with np.errstate(all="ignore"):
         cast = lambda x: np.nan_to_num(x, posinf=0, neginf=0).astype(dtype) if kind_of(dtype) in "iu" else x.astype(dtype)
-        return tuple(cast(x) if i in sample.sweep else x for i, x in enumerate(sample.args))
+        return tuple(np.asarray(cast(x)) if i in sample.sweep else x for i, x in enumerate(sample.args))
 
 
 @EACH_SAMPLE
