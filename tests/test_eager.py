@@ -29,7 +29,7 @@ def test_each_kind_of_call_is_traced_once():
     x = f32(1, 2)
     for n_traces, other in enumerate([x, 1.0, 2, np.float32(3)], start=1):
         for _ in range(3):
-            np.testing.assert_array_equal(add(x, other), np.asarray(x) + other)
+            np.testing.assert_array_equal(add(x, other), np.asarray(x) + np.asarray(other, np.float32))
         assert len(calls) == n_traces
     np.testing.assert_array_equal(add(x, np.ones(2, np.float32)), [2, 3])  # the types of add(x, x)
     np.testing.assert_array_equal(add(x, 7.0), [8, 9])                     # another number, the same code
