@@ -1,0 +1,38 @@
+"""The Bernoulli distribution: 1 with probability p, else 0."""
+from __future__ import annotations
+
+import tracejit.numpy as jnp
+from tracejit import jit
+
+from ..special import xlog1py, xlogy
+from .support import INF, NAN, promoted
+
+
+@jit
+def logpmf(k, p, loc=0):
+    """The logarithm of the probability of k."""
+    k, p, loc = promoted("bernoulli.logpmf", k, p, loc)
+    x = k - loc
+    return jnp.where((x == 0) | (x == 1), xlogy(x, p) + xlog1py(1 - x, -p), -INF)
+
+
+@jit
+def pmf(k, p, loc=0):
+    """The probability of k."""
+    return jnp.exp(logpmf(k, p, loc))
+
+
+@jit
+def cdf(k, p):
+    """The distribution function at k."""
+    k, p = promoted("bernoulli.cdf", k, p)
+    value = jnp.where(k < 0, 0, jnp.where(k < 1, 1 - p, 1))
+    return jnp.where((p >= 0) & (p <= 1) & ~jnp.isnan(k), value, NAN)
+
+
+@jit
+def ppf(q, p):
+    """The quantile: the inverse of the distribution function."""
+    q, p = promoted("bernoulli.ppf", q, p)
+    valid = (p >= 0) & (p <= 1) & (q >= 0) & (q <= 1)
+    return jnp.where(valid, jnp.where(q <= 1 - p, 0, 1), NAN)

@@ -1,0 +1,25 @@
+"""The binomial distribution: successes in n trials of success probability p."""
+from __future__ import annotations
+
+import tracejit.numpy as jnp
+from tracejit import jit, lax
+
+from ..special import betaln, xlog1py, xlogy
+from .support import INF, promoted
+
+
+@jit
+def logpmf(k, n, p, loc=0):
+    """The logarithm of the probability of k."""
+    k, n, p, loc = promoted("binom.logpmf", k, n, p, loc)
+    x = k - loc
+    inside = (x >= 0) & (x <= n)
+    x = jnp.where(inside, x, 0)
+    log_ways = -jnp.log1p(n) - betaln(n - x + 1, x + 1)
+    return jnp.where(inside, log_ways + xlogy(x, p) + xlog1py(n - x, -p), -INF)
+
+
+@jit
+def pmf(k, n, p, loc=0):
+    """The probability of k."""
+    return jnp.exp(logpmf(k, n, p, loc))

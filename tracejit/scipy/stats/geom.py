@@ -1,0 +1,22 @@
+"""The geometric distribution: trials of success probability p up to and with the first success."""
+from __future__ import annotations
+
+import tracejit.numpy as jnp
+from tracejit import jit
+
+from ..special import xlog1py
+from .support import INF, promoted
+
+
+@jit
+def logpmf(k, p, loc=0):
+    """The logarithm of the probability of k."""
+    k, p, loc = promoted("geom.logpmf", k, p, loc)
+    x = k - loc
+    return jnp.where(x <= 0, -INF, xlog1py(jnp.maximum(x, 1) - 1, -p) + jnp.log(p))
+
+
+@jit
+def pmf(k, p, loc=0):
+    """The probability of k."""
+    return jnp.exp(logpmf(k, p, loc))
