@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +16,10 @@ from tracejit.lax.broadcast import broadcast_in_dim, full, iota
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import conj, mul, real, rem
+from tracejit.lax.fourier import Sequences, Transform, work_length
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.shape import pad, transpose
+from tracejit.lax.shares import Shares
 
 
 class FftType(enum.IntEnum):
@@ -81,7 +85,90 @@ class Fft(Opaque):
         return transpose(back, np.argsort(order))
 
     def batch(self, ctx, args, batched): return bind(self, *args), True
-    def call(self, b, ins, outs, types): b.fft(ins, outs, types, self.kind, self.lengths)
+
+    # --- native code: one step per axis
+
+    def steps(self, x: ArrayType) -> list[Step]:
+        """The last axis first where it makes a half spectrum, last where it takes one; each after the one before."""
+        out, k = self.infer(x), x.ndim - len(self.lengths)
+        half = x if self.kind == "IRFFT" else out
+        sign = 1 if self.kind in ("IFFT", "IRFFT") else -1
+        plain = [Step(half.shape, a, n, sign, "whole") for a, n in enumerate(self.lengths, k)]
+        if self.kind == "RFFT":
+            return [Step(out.shape, x.ndim - 1, self.lengths[-1], sign, "to half"), *plain[:-1]]
+        if self.kind == "IRFFT":
+            return [*plain[:-1], Step(out.shape, x.ndim - 1, self.lengths[-1], sign, "from half")]
+        return plain
+
+    def scratch_bytes(self, types):
+        (x,), part = types, real_dtype(types[0].dtype)
+        if not x.size:
+            return 0
+        most = max(step.shares(part).nbytes for step in self.steps(x))
+        return most + (x.nbytes if self.kind == "IRFFT" and len(self.lengths) > 1 else 0)
+
+    def call(self, b, ins, outs, types):
+        (x,), part = types, real_dtype(types[0].dtype)
+        if not x.size or not self.infer(x).size:
+            return
+        steps = self.steps(x)
+        source, between = ins[0], outs[0]
+        if self.kind == "IRFFT":  # the half spectrum is larger than the result
+            between = b.scratch(max(step.shares(part).nbytes for step in steps))
+        for step in steps[:-1]:
+            step.emit(b, source, between, part)
+            source = between
+        steps[-1].emit(b, source, outs[0], part)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Transforms of length n along one axis of an array with this shape on its spectrum's side."""
+    shape: tuple[int, ...]
+    axis: int
+    n: int
+    sign: int
+    form: str           # "whole", "to half" spectrum, "from half" spectrum
+
+    @property
+    def length(self) -> int:
+        """Of the complex transform: half as long for an even number of real numbers."""
+        return self.n // 2 if self.form != "whole" and self.n % 2 == 0 else self.n
+
+    def sequences(self, part: np.dtype) -> Sequences:
+        outer, inner = math.prod(self.shape[:self.axis]), math.prod(self.shape[self.axis + 1:])
+        return Sequences.of(outer, inner, self.length, 64 // part.itemsize)
+
+    def shares(self, part: np.dtype) -> Shares:
+        where = self.sequences(part)
+        return Shares.of(where.n_groups, [(2 * work_length(self.length) * where.group, part)] * 3)
+
+    def emit(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
+        where, half, full = self.sequences(part), self.n // 2 + 1, complex_dtype(part)
+        scale = 1 / self.n if self.sign > 0 else 1.0
+        even = self.length != self.n
+
+        def lane(f: Any, pointers: list, areas: list) -> None:
+            source, target = pointers
+            work = Transform(f, self.length, where.group, self.sign, part, areas)
+            move = lambda array, dtype, count, length, load: where.move(f, work.front, array, dtype, count, length, load,
+                                                                       1.0 if load else scale)
+            if self.form == "whole":
+                move(source, full, self.n, self.n, True)
+                work.run()
+                move(target, full, self.n, self.n, False)
+            elif self.form == "to half":
+                move(source, full if even else part, self.length, self.length, True)
+                work.run()
+                if even:
+                    work.halves(True)
+                move(target, full, half, half, False)
+            else:
+                move(source, full, half, half, True)
+                work.halves(False) if even else work.mirrored()
+                work.run()
+                move(target, full if even else part, self.length, self.length, False)
+        self.shares(part).run(b, [source, target], lane)
 
 
 def fft(x: Any, fft_type: FftType | str, fft_lengths: Sequence[int]):

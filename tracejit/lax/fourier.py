@@ -1,0 +1,326 @@
+"""Discrete Fourier transforms as native code: Stockham passes of small radices; Bluestein's chirps where a factor is large.
+
+    n numbers, read as s x (m*r)  --butterflies of r, times roots of one-->  s*r x m          one pass per factor r of n
+
+Real and imaginary parts lie in separate arrays, so every pass is vector code along s. Several rows or columns are
+transformed together, side by side; then s starts at their number.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+I64 = np.dtype("i8")
+LARGEST_RADIX = 31
+SIDE_BY_SIDE = 4096     # longer transforms are done one at a time: several would not fit the cache
+SMALL_TABLE = 2048      # more roots than this are products of two tables' entries
+
+
+def factors_of(n: int) -> list[int] | None:
+    """Radices whose product is n, 4 first; None if a prime factor is too large."""
+    found, r = [], 4
+    while n > 1:
+        if n % r == 0:
+            found.append(r)
+            n //= r
+        else:
+            r = {4: 2, 2: 3}.get(r, r + 2)
+            if r > LARGEST_RADIX:
+                return None
+    return found
+
+
+def chirp_size(n: int) -> int:
+    """The length that Bluestein's algorithm works at."""
+    return 1 << (2 * n - 2).bit_length()
+
+
+def work_length(n: int) -> int:
+    """The most numbers that a transform of length n holds in one work area."""
+    return max(n + 1, n if factors_of(n) is not None else chirp_size(n))
+
+
+@dataclass(frozen=True)
+class Planar:
+    """Complex numbers with separate parts."""
+    re: Any
+    im: Any
+    dtype: np.dtype
+
+    def load(self, f: Any, i: Any, lanes: int) -> tuple:
+        return tuple(f.load(self.dtype, f.gep(p, i, self.dtype), lanes) for p in (self.re, self.im))
+
+    def store(self, f: Any, i: Any, x: tuple) -> None:
+        for p, part in zip((self.re, self.im), x):
+            f.store(part, f.gep(p, i, self.dtype))
+
+
+def times(f: Any, x: tuple, y: tuple) -> tuple:
+    (a, b), (c, d) = x, y
+    return f.sub(f.mul(a, c), f.mul(b, d)), f.add(f.mul(a, d), f.mul(b, c))
+
+
+def plus(f: Any, x: tuple, y: tuple) -> tuple:
+    return f.add(x[0], y[0]), f.add(x[1], y[1])
+
+
+def minus(f: Any, x: tuple, y: tuple) -> tuple:
+    return f.sub(x[0], y[0]), f.sub(x[1], y[1])
+
+
+def times_i(f: Any, x: tuple, sign: int) -> tuple:
+    """sign * i * x."""
+    return (f.neg(x[1]), x[0]) if sign > 0 else (x[1], f.neg(x[0]))
+
+
+class Roots:
+    """exp(2 pi i k / n) for 0 <= k < n, from constant tables."""
+
+    def __init__(self, f: Any, n: int, dtype: np.dtype):
+        self.f, self.dtype = f, dtype
+        self.low_bits = n.bit_length() // 2 if n > SMALL_TABLE else 0
+        low = 1 << self.low_bits if self.low_bits else n
+        self.low = self.tables(np.arange(low) / n)
+        self.high = self.tables(np.arange(-(-n // low)) * (low / n)) if self.low_bits else None
+
+    def tables(self, turns: np.ndarray) -> list:
+        return [self.f.module.table(part(2 * np.pi * turns).astype(self.dtype)) for part in (np.cos, np.sin)]
+
+    def entry(self, tables: list, k: Any) -> tuple:
+        return tuple(self.f.load(self.dtype, self.f.gep(t, k, self.dtype), invariant=True) for t in tables)
+
+    def at(self, k: Any, sign: int) -> tuple:
+        """exp(sign 2 pi i k / n)."""
+        f = self.f
+        if self.high is None:
+            re, im = self.entry(self.low, k)
+        else:
+            high = self.entry(self.high, f.shr_logical(k, self.low_bits))
+            re, im = times(f, self.entry(self.low, f.and_(k, (1 << self.low_bits) - 1)), high)
+        return re, im if sign > 0 else f.neg(im)
+
+
+def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
+    """The transform of a few numbers, written out."""
+    r = len(x)
+    if r == 2:
+        return [plus(f, *x), minus(f, *x)]
+    if r == 4:
+        even, odd = [plus(f, x[0], x[2]), minus(f, x[0], x[2])], [plus(f, x[1], x[3]), minus(f, x[1], x[3])]
+        turned = times_i(f, odd[1], sign)
+        return [plus(f, even[0], odd[0]), plus(f, even[1], turned), minus(f, even[0], odd[0]), minus(f, even[1], turned)]
+    pairs = [(plus(f, x[k], x[r - k]), minus(f, x[k], x[r - k])) for k in range(1, r // 2 + 1)]
+    total = x[0]
+    for both, _ in pairs:
+        total = plus(f, total, both)
+    outs = [total] + [total] * (r - 1)
+    for j in range(1, r // 2 + 1):
+        even, odd = x[0], None
+        for k, (both, apart) in enumerate(pairs, 1):
+            turn = 2 * math.pi * (j * k % r) / r
+            even = plus(f, even, tuple(f.mul(v, math.cos(turn)) for v in both))
+            term = tuple(f.mul(v, math.sin(turn)) for v in apart)
+            odd = term if odd is None else plus(f, odd, term)
+        turned = times_i(f, odd, sign)
+        outs[j], outs[r - j] = plus(f, even, turned), minus(f, even, turned)
+    return outs
+
+
+def run_passes(f: Any, n: int, width: int, front: Planar, back: Planar, sign: int) -> tuple[Planar, Planar]:
+    """Transform `width` sequences of n numbers, number i of sequence w at i * width + w; (result, the other area)."""
+    roots, rest, s = Roots(f, n, front.dtype), n, width
+    for r in factors_of(n):
+        rest //= r
+        one_pass(f, front, back, r, rest, s, n, sign, roots)
+        front, back, s = back, front, s * r
+    return front, back
+
+
+def one_pass(f: Any, source: Planar, target: Planar, r: int, m: int, s: int, n: int, sign: int, roots: Roots) -> None:
+    lanes = f.isa.lanes(source.dtype)
+    whole = s - s % lanes
+    with f.loop(0, m) as outer:
+        p = outer.index
+        turns = [roots.at(f.mul(p, j * (n // (m * r))), sign) for j in range(1, r)] if m > 1 else []
+
+        def at(q: Any, lanes: int) -> None:
+            x = [source.load(f, f.add(q, f.mul(f.add(p, m * k), s)), lanes) for k in range(r)]
+            y = butterfly(f, x, sign)
+            for j, value in enumerate(y):
+                if j and turns:
+                    value = times(f, value, tuple(f.splat(part, lanes) for part in turns[j - 1]))
+                target.store(f, f.add(q, f.mul(f.add(f.mul(p, r), j), s)), value)
+        if whole:
+            with f.loop(0, whole, lanes) as inner:
+                at(inner.index, lanes)
+        if whole < s:
+            with f.loop(whole, s) as inner:
+                at(inner.index, 1)
+
+
+def each(f: Any, count: int, dtype: np.dtype, do: Any) -> None:
+    """do(i, lanes) for runs of `lanes` places that together are 0 ... count - 1."""
+    lanes = f.isa.lanes(dtype)
+    whole = count - count % lanes
+    if whole:
+        with f.loop(0, whole, lanes) as loop:
+            do(loop.index, lanes)
+    if whole < count:
+        with f.loop(whole, count) as loop:
+            do(loop.index, 1)
+
+
+class Transform:
+    """`width` transforms of length n side by side, in three work areas of `work_length(n) * width` complex numbers."""
+
+    def __init__(self, f: Any, n: int, width: int, sign: int, dtype: np.dtype, areas: list):
+        self.f, self.n, self.width, self.sign, self.dtype = f, n, width, sign, dtype
+        size = work_length(n) * width
+        self.front, self.back, self.spare = (Planar(a, f.gep(a, size, dtype), dtype) for a in areas)
+
+    def run(self) -> None:
+        """Transform what is in `front`, to `front`."""
+        if factors_of(self.n) is None:
+            return self.bluestein()
+        self.front, self.back = run_passes(self.f, self.n, self.width, self.front, self.back, self.sign)
+
+    def bluestein(self) -> None:
+        """out[k] = w[k] sum over j of (x[j] w[j]) / w[k-j], w[k] = exp(sign pi i k k / n): a cyclic convolution."""
+        f, n, width, size = self.f, self.n, self.width, chirp_size(self.n)
+        chirps = Roots(f, 2 * n, self.dtype)
+        chirp = lambda k, sign: chirps.at(f.rem(f.mul(k, k), 2 * n), sign)
+        self.scale_rows(self.front, self.back, n, lambda k: chirp(k, self.sign))
+        self.clear(self.back, n * width, size * width)
+        filter_ = self.chirp_spectrum(chirp, size)
+        front, back = run_passes(f, size, width, self.back, self.front, self.sign)
+        self.scale_rows(front, front, size, lambda k: filter_.load(f, k, 1))
+        front, back = run_passes(f, size, width, front, back, -self.sign)
+        self.scale_rows(front, back, n, lambda k: tuple(f.mul(v, 1 / size) for v in chirp(k, self.sign)))
+        self.front, self.back = back, front
+
+    def chirp_spectrum(self, chirp: Any, size: int) -> Planar:
+        """The transform of the conjugate chirp, wrapped around; `front` is free to work in."""
+        f = self.f
+        self.clear(self.spare, 0, size)
+        with f.loop(0, self.n) as loop:
+            k, w = loop.index, chirp(loop.index, -self.sign)
+            self.spare.store(f, k, w)
+            f.when(f.gt(k, 0), lambda: self.spare.store(f, f.sub(size, k), w))
+        found, other = run_passes(f, size, 1, self.spare, self.front, self.sign)
+        if found is not self.spare:
+            each(f, size, self.dtype, lambda i, lanes: self.spare.store(f, i, found.load(f, i, lanes)))
+        return self.spare
+
+    def clear(self, area: Planar, start: int, stop: int) -> None:
+        f = self.f
+        zero = f.const(0, self.dtype)
+        with f.loop(start, stop) as loop:
+            area.store(f, loop.index, (zero, zero))
+
+    def scale_rows(self, source: Planar, target: Planar, n: int, factor: Any) -> None:
+        """target[k] = source[k] * factor(k) for all sequences."""
+        f = self.f
+        with f.loop(0, n) as loop:
+            by, first = factor(loop.index), f.mul(loop.index, self.width)
+
+            def scale(i: Any, lanes: int) -> None:
+                at = f.add(first, i)
+                target.store(f, at, times(f, source.load(f, at, lanes), tuple(f.splat(v, lanes) for v in by)))
+            each(f, self.width, self.dtype, scale)
+
+    # --- half spectra of real sequences: n = 2h real numbers are h complex ones
+
+    def halves(self, to_spectrum: bool) -> None:
+        """h numbers z = x[0::2] + i x[1::2], transformed, to the spectrum of x (h + 1 numbers); or from it to z's."""
+        f, h, width = self.f, self.n, self.width
+        roots = Roots(f, 2 * h, self.dtype)
+        with f.loop(0, h + (1 if to_spectrum else 0)) as loop:
+            k = loop.index
+            mirror = f.sub(h, k)
+            places = (f.select(f.eq(k, h), f.const(0, I64), k), f.select(f.eq(k, 0), f.const(0, I64), mirror)) \
+                if to_spectrum else (k, mirror)
+            turn = roots.at(k, -1 if to_spectrum else 1)
+
+            def unmix(i: Any, lanes: int) -> None:
+                x, y = (self.front.load(f, f.add(f.mul(at, width), i), lanes) for at in places)
+                if not to_spectrum:  # the first and the last frequency are real, whatever is given
+                    keep = f.splat(f.select(f.eq(k, 0), f.const(0, self.dtype), f.const(1, self.dtype)), lanes)
+                    x, y = (x[0], f.mul(x[1], keep)), (y[0], f.mul(y[1], keep))
+                y = (y[0], f.neg(y[1]))
+                even, odd = plus(f, x, y), minus(f, x, y)
+                odd = times(f, times_i(f, odd, -1 if to_spectrum else 1), tuple(f.splat(v, lanes) for v in turn))
+                value = plus(f, even, odd)
+                if to_spectrum:
+                    value = tuple(f.mul(v, 0.5) for v in value)
+                self.back.store(f, f.add(f.mul(k, width), i), value)
+            each(f, width, self.dtype, unmix)
+        self.front, self.back = self.back, self.front
+
+    def mirrored(self) -> None:
+        """The whole spectrum of n (odd) real numbers from its first half."""
+        f, n, width = self.f, self.n, self.width
+        with f.loop(0, n // 2 + 1) as loop, f.loop(0, width) as inner:
+            k, i = loop.index, inner.index
+            re, im = self.front.load(f, f.add(f.mul(k, width), i), 1)
+            im = f.select(f.eq(k, 0), f.const(0, self.dtype), im)
+            self.front.store(f, f.add(f.mul(k, width), i), (re, im))
+            f.when(f.gt(k, 0), lambda: self.front.store(f, f.add(f.mul(f.sub(n, k), width), i), (re, f.neg(im))))
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences along one axis of a dense array of `outer` x length x `inner` numbers; `group` of them side by side."""
+    outer: int
+    inner: int
+    group: int
+
+    @staticmethod
+    def of(outer: int, inner: int, n: int, lanes: int) -> Sequences:
+        together = lanes if inner * outer >= lanes // 2 and n <= SIDE_BY_SIDE else 1
+        return Sequences(outer, inner, together)
+
+    @property
+    def n_groups(self) -> int:
+        return self.outer * -(-self.inner // self.group) if self.inner > 1 else -(-self.outer // self.group)
+
+    def move(self, f: Any, area: Planar, array: Any, dtype: np.dtype, count: int, length: int, load: bool,
+             scale: float = 1.0) -> None:
+        """The first `count` numbers of this group's sequences of `length` numbers, into a work area or out of it."""
+        if self.inner == 1 and self.group == 1:
+            return self.run_of_row(f, area, f.gep(array, f.mul(f.lane, length), dtype), dtype, count, load, scale)
+        if self.inner == 1:
+            return self.rows(f, area, array, dtype, count, length, load, scale)
+        per_outer = -(-self.inner // self.group)
+        outer, first = f.div(f.lane, per_outer), f.mul(f.rem(f.lane, per_outer), self.group)
+        base = f.gep(array, f.add(f.mul(outer, length * self.inner), first), dtype)
+        left = f.sub(self.inner, first)
+        mask = f.lane_mask(left, self.group) if self.inner % self.group else None
+        with f.loop(0, count) as loop:
+            at, here = f.mul(loop.index, self.group), f.gep(base, f.mul(loop.index, self.inner), dtype)
+            exchange(f, area, at, here, dtype, self.group, load, scale, mask)
+
+    def run_of_row(self, f: Any, area: Planar, base: Any, dtype: np.dtype, count: int, load: bool, scale: float) -> None:
+        each(f, count, area.dtype, lambda i, lanes: exchange(f, area, i, f.gep(base, i, dtype), dtype, lanes, load, scale))
+
+    def rows(self, f: Any, area: Planar, array: Any, dtype: np.dtype, count: int, length: int, load: bool, scale: float) -> None:
+        """Rows side by side; beyond the last row the last is repeated."""
+        first = f.mul(f.lane, self.group)
+        with f.loop(0, self.group) as row:
+            base = f.gep(array, f.mul(f.min(f.add(first, row.index), self.outer - 1), length), dtype)
+            with f.loop(0, count) as loop:
+                at = f.add(f.mul(loop.index, self.group), row.index)
+                exchange(f, area, at, f.gep(base, loop.index, dtype), dtype, 1, load, scale)
+
+
+def exchange(f: Any, area: Planar, at: Any, place: Any, dtype: np.dtype, lanes: int, load: bool, scale: float,
+             mask: Any = None) -> None:
+    """Some consecutive numbers between a work area and an array, which may be real."""
+    if load:
+        x = f.load(dtype, place, lanes, mask=mask, other=None if mask is None else f.const(0, dtype))
+        parts = (x.re, x.im) if dtype.kind == "c" else (x, f.splat(f.const(0, dtype), lanes))
+        return area.store(f, at, parts)
+    re, im = (v if scale == 1 else f.mul(v, scale) for v in area.load(f, at, lanes))
+    f.store(f.complex(re, im) if dtype.kind == "c" else re, place, mask=mask)
