@@ -267,17 +267,30 @@ class Arithmetic(Instructions):
         return self.intrinsic(stem, x) if is_float(x.dtype) else x
 
     def floor(self, x: Value) -> Value:
+        if is_float(x.dtype) and not is_half(x.dtype) and not self.isa.has_rounding:
+            near = self.rint(x)
+            one, zero = self.const(1.0, x.dtype, x.lanes), self.const(0.0, x.dtype, x.lanes)
+            return self.sub(near, self.select(self.gt(near, x), one, zero))
         return self._unary_float("floor", "floor", x)
 
     def ceil(self, x: Value) -> Value:
+        if is_float(x.dtype) and not self.isa.has_rounding:
+            return self.neg(self.floor(self.neg(x)))
         return self._unary_float("ceil", "ceil", x)
 
     def trunc(self, x: Value) -> Value:
         """Toward zero."""
+        if is_float(x.dtype) and not self.isa.has_rounding:
+            return self.copysign(self.floor(self.abs(x)), x)
         return self._unary_float("trunc", "trunc", x)
 
     def rint(self, x: Value) -> Value:
         """To the nearest integer, ties to even."""
+        if is_float(x.dtype) and not is_half(x.dtype) and not self.isa.has_rounding:
+            # Added to it, a large power of two rounds x; without an instruction for it LLVM calls libm.
+            size, large = self.abs(x), 2.0**23 if x.dtype == F32 else 2.0**52
+            near = self.copysign(self.sub(self.add(size, large), large), x)
+            return self.select(self.lt(size, large), near, x)
         return self._unary_float("rint", "rint", x)
 
     def round_away(self, x: Value) -> Value:

@@ -43,6 +43,11 @@ class Isa:
         return self.name != "baseline"
 
     @property
+    def has_rounding(self) -> bool:
+        """Does one instruction round a float to an integral float?"""
+        return self.name != "baseline"
+
+    @property
     def has_half_convert(self) -> bool:
         """Does one instruction round f32 to f16?"""
         return self.name != "baseline"

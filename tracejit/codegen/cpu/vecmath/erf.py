@@ -94,7 +94,7 @@ def erf(b: Builder, x: Value) -> Value:
     """2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     single = x.dtype == F32
     t = b.min(b.abs(x), 4.0 if single else 6.0)
-    far = b.sub(1.0, exp_not_large(b, b.neg(horner(b, t, FAR_F32 if single else FAR_F64))))
+    far = b.sub(1.0, exp_not_large(b, b.neg(horner(b, t, FAR_F32) if single else estrin(b, t, FAR_F64))))
     near = _near(b, t)
     return b.copysign(b.select(b.gt(t, 0.92 if single else 0.9), far, near), x)
 

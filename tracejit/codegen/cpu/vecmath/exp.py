@@ -41,7 +41,7 @@ def expm1_reduced(b: Builder, r: Value) -> Value:
     """exp(r) - 1 for |r| <= log(2) / 2."""
     if r.dtype == F32:
         return b.mad(estrin(b, r, EXP_F32), b.mul(r, r), r)
-    return b.mad(horner(b, r, EXP_F64), b.mul(r, r), r)
+    return b.mad(estrin(b, r, EXP_F64), b.mul(r, r), r)
 
 
 def scale(b: Builder, x: Value, n: Value) -> Value:
@@ -53,7 +53,7 @@ def scale(b: Builder, x: Value, n: Value) -> Value:
 
 
 def exp(b: Builder, x: Value) -> Value:
-    """e**x; 0.94 ulp (f32), 0.91 (f64)."""
+    """e**x; 1.0 ulp."""
     x = clamp(b, x, -104.0, 89.0) if x.dtype == F32 else clamp(b, x, -746.0, 710.0)
     n, r = reduce_ln2(b, x)
     return scale(b, b.add(expm1_reduced(b, r), 1.0), n)

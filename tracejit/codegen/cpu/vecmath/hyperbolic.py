@@ -112,12 +112,11 @@ def _cubic(b: Builder, x: Value, c: float) -> Value:
 
 
 def _large_or(b: Builder, large: Value, a: Value, high: Value, low: Value) -> Value:
-    """log(2 a) where `large`, else log(1 + high + low), with one logarithm; inf stays inf."""
+    """log(2 a) where `large`, else log(1 + high + low), with one logarithm."""
     u, lost = two_sum(b, b.const(1.0, a.dtype, a.lanes), high)
     u, lost = b.select(large, a, u), b.select(large, 0.0, b.add(lost, low))
     out = log_of_sum(b, u, lost)
-    out = b.add(out, b.select(large, b.const(LN2, a.dtype, a.lanes), b.const(0.0, a.dtype, a.lanes)))
-    return b.select(b.eq(a, np.inf), np.inf, out)
+    return b.add(out, b.select(large, b.const(LN2, a.dtype, a.lanes), b.const(0.0, a.dtype, a.lanes)))
 
 
 def acosh(b: Builder, x: Value) -> Value:
@@ -142,9 +141,8 @@ def atanh(b: Builder, x: Value) -> Value:
     below, below_low = two_sum(b, b.const(1.0, x.dtype, x.lanes), b.neg(a))
     top = b.mul(a, 2.0)
     q = b.div(top, below)
-    q_low = b.div(b.sub(b.fma(b.neg(q), below, top), b.mul(q, below_low)), below)
-    q_low = b.select(b.lt(q, np.inf), q_low, 0.0)
+    residual = b.sub(b.fma(b.neg(q), below, top), b.mul(q, below_low))
+    q_low = b.mul(residual, b.mad(q, 0.5, 1.0))  # 1 / (1 - a) is 1 + q / 2
     out = b.mul(_log1p_exact(b, q, q_low), 0.5)
-    out = b.select(b.eq(a, 1.0), np.inf, out)
     small = b.lt(a, 2.0**-13 if x.dtype == F32 else 2.0**-27)
     return b.copysign(b.select(small, _cubic(b, a, 1 / 3), out), x)

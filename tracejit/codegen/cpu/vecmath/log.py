@@ -8,7 +8,7 @@ import numpy as np
 from ..value import F32, Value, bits_dtype
 from . import avx512
 from .exp import LN2_F32, LN2_F64
-from .poly import estrin, mantissa_bits, power_of_two, small_int_to_float, two_sum
+from .poly import estrin, mantissa_bits, power_of_two, small_int_to_float
 
 if TYPE_CHECKING:
     from ..builder import Builder
@@ -73,7 +73,7 @@ def _patch_domain(b: Builder, x: Value, out: Value) -> Value:
 
 
 def log(b: Builder, x: Value) -> Value:
-    """The natural logarithm; 0.8 ulp (f32), 0.9 (f64)."""
+    """The natural logarithm; 0.9 ulp."""
     return _patch_domain(b, x, log_parts(b, *decompose(b, x)))
 
 
@@ -86,19 +86,21 @@ def log2(b: Builder, x: Value) -> Value:
 
 
 def log1p(b: Builder, x: Value) -> Value:
-    """log(1 + x): the rounding error of 1 + x, scaled to f, corrects it."""
-    u, lost = two_sum(b, b.const(1.0, x.dtype, x.lanes), x)
-    out = log_of_sum(b, u, lost)
-    out = b.select(b.lt(b.abs(x), 2.0 ** -(mantissa_bits(x) + 2)), x, out)
-    out = b.select(b.eq(x, np.inf), np.inf, out)
-    return b.select(b.eq(x, -1.0), -np.inf, out)
+    """log(1 + x): what the rounding of 1 + x lost corrects the logarithm."""
+    u = b.add(x, 1.0)
+    # Where x is so large that u - 1 is rounded too, the correction is below notice.
+    out = log_of_sum(b, u, b.sub(x, b.sub(u, 1.0)))
+    return b.copysign(out, x)
 
 
 def log_of_sum(b: Builder, u: Value, lost: Value) -> Value:
-    """log(u + lost) for |lost| <= ulp(u), 0 < u < inf."""
+    """log(u + lost) for |lost| <= ulp(u); as log(u) at 0, infinity and below 0."""
     f, e = decompose(b, u)
-    kept = b.min(b.max(b.neg(e), -126.0 if u.dtype == F32 else -1022.0), 126.0 if u.dtype == F32 else 1022.0)
-    scaled = b.mul(lost, power_of_two(b, kept))
-    total, error = two_sum(b, f, scaled)
-    out = log_parts(b, total, e, error)
-    return b.select(b.ge(u, 0.0), out, np.nan)
+    if b.isa.has_avx512:
+        scaled = avx512.scalef(b, lost, b.neg(e))
+    else:
+        scaled = b.mul(lost, power_of_two(b, b.neg(e)))
+    scaled = b.select(b.lt(b.abs(scaled), 1.0), scaled, 0.0)  # nan at 0 and infinity
+    # log(1 + f + s) - log(1 + f) = s / (1 + f), for which s (1 - f) is near enough.
+    extra = b.mad(b.neg(scaled), f, scaled)
+    return _patch_domain(b, u, log_parts(b, f, e, extra))

@@ -37,12 +37,13 @@ def pow(b: Builder, x: Value, y: Value) -> Value:
     """x**y with C's rules; 0.6 ulp (f32), 1 ulp (f64)."""
     size = b.abs(x)
     out = _pow_f32(b, size, y) if x.dtype == F32 else _pow_f64(b, size, y)
-    return _special_cases(b, x, y, size, out)
+    usual = b.and_(b.and_(b.gt(x, 0.0), b.lt(x, np.inf)), b.lt(b.abs(y), np.inf))
+    return b.cond(b.all(usual), lambda: [out], lambda: [_special_cases(b, x, y, size, out)])[0]
 
 
 def _pow_f32(b: Builder, size: Value, y: Value) -> Value:
     """In f64, with polynomials no longer than f32 needs."""
-    f, e = decompose(b, b.convert(size, F64))
+    f, e = (b.convert(part, F64) for part in decompose(b, size))
     s = b.div(f, b.add(f, 2.0))
     log2 = b.mad(estrin(b, b.mul(s, s), SHORT_LOG2), s, e)
     t = b.mul(log2, b.convert(y, F64))
@@ -82,7 +83,8 @@ def _log_extra(b: Builder, x: Value) -> tuple[Value, Value]:
     f, e = decompose(b, x)
     bottom, bottom_low = fast_two_sum(b, b.const(2.0, F64, x.lanes), f)
     s = b.div(f, bottom)
-    s_low = b.div(b.sub(b.fma(b.neg(s), bottom, f), b.mul(s, bottom_low)), bottom)
+    residual = b.sub(b.fma(b.neg(s), bottom, f), b.mul(s, bottom_low))
+    s_low = b.mul(residual, b.mad(s, -0.5, 0.5))  # 1 / (2 + f) is (1 - s) / 2
     z, z_low = two_product(b, s, s)
     z_low = b.mad(b.mul(s, 2.0), s_low, z_low)
     # c = 2/3 + z L(z), then cubic = s z c, all in two parts.
