@@ -1,5 +1,5 @@
-"""Matrix products -> calls of the universal native routine. Dots come here in the form that passes/dots.py leaves:
-f32 or f64, each of their batch, free and contracted axis groups walked with one stride."""
+"""Products and convolutions -> calls of the universal native routines. They come here in the form that
+passes/products.py leaves: f32 or f64, and each axis group of a product walked with one stride."""
 from __future__ import annotations
 
 import functools
@@ -9,18 +9,24 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
+from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_module
 from tracejit.codegen.cpu.gemm import CALL, gemm_module, gemm_scratch
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.ir.graph import Eqn
+from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
-from tracejit.transforms.passes.dots import merged_axes
+from tracejit.transforms.passes.products import merged_axes
 
 gemm_text = functools.lru_cache(maxsize=None)(gemm_module)
+conv_text = functools.lru_cache(maxsize=None)(conv_module)
+NULL = Value("null", PTR)
 
 
 def scratch_bytes(isa: Isa, eqn: Eqn) -> int:
     """Scratch memory of a product."""
-    x, _ = (v.type for v in eqn.inputs)
+    x = eqn.inputs[0].type
+    if isinstance(eqn.op, ConvGeneralDilated):
+        return conv_calls(convolution_of(eqn), x.dtype, isa)[1]
     fields = gemm_fields(eqn)
     return gemm_scratch(x.dtype, isa, fields["M"], fields["N"], fields["K"], fields["batch0"] * fields["batch1"])
 
@@ -49,15 +55,45 @@ def unmerged_batch(shape, axes) -> list[tuple[int, int]]:
 
 
 def emit_contraction(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
+    emit = emit_convolution if isinstance(eqn.op, ConvGeneralDilated) else emit_product
+    emit(emitter, eqn, ins, out)
+
+
+def emit_product(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
     b = emitter.b
-    dtype = eqn.inputs[0].type.dtype
-    name, text = gemm_text(dtype, emitter.isa)
-    emitter.add_named(name, text)
-    record = b.alloca(CALL.n_bytes)
-    null = Value("null", PTR)
-    fields: dict = {k: b.const(v, I64) for k, v in gemm_fields(eqn).items()}
-    fields |= dict(A=ins[0], B=ins[1], C=out, D=null, epilogue=null, ctx=null, scratch=b.scratch_at,
-                   scratch_bytes=b.const(scratch_bytes(emitter.isa, eqn), I64))
-    for member, value in fields.items():
-        b.store(value, b.gep(record, CALL.offset(member)))
-    b.call(name, None, [record])
+    routine = emitter.add_named(*gemm_text(eqn.inputs[0].type.dtype, emitter.isa))
+    pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, epilogue=NULL, ctx=NULL, scratch=b.scratch_at)
+    numbers = gemm_fields(eqn) | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}
+    call_routine(b, routine, CALL, pointers, numbers)
+
+
+def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: dict[str, int]) -> None:
+    """Fill the routine's record on the stack and call it."""
+    record = b.alloca(layout.n_bytes)
+    for member, value in {**pointers, **{k: b.const(v, I64) for k, v in numbers.items()}}.items():
+        b.store(value, b.gep(record, layout.offset(member)))
+    b.call(routine, None, [record])
+
+
+def element_strides(shape) -> list[int]:
+    return [math.prod(shape[d + 1:]) for d in range(len(shape))]
+
+
+def convolution_of(eqn: Eqn) -> Convolution:
+    op: ConvGeneralDilated = eqn.op
+    shapes = [v.type.shape for v in (*eqn.inputs, eqn.outputs[0])]
+    places = []
+    for shape, spec in zip(shapes, op.dimension_numbers):
+        strides = element_strides(shape)
+        places += [tuple(shape[a] for a in spec), tuple(strides[a] for a in spec)]
+    return Convolution(*places, op.window_strides, op.padding, op.lhs_dilation, op.rhs_dilation,
+                       op.feature_group_count, op.batch_group_count)
+
+
+def emit_convolution(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
+    b, dtype = emitter.b, eqn.inputs[0].type.dtype
+    routine = emitter.add_named(*conv_text(dtype, emitter.isa))
+    calls, _ = conv_calls(convolution_of(eqn), dtype, emitter.isa)
+    pointers = dict(x=ins[0], w=ins[1], y=out, d=NULL, scratch=b.scratch_at, epilogue=NULL, ctx=NULL)
+    for numbers in calls:
+        call_routine(b, routine, CONV, pointers, numbers)

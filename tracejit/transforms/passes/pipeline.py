@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, live_eqns, subgraphs
-from tracejit.transforms.passes.dots import lower_dots
+from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.inline import inline_calls
 from tracejit.transforms.passes.lanes import lower_lane_choices
 
@@ -38,5 +38,5 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline calls", inline_calls),
     ("remove dead code", everywhere(remove_dead)),
     ("choose lanes", everywhere(lower_lane_choices)),
-    ("lower products", everywhere(lower_dots)),
+    ("lower products", everywhere(lower_products)),
 )

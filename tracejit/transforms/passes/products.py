@@ -3,6 +3,7 @@ routine, and walks each of its axis groups with one stride; all other products a
 which fuse with their neighbours."""
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,8 +13,10 @@ from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
 from tracejit.ir.types import bfloat16, type_of
+from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.shape import Transpose
+from tracejit.lax.window import Track, windows_of
 
 HALVES = (np.dtype("float16"), bfloat16)
 SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
@@ -41,19 +44,24 @@ def is_plain(op: DotGeneral, x, y) -> bool:
     return all(len(merged_axes(*g)) == 1 for g in groups) and max(batch) <= 2
 
 
-def lower_dots(graph: Graph) -> Graph:
-    if not any(isinstance(eqn.op, DotGeneral) for eqn in graph.eqns):
+def lower_products(graph: Graph) -> Graph:
+    if not any(isinstance(eqn.op, (DotGeneral, ConvGeneralDilated)) for eqn in graph.eqns):
         return graph
+
     def apply(eqn: Eqn, inputs):
-        if not isinstance(eqn.op, DotGeneral):
+        lower = lower_dot if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
+        if lower is None:
             return record_eqn(eqn, inputs)
         with sourced(eqn.source):
-            return [lower_dot(eqn.op, *inputs)]
+            return [lower(eqn.op, *map(as_var, inputs))]
     return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
+def as_var(x):
+    return x if isinstance(x, Var) else lax.broadcast_in_dim(x, (), ())
+
+
 def lower_dot(op: DotGeneral, x, y):
-    x, y = (v if isinstance(v, Var) else lax.broadcast_in_dim(v, (), ()) for v in (x, y))
     out = op.infer(x.type, y.type)
     if x.type.dtype in HALVES:
         wide = np.promote_types(np.float32, out.dtype) if out.dtype not in HALVES else np.dtype("float32")
@@ -66,21 +74,62 @@ def lower_dot(op: DotGeneral, x, y):
     k = size(x.type, spec.contract[0])
     work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
     if x.type.dtype.kind == "c" and work > SMALL:
-        return complex_dot(op, x, y)
+        return complex_product(lambda u, v: lower_dot(DotGeneral(op.contract, op.batch_axes), u, v), x, y)
     if x.type.dtype.kind != "f" or work <= SMALL or k <= SHORT:
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
 
 
+def lower_conv(op: ConvGeneralDilated, x, w):
+    out, dtype = op.infer(x.type, w.type), x.type.dtype
+    work = dataclasses.replace(op, preferred=None)
+    if dtype in HALVES:
+        wide = np.dtype("float32") if out.dtype in HALVES else np.promote_types(np.float32, out.dtype)
+        return cast(lower_conv(work, cast(x, wide), cast(w, wide)), out.dtype)
+    if out.dtype != dtype:
+        return lower_conv(work, cast(x, out.dtype), cast(w, out.dtype))
+    if dtype.kind == "c":
+        return complex_product(lambda u, v: lower_conv(work, u, v), x, w)
+    if dtype.kind == "f" and x.type.ndim <= 5:
+        return bind(work, x, w)
+    return window_sums(op, x, w)
+
+
+def window_sums(op: ConvGeneralDilated, x, w):
+    """A convolution of integers, or over more than three axes: windows times kernel, summed."""
+    lhs, rhs, out = op.dimension_numbers
+    n_space, over_batch = len(lhs) - 2, op.batch_group_count > 1
+    out_shape = op.infer(x.type, w.type).shape
+    groups = max(op.batch_group_count, op.feature_group_count)
+    x, w = lax.transpose(x, lhs), lax.transpose(w, rhs)
+    sizes = w.type.shape[2:]
+    counts = [out_shape[a] for a in out[2:]]
+    tracks = [Track(d, n_space + 2 + d, counts[d], op.window_strides[d], op.rhs_dilation[d], -op.padding[d][0],
+                    op.lhs_dilation[d]) for d in range(n_space)]
+    patches = windows_of(x, np.zeros((), x.type.dtype), tracks, sizes)        # (*sizes, n, c, *space)
+    patches = lax.transpose(patches, (*range(n_space, patches.type.ndim), *range(n_space)))
+    n, c, *space = patches.type.shape[:n_space + 2]
+    side = (groups, n // groups, c) if over_batch else (n, groups, c // groups)
+    patches = lax.reshape(patches, (*side, *space, *sizes))
+    if over_batch:
+        patches = lax.transpose(patches, (1, 0, *range(2, patches.type.ndim)))
+    kernel = lax.reshape(w, (groups, w.type.shape[0] // groups, *w.type.shape[1:]))
+    at = 3 + n_space
+    dims = ((2, *range(at, at + n_space)), (2, *range(3, 3 + n_space)))
+    product = lower_dot(DotGeneral(dims, ((1,), (0,))), patches, kernel)        # (group, n, *space, out per group)
+    product = lax.transpose(product, (1, 0, 2 + n_space, *range(2, 2 + n_space)))
+    shape = product.type.shape
+    product = lax.reshape(product, (shape[0], shape[1] * shape[2], *shape[3:]))
+    return lax.transpose(product, tuple(np.argsort(out)))
+
+
 def cast(x, dtype):
     return lax.convert_element_type(x, dtype)
 
 
-def complex_dot(op: DotGeneral, x, y):
+def complex_product(dot, x, y):
     """(a + bi)(c + di) with four real products."""
-    part = DotGeneral(op.contract, op.batch_axes)
-    dot = lambda u, v: lower_dot(part, u, v)
     a, b, c, d = lax.real(x), lax.imag(x), lax.real(y), lax.imag(y)
     return lax.complex(lax.sub(dot(a, c), dot(b, d)), lax.add(dot(a, d), dot(b, c)))
 
