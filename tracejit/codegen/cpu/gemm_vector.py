@@ -12,23 +12,23 @@ from .gemm_tile import Tile
 JOB = Record("*matrix", "step", "*x", "x_step", "*y", "y_step", "*d", "d_step", "outputs", "depth", "block",
              "*epilogue", "*ctx", "row", "is_row", "ldc")
 
-_SWEEP_VECTORS = 8
 DOT_ROWS = 4
-_PREFETCH_ROWS = 12
+_PREFETCH_ROWS = 6
 
 
 def sweep_group(tile: Tile) -> int:
     """How many outputs one pass over the rows computes; tasks get multiples of it."""
-    return _SWEEP_VECTORS * tile.vector.lanes
+    return tile.isa.n_registers // 2 * tile.vector.lanes
 
 
 def vector_text(tile: Tile) -> str:
     """@sweep_task and @dot_task, void(ptr job, i64 task), and what they call."""
-    group = sweep_group(tile)
-    return (_sweep(tile, _SWEEP_VECTORS, False) + _sweep(tile, 1, True) + _dot(tile, DOT_ROWS, 2)
-            + _dot(tile, 1, 4) + _put(tile)
-            + _task(tile, "sweep", group, tile.vector.lanes, 0, tile.size)
-            + _task(tile, "dot", DOT_ROWS, 1, 1, 0))
+    lanes, group = tile.vector.lanes, sweep_group(tile)
+    sweeps = [(group, f"@sweep_{group // lanes}"), (4 * lanes, "@sweep_4"), (lanes, "@sweep_1")]
+    dots = [(DOT_ROWS, f"@dot_{DOT_ROWS}"), (1, "@dot_1")]
+    return (_sweep(tile, group // lanes, False) + _sweep(tile, 4, False) + _sweep(tile, 1, True)
+            + _dot(tile, DOT_ROWS, 2) + _dot(tile, 1, 4) + _put(tile)
+            + _task(tile, "sweep_task", sweeps, 0, tile.size) + _task(tile, "dot_task", dots, 1, 0))
 
 
 def _sweep(tile: Tile, vectors: int, masked: bool) -> str:
@@ -112,34 +112,39 @@ def _plus(f: Function, vector: Vector, value: str, pointer: str) -> str:
     return vector.add(f, value, f.load(vector.element, pointer, vector.size), vector.element)
 
 
-def _task(tile: Tile, kind: str, wide: int, narrow: int, per_step: int, per_output: int) -> str:
-    """Outputs task * block ... of the job, a group at a time: `wide` outputs, else `narrow`.
+def _task(tile: Tile, name: str, routines: list[tuple[int, str]], per_step: int, per_output: int) -> str:
+    """Outputs task * block ... of the job, by routines for fewer and fewer outputs at a time.
 
     Output i starts at i * (per_step * step + per_output) in the matrix.
     """
-    f, vector = Function(f"{kind}_task", "ptr %job, i64 %task", "internal"), tile.vector
-    matrix, step, x, x_step, depth = JOB.get(f, "%job", "matrix", "step", "x", "x_step", "depth")
-    y, y_step, d, d_step, block, n = JOB.get(f, "%job", "y", "y_step", "d", "d_step", "block", "outputs")
-    out = f.value(f"alloca [{max(wide, vector.lanes)} x {vector.element}], align 64")
+    f, vector = Function(name, "ptr %job, i64 %task", "internal"), tile.vector
+    step, block, n = JOB.get(f, "%job", "step", "block", "outputs")
+    out = f.value(f"alloca [{max(routines[0][0], vector.lanes)} x {vector.element}], align 64")
     first = f.mul("%task", block)
     last = f.min(f.add(first, block), n)
     stride = f.add(f.mul(step, per_step) if per_step else 0, per_output)
-
-    def groups(start: str, stop: str, width: int, variant: int) -> None:
+    start = first
+    for width, routine in routines:
+        whole = f.add(start, f.mul(f.div(f.sub(last, start), width), width))
+        stop = last if width == routines[-1][0] else whole
         with f.loop(start, stop, width) as loop:
-            count = f.min(f.sub(last, loop.index), width)
-            f.call(f"@{kind}_{variant}", ("ptr", f.offset(matrix, f.mul(loop.index, stride))), ("i64", step), ("ptr", x),
-                   ("i64", x_step), ("i64", depth), ("ptr", out), ("i64", count))
-            d_here = f.select(f.compare("eq", d, "null", "ptr"), "null",
-                              f.value(f"getelementptr i8, ptr {d}, i64 {f.mul(loop.index, d_step)}"), "ptr")
-            f.call("@put_outputs", ("ptr", out), ("i64", count), ("ptr", f.offset(y, f.mul(loop.index, y_step))),
-                   ("i64", y_step), ("ptr", d_here), ("i64", d_step))
-
-    middle = f.add(first, f.mul(f.div(f.sub(last, first), wide), wide))
-    groups(first, middle, wide, wide // narrow)
-    groups(middle, last, narrow, 1)
+            _outputs(f, routine, loop.index, f.min(f.sub(last, loop.index), width), stride, out)
+        start = stop
+    y, y_step = JOB.get(f, "%job", "y", "y_step")
     _epilogue(f, first, last, y, y_step)
     return f.text()
+
+
+def _outputs(f: Function, routine: str, index: str, count: str, stride: str | int, out: str) -> None:
+    """Compute `count` outputs in `out`, add d and put them in their places."""
+    matrix, step, x, x_step, depth = JOB.get(f, "%job", "matrix", "step", "x", "x_step", "depth")
+    y, y_step, d, d_step = JOB.get(f, "%job", "y", "y_step", "d", "d_step")
+    f.call(routine, ("ptr", f.offset(matrix, f.mul(index, stride))), ("i64", step), ("ptr", x), ("i64", x_step),
+           ("i64", depth), ("ptr", out), ("i64", count))
+    d_here = f.value(f"getelementptr i8, ptr {d}, i64 {f.mul(index, d_step)}")
+    d_here = f.select(f.compare("eq", d, "null", "ptr"), "null", d_here, "ptr")
+    f.call("@put_outputs", ("ptr", out), ("i64", count), ("ptr", f.offset(y, f.mul(index, y_step))), ("i64", y_step),
+           ("ptr", d_here), ("i64", d_step))
 
 
 def _epilogue(f: Function, first: str, last: str, y: str, y_step: str) -> None:
