@@ -25,6 +25,7 @@ CONFINED = {"llvmlite": {"codegen/cpu", "runtime"}, "numba": {"codegen/cuda", "r
 # Imports inside a function or a class: (module, what), with the reason. Everything else imports at its top.
 LAZY: dict[tuple[str, str], str] = {
     ("lax/reference.py", "scipy.special"): "slow to import, and only the reference meaning of ops needs it",
+    ("lax/reference.py", "scipy.linalg.lapack"): "slow to import, and only the reference meaning of ops needs it",
 }
 
 MAX_FILE, MAX_FUNCTION = 600, 60

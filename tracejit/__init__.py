@@ -4,6 +4,7 @@
 >>> tj.grad(lambda x: jnp.sum(x ** 2))(jnp.arange(3.))
 Array([0., 2., 4.], dtype=float32)
 """
+from tracejit.lax.callback import pure_callback as pure_callback
 from tracejit.runtime.jit import jit as jit
 from tracejit.transforms.derivatives import (grad, hessian, jacfwd, jacrev, jvp, linear_transpose, linearize,
                                              value_and_grad, vjp)

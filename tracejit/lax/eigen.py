@@ -21,8 +21,9 @@ from tracejit.lax.lapack import INT, fill_nan_if, transposed
 from tracejit.lax.matrix import (adjoint, as_columns, as_rows, diagonal_part, identity_like, is_diagonal, matmul,
                                  real_part, row_and_column, swapped, zeros_like)
 from tracejit.lax.reduce import argmax
+from tracejit.lax.reference import lapack
 from tracejit.lax.shape import slice_in_dim
-from tracejit.lax.stack import Stacked, lapack, letter, nan_like, stacked
+from tracejit.lax.stack import Stacked, letter, nan_like, stacked
 
 
 class EighImplementation(enum.Enum):

@@ -17,10 +17,11 @@ from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, permutation, transposed
 from tracejit.lax.matrix import (adjoint, as_columns, diagonal_part, identity_like, is_diagonal, lower, matmul, real_part,
                                  upper)
+from tracejit.lax.reference import lapack
 from tracejit.lax.shape import concatenate, pad, slice_in_dim
 from tracejit.lax.solve import LuSolve, triangular_solve
 from tracejit.lax.sort import take_along
-from tracejit.lax.stack import Stacked, lapack, letter, nan_like, stacked
+from tracejit.lax.stack import Stacked, letter, nan_like, stacked
 
 def work_size(*sizes: int) -> int:
     """Elements of LAPACK's work space: enough for its largest blocks."""

@@ -24,3 +24,9 @@ def special(name: str) -> Callable:
     """A function of scipy.special, which is imported when first needed: compiled programs never need it."""
     import scipy.special
     return getattr(scipy.special, name)
+
+
+def lapack(name: str, *arrays: np.ndarray) -> Callable:
+    """SciPy's wrapper of a LAPACK routine for arrays of this dtype; as slow to import as scipy.special."""
+    from scipy.linalg.lapack import get_lapack_funcs
+    return get_lapack_funcs((name,), arrays)[0]

@@ -13,8 +13,9 @@ from tracejit.lax.elementwise import add, mul, neg
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, swap_rows, transposed
 from tracejit.lax.matrix import as_columns, conjugated, lower, matmul, swapped, upper
+from tracejit.lax.reference import lapack
 from tracejit.lax.shape import pad, reshape, transpose
-from tracejit.lax.stack import Stacked, lapack, letter
+from tracejit.lax.stack import Stacked, letter
 
 
 def system_order(op, a: ArrayType, b: ArrayType, left: bool = True) -> int:

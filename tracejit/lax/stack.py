@@ -21,12 +21,6 @@ def letter(dtype: np.dtype) -> str:
     return LAPACK_LETTERS[short_name(dtype)]
 
 
-def lapack(name: str, *arrays: np.ndarray):
-    """SciPy's wrapper of a LAPACK routine; SciPy's linear algebra is only loaded when an op is evaluated."""
-    from scipy.linalg.lapack import get_lapack_funcs
-    return get_lapack_funcs((name,), arrays)[0]
-
-
 @op_dataclass
 class Stacked(Opaque):
     """Routine on the last `ranks` axes of its operands; the leading axes of all operands are the same."""

@@ -17,7 +17,7 @@ from tracejit.errors import CompileError
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
 from tracejit.ir.types import type_of
-from tracejit.runtime import cache, threads
+from tracejit.runtime import cache, callbacks, threads
 from tracejit.runtime.array import ArrayImpl, from_numpy
 from tracejit.runtime.executable import Executable
 from tracejit.transforms.passes.pipeline import PASSES
@@ -51,13 +51,14 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = ()) -> Executable:
         graph = report.stage(name, change, graph)
     isa = host_isa()
     code: Code = report.stage("generate", generate, graph, isa)
+    kept = [callbacks.offer(c.symbol, callbacks.Callback(c.function, c.in_types, c.out_types)) for c in code.host]
     symbols = report.stage("compile", load, code.modules, isa)
     report.compiled, report.from_disk = cache.stats.compiled - before[0], cache.stats.disk - before[1]
     report.seconds = time.perf_counter() - start
     reports.append(report)
     n = len(graph.params) - len(consts)
     return Executable(symbols[code.entry], graph.in_types[:n], graph.out_types, consts, code.arena_bytes,
-                      is_long(graph, code), keep=code.host)
+                      is_long(graph, code), keep=kept)
 
 
 def load(modules: list[str], isa) -> dict[str, int]:

@@ -34,7 +34,16 @@ class Code:
     arena_bytes: int
     program: Program
     schedules: list[Schedule] = field(default_factory=list)
-    host: list[Any] = field(default_factory=list)   # Python objects that the code refers to
+    host: list[HostCall] = field(default_factory=list)   # what the code calls in Python
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """A Python function of NumPy arrays that the code calls by a symbol, which stands for it with these types."""
+    symbol: str
+    function: Any
+    in_types: tuple
+    out_types: tuple
 
 
 class EntryBuilder(Builder):
@@ -57,10 +66,16 @@ class EntryBuilder(Builder):
         """emit(f, pointers, scratch) for each of n lanes, in parallel shares; see `lanes.emit_lanes`."""
         emit_lanes(self, n, tasks, operands, scratch_bytes, emit)
 
-    def keep(self, thing: Any) -> Any:
-        """Keep a Python object alive as long as the code."""
-        self.emitter.host.append(thing)
-        return thing
+    def host_call(self, symbol: str, function: Any, ins: list[Value], in_types: Any, outs: list[Value], out_types: Any) -> None:
+        """Call a Python function of NumPy arrays; leave the entry point if it raises. `symbol` names the function."""
+        call = HostCall(f"{symbol}_{digest(f'{in_types}{out_types}')}", function, tuple(in_types), tuple(out_types))
+        self.emitter.host.append(call)
+        tables = []
+        for pointers in (ins, outs):
+            tables.append(self.alloca(8 * max(len(pointers), 1)))
+            for k, pointer in enumerate(pointers):
+                self.store(pointer, self.gep(tables[-1], k, PTR))
+        self.fail_if(self.call(call.symbol, I32, tables))
 
     def fail_if(self, status: Value) -> None:
         """Leave the entry point with this i32 if it is not zero."""
@@ -87,7 +102,7 @@ class ProgramEmitter:
         self.isa = isa
         self.modules: dict[str, str] = {}
         self.schedules: list[Schedule] = []
-        self.host: list[Any] = []
+        self.host: list[HostCall] = []
         self.tapes: list[Value] = []
         self.module = Module(isa)
 
