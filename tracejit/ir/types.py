@@ -247,11 +247,18 @@ def promote(types: list[tuple[np.dtype, bool]]) -> tuple[np.dtype, bool]:
         return first
     node = _join(frozenset(_node(d, w) for d, w in types))
     if not node.endswith("*"):
-        return DTYPE_OF_SHORT_NAME[node], False
+        return _no_wider(DTYPE_OF_SHORT_NAME[node], types), False
     same_kind = [d for d, w in types if w and _node(d, w) == node]
     if len(same_kind) == 0:  # such as uint64 with int64
         return default_dtype(node[0]), True
-    return functools.reduce(np.promote_types, same_kind), all(w or d.kind == "b" for d, w in types)
+    return functools.reduce(np.promote_types, same_kind), True  # int32 array * 0.5 is a weak float32
+
+
+def _no_wider(dtype: np.dtype, types: list[tuple[np.dtype, bool]]) -> np.dtype:
+    """int32 with uint32 stays 32 bits wide, as in JAX, unless x64 mode is on: only a 64-bit argument makes 64 bits."""
+    if dtype.kind == "i" and dtype.itemsize == 8 and not config.enable_x64 and all(d.itemsize < 8 for d, _ in types):
+        return _NARROW[dtype]
+    return dtype
 
 
 def promote_types(a: Any, b: Any) -> np.dtype:

@@ -46,6 +46,7 @@ from tracejit.numpy.logic import (
 from tracejit.numpy.reductions import (
     all, amax, amin, any, argmax, argmin, average, count_nonzero, max, mean, min, prod, ptp, std, sum, var,
 )
+from tracejit.numpy.nanreductions import nanargmax, nanargmin, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from tracejit.numpy.cumulative import (
     cumprod, cumsum, cumulative_prod, cumulative_sum, diff, ediff1d, nancumprod, nancumsum,
 )
@@ -62,6 +63,7 @@ from tracejit.numpy.manipulation import (
     hstack, matrix_transpose, moveaxis, ndim, permute_dims, ravel, repeat, reshape, resize, roll, rollaxis,
     rot90, shape, size, split, squeeze, stack, swapaxes, tile, transpose, unstack, vsplit, vstack,
 )
+from tracejit.numpy.padding import delete, insert, pad
 from tracejit.numpy.linear import (
     cross, diag, diagflat, diagonal, dot, inner, kron, matmul, matvec, outer, tensordot, trace, tril, triu,
     vander, vdot, vecdot, vecmat,
@@ -70,7 +72,30 @@ from tracejit.numpy.einsum import einsum, einsum_path
 from tracejit.numpy.sorting import (
     argpartition, argsort, digitize, lexsort, partition, searchsorted, sort, sort_complex, trim_zeros,
 )
+from tracejit.numpy.sets import (
+    intersect1d, isin, setdiff1d, setxor1d, union1d, unique, unique_all, unique_counts, unique_inverse,
+    unique_values,
+)
+from tracejit.numpy.statistics import bincount, corrcoef, cov, histogram, histogram2d, histogram_bin_edges, histogramdd
+from tracejit.numpy.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+from tracejit.numpy.numerics import gradient, interp, trapezoid, unwrap
+from tracejit.numpy.polynomial import (
+    poly, polyadd, polyder, polydiv, polyfit, polyint, polymul, polysub, polyval, roots,
+)
+from tracejit.numpy.windows import bartlett, blackman, hamming, hanning, kaiser
+from tracejit.numpy.convolution import convolve, correlate
+from tracejit.numpy.bits import packbits, unpackbits
+from tracejit.numpy.apply import apply_along_axis, apply_over_axes, frompyfunc, vectorize
+from tracejit.numpy.index_tricks import c_, index_exp, ix_, mgrid, ogrid, r_, s_
 from tracejit.numpy.ufuncs import ufunc
+from tracejit.numpy.text import (
+    array_repr, array_str, get_printoptions, isscalar, iterable, printoptions, set_printoptions,
+)
+from tracejit.numpy.files import load, save, savez
+from tracejit.numpy import fft as fft
+from tracejit.numpy import linalg as linalg
+from tracejit.numpy.array_api import __array_api_version__ as __array_api_version__
+from tracejit.numpy.array_api import __array_namespace_info__ as __array_namespace_info__
 from tracejit.numpy import dtypes as _dtypes
 from tracejit.numpy import operators as _operators
 from tracejit.numpy.dtypes import bool_ as bool

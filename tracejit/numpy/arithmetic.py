@@ -9,7 +9,7 @@ from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.types import is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, cast_numpy, check_arraylike, convert, dtype_of
+from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, cast_numpy, check_arraylike, convert, dtype_of, literal
 from tracejit.numpy.promotion import promote, promote_dtypes, promote_inexact
 from tracejit.numpy.ufuncs import binary_ufunc, unary_ufunc
 
@@ -158,12 +158,13 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 def _float_divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
     """A zero divisor gives the quotient x1 / x2, infinite or nan, and the remainder nan."""
     x1, x2 = _same_shape(x1, x2)
+    zero = literal(0, x1.dtype)
     rest = lax.rem(x1, x2)
     quotient = lax.div(lax.sub(x1, rest), x2)
-    wrong_side = lax.bitwise_and(lax.ne(lax.sign(x2), lax.sign(rest)), lax.ne(rest, 0))
+    wrong_side = lax.bitwise_and(lax.ne(lax.sign(x2), lax.sign(rest)), lax.ne(rest, zero))
     rest = lax.select(wrong_side, lax.add(rest, x2), rest)
-    quotient = lax.select(wrong_side, lax.sub(quotient, 1), quotient)
-    return lax.select(lax.eq(x2, 0), lax.div(x1, x2), lax.round(quotient)), rest
+    quotient = lax.select(wrong_side, lax.sub(quotient, literal(1, quotient.dtype)), quotient)
+    return lax.select(lax.eq(x2, zero), lax.div(x1, x2), lax.round(quotient)), rest
 
 
 def _same_shape(*args: ArrayLike) -> list[Array]:
@@ -183,10 +184,11 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     if dtype.kind == "b":
         x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
     x1, x2 = _same_shape(x1, x2)
+    zero = literal(0, x1.dtype)
     rest = lax.rem(x1, x2)
     if dtype.kind == "u":
         return rest
-    wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, 0), lax.lt(x2, 0)), lax.ne(rest, 0))
+    wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, zero), lax.lt(x2, zero)), lax.ne(rest, zero))
     return lax.select(wrong_side, lax.add(rest, x2), rest)
 
 

@@ -15,7 +15,7 @@ from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy import promotion
 from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, Shape, Var, as_array, canonical_axis, canonical_shape
 from tracejit.numpy.promotion import cast_numpy, check_arraylike, concrete, concrete_int, convert, expand_to
-from tracejit.transforms.device_put import device_put
+from tracejit.runtime.transfer import device_put
 
 
 # --- from Python objects -----------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def _interpolate(lo: Array, hi: Array, num: int, endpoint: bool, dtype: np.dtype
     """num values along a new leading axis; the last is exactly hi where the end point is included."""
     parts = num - 1 if endpoint else num
     if parts <= 0:
-        step = lax.full(lo.shape, np.nan, dtype) if endpoint else lax.sub(hi, lo)
+        step = lax.full(lo.shape, np.nan, dtype)
         return lax.broadcast_in_dim(lo, (num, *lo.shape), tuple(range(1, lo.ndim + 1))), step
     real = np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
     wide = np.dtype("f4") if real.itemsize < 4 else real  # a half has no room for the count of many points

@@ -24,7 +24,7 @@ def _running(name: str, a: ArrayLike, axis: int | None, dtype: DTypeLike | None,
     result = canonicalize_dtype(dtype) if dtype is not None else x.dtype
     if result.kind == "b":
         result = default_dtype("i")
-    return scan(convert(x, result), axis)
+    return scan(lax.convert_element_type(x, result) if x.weak_type or x.dtype != result else x, axis)
 
 
 def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:

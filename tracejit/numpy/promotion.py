@@ -103,6 +103,11 @@ def cast_numpy(x: Any, dtype: np.dtype) -> np.ndarray:
         return (x.real if x.dtype.kind == "c" and dtype.kind != "c" else x).astype(dtype)
 
 
+def literal(value: Any, dtype: np.dtype) -> Any:
+    """A Python number of the kind of dtype: beside an array it takes its dtype, and leaves a weak one weak."""
+    return PYTHON_TYPE[kind_of(dtype)](value)
+
+
 def strong(x: ArrayLike) -> ArrayLike:
     """x without the weak flag."""
     t = type_of_any(x)

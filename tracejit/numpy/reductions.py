@@ -50,10 +50,9 @@ def _fold(name: str, a: ArrayLike, axis: Axis, dtype: DTypeLike | None, keepdims
     x = as_array(a)
     axes = canonical_axes(axis, x.ndim)
     result = canonicalize_dtype(dtype) if dtype is not None else _accumulation_dtype(x.dtype, promote_integers)
-    weak = dtype is None and x.weak_type and result == x.dtype
     compute = np.dtype("float32") if is_half(result) else result
-    if not weak or compute != x.dtype:
-        x = convert(x, compute) if not (x.dtype.kind == "c" and compute.kind != "c") else convert(lax.real(x), compute)
+    x = lax.real(x) if x.dtype.kind == "c" and compute.kind != "c" else x
+    x = lax.convert_element_type(x, compute) if x.weak_type or x.dtype != compute else x
     x = masked(x, where, identity)
     axes = canonical_axes(axis, x.ndim)
     out = keep_axes(reduce(x, axes) if axes else x, axes, keepdims)
@@ -144,7 +143,8 @@ def _quantifier(name: str, a: ArrayLike, axis: Axis, out: None, keepdims: bool, 
                 reduce: Callable, identity: bool) -> Array:
     check_no_out(name, out)
     check_arraylike(name, a)
-    x = lax.convert_element_type(a, np.dtype(bool)) if as_array(a).dtype.kind != "b" else as_array(a)
+    x = as_array(a)
+    x = x if x.dtype.kind == "b" else lax.ne(x, cast_numpy(0, x.dtype))
     x = masked(x, where, identity)
     axes = canonical_axes(axis, x.ndim)
     return keep_axes(reduce(x, axes) if axes else x, axes, keepdims)

@@ -81,10 +81,10 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1, m
     sizes = lambda n: tuple(n if i == axis else d for i, d in enumerate(rest))
     n = x.shape[axis]
     index = wrapped(indices, n, wrap_negative_indices is not False)
-    return _gather_along(expand_to(x, sizes(n)), expand_to(index, sizes(indices.shape[axis])), axis, mode or "fill", fill_value)
+    return gather_along(expand_to(x, sizes(n)), expand_to(index, sizes(indices.shape[axis])), axis, mode or "fill", fill_value)
 
 
-def _gather_along(x: Array, index: Array, axis: int, mode: Any, fill_value: Any) -> Array:
+def gather_along(x: Array, index: Array, axis: int, mode: Any, fill_value: Any) -> Array:
     others = tuple(i for i in range(x.ndim) if i != axis)
     dims = lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(axis,), start_index_map=(axis,),
                                       operand_batching_dims=others, start_indices_batching_dims=others)
