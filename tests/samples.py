@@ -10,8 +10,8 @@ import numpy as np
 
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.lax import (bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise, factorize, index,
-                          reinterpret, shape, solve, special, window)
+from tracejit.lax import (bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise, factorize,
+                          incomplete, index, reinterpret, shape, solve, special, window)
 from tracejit.lax.kinds import Op
 
 # Modules whose name in tracejit.lax is that of their main function.
@@ -122,7 +122,25 @@ def elementary_functions() -> list[Sample]:
         Sample(special.Zeta(), (np.array([2.0, 3, 1.5, 4]), uniform(0.4, 9, 4)), fixed=(0,)),
         Sample(special.Zeta(), (np.array([1.0, 0.5, 2, 3, 2.5, 2, 4]), np.array([2.0, 2, -1.5, -2, -1.5, 1e9, 0])), smooth=False,
                half=False, fixed=(0,)),
-        *binary(cumulative.LogAddExp(), -3, 3),
+        *binary(cumulative.LogAddExp(), -3, 3), *special_functions(),
+    ]
+
+
+def special_functions() -> list[Sample]:
+    i, shapes, edges = incomplete, uniform(0.3, 6, 4, 5), (np.array([0.0, 2, 2, -1, 0, 1]), np.array([1.0, 0, np.inf, 1, 0, -1]))
+    gammas = [Sample(op, (shapes, uniform(0.1, 9, 4, 5)), half=False, fixed=fixed, twice=False) for op, fixed in (
+        (i.Igamma(), ()), (i.Igammac(), ()), (i.IgammaGradA(), (0, 1)), (i.RandomGammaGrad(), (0, 1)))]
+    large = [Sample(op, (np.array([50.0, 200, 1e3, 30]), np.array([60.0, 190, 1010, 80])), half=False, fixed=(0, 1))
+             for op in (i.Igamma(), i.Igammac(), i.IgammaGradA(), i.RandomGammaGrad())]
+    return [
+        *gammas, *large, *[Sample(op, edges, fixed=(0, 1), half=False) for op in (i.Igamma(), i.Igammac())],
+        Sample(i.Igamma(), (np.array(2.5), uniform(0.1, 9, 6)), half=False, twice=False),
+        Sample(i.Betainc(), (uniform(0.3, 5, 9), uniform(0.3, 5, 9), uniform(0.05, 0.95, 9)), half=False, fixed=(0, 1)),
+        Sample(i.Betainc(), (np.array([50.0, 300, 2, 0, 2, 2, -1]), np.array([60.0, 200, 3, 2, 0, 3, 1]),
+                             np.array([0.4, 0.61, 1, 0.5, 0.5, 0, 0.5])), half=False, fixed=(0, 1, 2)),
+        *[Sample(op, (x,), half=False) for op in (bessel.BesselI0e(), bessel.BesselI1e())
+          for x in (uniform(-9, 9, 7), np.array([24.9, 25.1, 40, -90, 1e4]), uniform(-24, 24, 2, 3))],
+        Sample(bessel.BesselI1e(), (np.array([0.0, np.inf, np.nan, -np.inf]),), half=False, smooth=False),
     ]
 
 

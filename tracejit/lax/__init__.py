@@ -6,6 +6,7 @@ of tracejit.numpy promote and broadcast, and are made of these.
 # ruff: noqa: F401  (imported to be exported)
 from tracejit.ir.trace import bind as bind
 from tracejit.ir.types import dtype_of as dtype
+from tracejit.lax.bessel import bessel_i0e, bessel_i1e
 from tracejit.lax.bits import (bitwise_and, bitwise_not, bitwise_or, bitwise_xor, clz, mulhi, population_count,
                                shift_left, shift_right_arithmetic, shift_right_logical)
 from tracejit.lax.broadcast import (broadcast_in_dim, broadcasted_iota, empty, full, full_like, iota, reduce_sum,
@@ -29,6 +30,7 @@ from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clam
                                       integer_pow, log, max, min, mul, neg, nextafter, pow, real, reciprocal, rem,
                                       round, rsqrt, sign, sqrt, square, sub)
 from tracejit.lax.fft import FftType, fft
+from tracejit.lax.incomplete import betainc, igamma, igamma_grad_a, igammac, random_gamma_grad
 from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
                                 scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
 from tracejit.lax.padding import PaddingType, padtype_to_pads

@@ -91,7 +91,7 @@ class Zeta(Float):
     def eval(self, x, q): return in_f32(special("zeta"), x, q)
 
     def scalar(self, b, x, q):
-        dtype, x, q = x.dtype, b.convert(x, F64), b.convert(q, F64)
+        dtype, (x, q) = x.dtype, b.match(b.convert(x, F64), b.convert(q, F64))
         total, a = self.head(b, x, q)
         last = b.pow(a, b.neg(x))
         total = b.add(total, b.sub(b.div(b.mul(last, a), b.sub(x, 1.0)), b.mul(last, 0.5)))
@@ -114,7 +114,8 @@ class Zeta(Float):
             following = b.add(a, 1.0)
             summed = b.add(total, b.pow(following, b.neg(x)))
             return [b.select(go, summed, total), b.select(go, following, a), b.add(count, 1.0)]
-        return b.while_loop([b.pow(q, b.neg(x)), q, b.mul(q, 0.0)], more, step)[:2]
+        count = b.splat(b.const(0.0, F64), q.lanes)
+        return b.while_loop([b.pow(q, b.neg(x)), q, count], more, step)[:2]
 
     def edges(self, b, x, q, total):
         """Poles at x = 1 and at q = 0, -1, ...; no real value for other negative q unless x is whole."""
