@@ -119,6 +119,15 @@ def test_something_is_added(layout, x_shape, w_shape, options, kind):
     check(*run(x_shape, w_shape, layout, kind=kind, **options))
 
 
+@pytest.mark.parametrize("layout", ("NHWC", "mixed"))
+@pytest.mark.parametrize("isa", ("avx512", "avx2"))
+@pytest.mark.parametrize("kind", ("", "bias", "y"))
+def test_few_output_features(layout, isa, kind):
+    for options in (dict(padding=((2, 1), (1, 1))), dict(lhs_dilation=(2, 2), rhs_dilation=(1, 2)), dict(stride=(1, 2))):
+        check(*run((2, 32, 9, 11), (2, 32, 3, 3), layout, isa=isa, kind=kind, **options))
+    check(*run((2, 64, 9, 11), (2, 32, 3, 3), layout, isa=isa, kind=kind, feature_groups=2))
+
+
 def test_bias_with_empty_phases_and_windows_outside():
     check(*run((2, 3, 4, 5), (6, 3, 1, 1), kind="bias", lhs_dilation=(2, 3), padding=((1, 1), (0, 2))))
     check(*run((2, 3, 2, 2), (6, 3, 2, 2), kind="bias", padding=((5, 5), (6, 4))))

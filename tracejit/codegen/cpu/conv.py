@@ -19,7 +19,7 @@ import hashlib
 
 import numpy as np
 
-from .conv_plan import CONV, LEVELS, OUTER, Convolution, conv_calls
+from .conv_plan import CONV, DEPTHWISE, LEVELS, OUTER, OUTER_PRODUCT, Convolution, conv_calls
 from .conv_tile import segment_kernels_text
 from .gemm import DECLARATIONS, copy_block, run_tasks, run_text
 from .gemm_pack import pack_text
@@ -195,14 +195,14 @@ def _zext(f: Function, condition: str) -> str:
 
 def _pack_task(tile: Tile) -> str:
     """Task t repacks one panel of w: nr output features of one group, in the order of the sum."""
-    f, line = Function("pack_task", "ptr %job, i64 %task", "internal"), tile.nr * tile.size
+    f = Function("pack_task", "ptr %job, i64 %task", "internal")
     call, panels = _JOB.get(f, "%job", "call", "panels")
-    w, at, scratch, cols = CONV.get(f, call, "w", "w_offset", "scratch", "cols")
+    w, at, scratch, cols, nr = CONV.get(f, call, "w", "w_offset", "scratch", "cols", "nr")
     group_step, n_step, panel_step = CONV.get(f, call, "pack_group", "pack_n", "panel_step")
     sizes, steps = (CONV.get(f, call, *_names(what, OUTER)) for what in ("pack_size", "pack"))
     group, panel = f.div("%task", panels), f.rem("%task", panels)
-    col = f.mul(panel, tile.nr)
-    width = f.min(f.sub(cols, col), tile.nr)
+    col, line = f.mul(panel, nr), f.mul(nr, tile.size)
+    width = f.min(f.sub(cols, col), nr)
     source = _move(f, w, f.add(at, f.add(f.mul(group, group_step), f.mul(col, n_step))))
     target = f.offset(scratch, f.mul("%task", panel_step))
     with f.loop(0, sizes[4]) as i4, f.loop(0, sizes[3]) as i3, f.loop(0, sizes[2]) as i2, f.loop(0, sizes[1]) as i1:
@@ -211,16 +211,19 @@ def _pack_task(tile: Tile) -> str:
         for index, size in zip(indices[1:], (sizes[3], sizes[2], sizes[1])):
             flat = f.add(f.mul(flat, size), index)
         here = _move(f, source, _inner_product(f, indices, steps[:0:-1]))
-        _pack_lines(f, tile, here, steps[0], n_step, f.offset(target, f.mul(f.mul(flat, sizes[0]), line)), sizes[0], width)
+        there = f.offset(target, f.mul(f.mul(flat, sizes[0]), line))
+        _pack_lines(f, tile, here, steps[0], n_step, there, line, sizes[0], width)
     return f.text()
 
 
-def _pack_lines(f: Function, tile: Tile, source: str, step: str, n_step: str, target: str, n: str, width: str) -> None:
+def _pack_lines(f: Function, tile: Tile, source: str, step: str, n_step: str, target: str, line: str, n: str,
+                width: str) -> None:
     """n lines of `width` features, whichever of the two axes is contiguous, if any."""
-    line, done = tile.nr * tile.size, f.compare("eq", n_step, tile.size)
+    done = f.compare("eq", n_step, tile.size)
     with f.when(done):
         copy_block(f, "rows", source, step, target, line, n, width)
-    turned = f.both(f.value(f"xor i1 {done}, true"), f.compare("eq", step, tile.size))
+    turned = f.both(f.value(f"xor i1 {done}, true"), f.compare("eq", step, tile.size),
+                    f.compare("ne", n_step, 0))
     with f.when(turned):
         copy_block(f, "columns", source, n_step, target, line, n, width)
     with f.when(f.value(f"xor i1 {f.either(done, turned)}, true")):
@@ -313,10 +316,10 @@ def _sum(f: Function, tile: Tile, indices: list[str], ranges: list[tuple[str, st
 
 def _tiles(f: Function, tile: Tile, arguments: tuple, c: str, c_m: str, d: str, d_m: str, width: str) -> None:
     rs, la, a, b, lb, k0, k1 = arguments
-    rows, depthwise = CONV.get(f, "%call", "rows", "depthwise")
+    rows, = CONV.get(f, "%call", "rows")
     tiles, = _JOB.get(f, "%job", "tiles")
     short, wide = f.div(rows, tiles), f.rem(rows, tiles)
-    kernels = _kernels(f, tile, width, f.compare("ne", depthwise, 0))
+    kernels = _kernels(f, tile, width)
     absent = f.compare("eq", d, "null", "ptr")
     with f.loop("%first", "%last") as loop:
         row = f.add(f.mul(loop.index, short), f.min(loop.index, wide))
@@ -328,13 +331,15 @@ def _tiles(f: Function, tile: Tile, arguments: tuple, c: str, c_m: str, d: str, 
                ("i64", c_m), ("ptr", d_tile), ("i64", d_m), ("i64", width))
 
 
-def _kernels(f: Function, tile: Tile, width: str, depthwise: str) -> str:
+def _kernels(f: Function, tile: Tile, width: str) -> str:
     """The row of the kernel table for this width: by registers, and by whether the last one is full."""
-    lanes = tile.vector.lanes
+    lanes, kernel = tile.vector.lanes, CONV.get(f, "%call", "kernel")[0]
     masked = _zext(f, f.compare("ne", f.rem(width, lanes), 0))
     vectors = f.sub(f.ceil_div(width, lanes), 1)
     outer = f.offset("@outer_kernels", f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr))
-    return f.select(depthwise, f.offset("@depthwise_kernels", f.mul(masked, 8 * tile.mr)), outer, "ptr")
+    depthwise = f.offset("@depthwise_kernels", f.mul(masked, 8 * tile.mr))
+    lanewise = f.select(f.compare("eq", kernel, DEPTHWISE), depthwise, "@dot_kernels", "ptr")
+    return f.select(f.compare("eq", kernel, OUTER_PRODUCT), outer, lanewise, "ptr")
 
 
 def _finished(f: Function, tile: Tile, c: str, width: str) -> None:

@@ -20,11 +20,12 @@ from .gemm_tile import Tile
 from .isa import Isa
 
 OUTER, LEVELS = range(5), range(4)
+OUTER_PRODUCT, DEPTHWISE, DOT = range(3)  # the kinds of kernels, see conv_tile.py
 
 # All but the pointers are what `conv_calls` returns; steps and offsets in bytes.
 CONV = Record(
     "*x", "*w", "*y", "*d", "*scratch", "*epilogue", "*ctx",
-    "swapped", "depthwise", "x_offset", "w_offset", "y_offset", "d_offset", "pitch",
+    "swapped", "kernel", "x_offset", "w_offset", "y_offset", "d_offset", "pitch",
     *(f"{what}{i}" for what in ("count", "a", "b", "c", "d") for i in OUTER),
     "rows", "a_m", "c_m", "d_m", "cols", "nr", "a_n", "b_n", "panel_step",
     *(f"{what}{i}" for what in ("size", "la", "lb", "limit", "mul", "tap", "low", "extent") for i in LEVELS),
@@ -130,7 +131,7 @@ class _Plan:
     unclipped: int | None  # the space axis whose input is padded rather than clipped
     first_space: int  # position of the first space axis in `outer`
     swapped: bool = False
-    depthwise: bool = False
+    kernel: int = OUTER_PRODUCT
 
 
 def _gcd_solution(a: int, b: int, modulus: int) -> int | None:
@@ -182,11 +183,14 @@ def _mode(phase: _Phase, tile: Tile) -> str:
 
     depthwise: channels are columns, multiplied lane by lane; pixels, batch: output features are
     columns and pixels of a line or batch entries are rows; planes: pixels of a line are columns and
-    output features rows; single: one column, whatever the layout (slow).
+    output features rows; dot: few output features are summed one by one over contiguous input
+    features; single: one column, whatever the layout (slow).
     """
-    n, group, o, width = phase.n, phase.group, phase.o, phase.space[2]
+    n, group, o, width, lanes = phase.n, phase.group, phase.o, phase.space[2], tile.vector.lanes
     if group.size > 1 and (group.x, group.w, group.y) == (1, 1, 1):
         return "depthwise"
+    if o.size <= lanes // 4 and phase.i.size and phase.i.x == 1 and phase.i.size % lanes == 0:
+        return "dot"
     if o.y == 1 or o.size == 1:
         return "batch" if _fill(n.size, tile) > 1.5 * _fill(width.outputs, tile) else "pixels"
     return "planes" if width.y == 1 and width.mul * width.x == 1 else "single"
@@ -196,14 +200,15 @@ def _plan(phase: _Phase, mode: str) -> _Plan:
     n, group, o, (depth, height, width) = phase.n, phase.group, phase.o, phase.space
     single = _Axis(1, 0, 0, 0)
     if mode == "depthwise":
-        return _Plan(phase, [n, o, depth, height, single], width, group, 2, 2, depthwise=True)
+        return _Plan(phase, [n, o, depth, height, single], width, group, 2, 2, kernel=DEPTHWISE)
     if mode == "batch":
         return _Plan(phase, [group, depth, height, width, single], n, o, None, 1)
     if mode == "pixels":
         return _Plan(phase, [n, group, depth, height, single], width, o, 2, 2)
     if mode == "planes":
         return _Plan(phase, [n, group, depth, height, single], o, width, 2, 2, swapped=True)
-    return _Plan(phase, [n, group, o, depth, height], width, single, 2, 3)
+    kernel = DOT if mode == "dot" else OUTER_PRODUCT
+    return _Plan(phase, [n, group, o, depth, height], width, single, 2, 3, kernel=kernel)
 
 
 def _needs_copy(plan: _Plan) -> bool:
@@ -250,7 +255,7 @@ def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
                    i=replace(phase.i, x=strides["i"]), space=space), copy
 
 
-def _levels(plan: _Plan, pack: bool) -> tuple[list[_Level], list[_Level]]:
+def _levels(plan: _Plan, pack: bool, tile: Tile) -> tuple[list[_Level], list[_Level]]:
     """The axes of the sum, innermost first: two that make a long loop of small steps, then the rest.
 
     Second, the same axes as they lie in w, where a merged one is still two.
@@ -259,6 +264,8 @@ def _levels(plan: _Plan, pack: bool) -> tuple[list[_Level], list[_Level]]:
     bounds = [None if a == plan.unclipped or s.is_inside else plan.first_space + a for a, s in enumerate(phase.space)]
     depth, height, width = (_Level(s.taps, s.tap * s.x, s.w, bound, s) for s, bound in zip(phase.space, bounds))
     features = _Level(phase.i.size, phase.i.x, phase.i.w)
+    if plan.kernel == DOT:
+        return _dot_levels([features, width, height, depth], tile.vector.lanes)
     for a, b in ((features, width), (width, features)):
         dense = a.size * a.x == b.x and (pack or a.size * a.w == b.w)
         if dense and a.bound is b.bound is None and min(a.size, b.size) > 1:
@@ -274,6 +281,15 @@ def _levels(plan: _Plan, pack: bool) -> tuple[list[_Level], list[_Level]]:
 
 
 _ONE = _Level(1, 0, 0)
+
+
+def _dot_levels(levels: list[_Level], lanes: int) -> tuple[list[_Level], list[_Level]]:
+    """Input features by the register, together with the width where x is dense."""
+    features, width, *rest = levels
+    vectors = replace(features, size=features.size // lanes, x=lanes)
+    if width.bound is None and width.x == features.size and width.size > 1:
+        return [replace(vectors, size=vectors.size * width.size), *rest, _ONE], [*levels, _ONE]
+    return [vectors, width, *rest], [*levels, _ONE]
 
 
 def conv_calls(conv: Convolution, dtype: np.dtype, isa: Isa, d: str = "") -> tuple[list[dict[str, int]], int]:
@@ -299,7 +315,7 @@ def _call(phase: _Phase, tile: Tile, d: str) -> tuple[dict[str, int], int]:
         padded, copy = _padded(phase, tile)
         plan = _plan(padded, mode)
     pack = _is_packed(plan, tile)
-    levels, in_w = _levels(plan, pack)
+    levels, in_w = _levels(plan, pack, tile)
     call = _offsets(plan, tile.size) | _tile_members(plan, tile) | _outer_members(plan, tile.size)
     call |= _level_members(levels, plan.swapped, tile.size) | _d_members(plan, call, d, tile.size)
     if pack:
@@ -327,10 +343,14 @@ def _steps(axis: _Axis | _Space) -> tuple[int, int, int, int]:
 def _tile_members(plan: _Plan, tile: Tile) -> dict[str, int]:
     rows, row_x, row_w, row_y = _steps(plan.rows)
     cols = _steps(plan.cols)[0]
-    nr = tile.vector.lanes if plan.depthwise else tile.nr
     return {"rows": rows, "a_m": (row_w if plan.swapped else row_x) * tile.size, "c_m": row_y * tile.size,
-            "pitch": max(1, row_y), "cols": cols, "nr": nr, "a_n": tile.size if plan.depthwise else 0,
-            "panel_step": nr * tile.size, "swapped": int(plan.swapped), "depthwise": int(plan.depthwise)}
+            "pitch": max(1, row_y), "cols": cols, "nr": _nr(plan, tile),
+            "a_n": tile.size if plan.kernel == DEPTHWISE else 0, "panel_step": _nr(plan, tile) * tile.size,
+            "swapped": int(plan.swapped), "kernel": plan.kernel}
+
+
+def _nr(plan: _Plan, tile: Tile) -> int:
+    return (tile.nr, tile.vector.lanes, 1)[plan.kernel]
 
 
 def _outer_members(plan: _Plan, size: int) -> dict[str, int]:
@@ -369,7 +389,9 @@ def _d_members(plan: _Plan, call: dict[str, int], d: str, size: int) -> dict[str
 def _is_packed(plan: _Plan, tile: Tile) -> bool:
     """Repack w in panels where it is read often, or must be because its columns are not contiguous."""
     phase = plan.phase
-    if plan.swapped or plan.depthwise or plan.cols is not phase.o or phase.o.size == 1 or not _has_taps(phase):
+    if plan.kernel == DOT:
+        return _has_taps(phase)
+    if plan.swapped or plan.kernel == DEPTHWISE or plan.cols is not phase.o or phase.o.size == 1 or not _has_taps(phase):
         return False
     taps = phase.i.size * math.prod(s.taps for s in phase.space)
     often = phase.n.size * math.prod(s.outputs for s in phase.space) >= 8 * tile.mr
@@ -377,18 +399,23 @@ def _is_packed(plan: _Plan, tile: Tile) -> bool:
 
 
 def _pack_members(plan: _Plan, in_w: list[_Level], tile: Tile) -> dict[str, int]:
-    size, line = tile.size, tile.nr * tile.size
+    """The copy of w: panel after panel of one group, group after group; for dot kernels feature after feature."""
+    size, line, o, groups = tile.size, _nr(plan, tile) * tile.size, plan.phase.o, plan.phase.group
     taps = math.prod(level.size for level in in_w)
     panel = (taps + tile.vector.lanes) * line
-    group = -(-plan.phase.o.size // tile.nr) * panel
-    members = {"pack": 1, "pack_groups": plan.phase.group.size, "pack_group": plan.phase.group.w * size,
-               "pack_n": plan.phase.o.w * size, "panel_step": panel}
+    group = -(-o.size // _nr(plan, tile)) * panel
+    members = {"pack": 1, "pack_groups": groups.size, "pack_group": groups.w * size, "pack_n": o.w * size,
+               "panel_step": panel}
+    if plan.kernel == DOT:
+        members |= {"pack_groups": groups.size * o.size, "pack_group": o.w * size, "pack_n": 0}
     for i, level in enumerate(in_w):
         members |= {f"pack{i}": level.w * size, f"pack_size{i}": level.size}
-    members |= {f"b{i}": group if axis is plan.phase.group else 0 for i, axis in enumerate(plan.outer)}
-    for i, level in enumerate(_levels(plan, True)[0]):
-        members[f"lb{i}"] = line
-        line *= level.size
+    steps = {id(groups): group, id(o): panel}
+    members |= {f"b{i}": steps.get(id(axis), 0) for i, axis in enumerate(plan.outer)}
+    step = line * (tile.vector.lanes if plan.kernel == DOT else 1)
+    for i, level in enumerate(_levels(plan, True, tile)[0]):
+        members[f"lb{i}"] = step
+        step *= level.size
     return members
 
 

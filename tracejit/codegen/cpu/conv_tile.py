@@ -3,7 +3,8 @@
     C[i, j] = sum over s < k1, t < k0 of A(s, t)[i] * B(s, t)[j]  + D[i, j]
 
 `outer` kernels read A as broadcast scalars (row step %rs); `depthwise` kernels multiply rows of A
-and the row of B lane by lane, for convolutions in which every channel is on its own.
+and the row of B lane by lane, for convolutions in which every channel is on its own; `dot` kernels
+do the same and then add up the lanes, for one column and a sum over contiguous features.
 """
 from __future__ import annotations
 
@@ -15,16 +16,18 @@ PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0,
 
 
 def segment_kernels_text(tile: Tile) -> str:
-    """The kernels and two tables: @outer_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
-    @depthwise_kernels by masked * mr + rows - 1."""
+    """The kernels and three tables: @outer_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
+    @depthwise_kernels by masked * mr + rows - 1, @dot_kernels by rows - 1."""
     rows = range(1, tile.mr + 1)
     outer = [(masked, v, m) for masked in (0, 1) for v in range(1, tile.nv + 1) for m in rows]
     depthwise = [(masked, m) for masked in (0, 1) for m in rows]
     wanted = (1,) if tile.free_masks else (0, 1)
     text = "".join(_outer(tile, m, v, masked) for masked, v, m in outer if masked in wanted)
     text += "".join(_depthwise(tile, m, masked) for masked, m in depthwise if masked in wanted)
+    text += "".join(_dot(tile, m) for m in rows)
     first = wanted[0]
-    return (text + _table("outer_kernels", [f"outer_{max(masked, first)}_{v}_{m}" for masked, v, m in outer])
+    return (text + _table("dot_kernels", [f"dot_{m}" for m in rows])
+            + _table("outer_kernels", [f"outer_{max(masked, first)}_{v}_{m}" for masked, v, m in outer])
             + _table("depthwise_kernels", [f"depthwise_{max(masked, first)}_{m}" for masked, m in depthwise]))
 
 
@@ -56,15 +59,32 @@ def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
 
 def _depthwise(tile: Tile, rows: int, masked: int) -> str:
     f, vector = Function(f"depthwise_{masked}_{rows}", PARAMS, "internal"), tile.vector
-    mask, = masks = _masks(f, vector, 1, masked)
+    masks = _masks(f, vector, 1, masked)
+    finish_tile(f, vector, _lane_products(f, vector, rows, masks[0]), masks)
+    return f.text()
 
+
+def _dot(tile: Tile, rows: int) -> str:
+    f, vector = Function(f"dot_{rows}", PARAMS, "internal"), tile.vector
+    sums = [vector.sum(f, product) for product in _lane_products(f, vector, rows, None)]
+
+    def plus_d(i: int, value: str) -> str:
+        d = f.load(vector.element, f.offset("%D", f.mul("%ldd", i)), vector.size)
+        return vector.add(f, value, d, vector.element)
+
+    present = f.compare("ne", "%D", "null", "ptr")
+    for i, value in enumerate(f.updated(present, vector.element, sums, plus_d)):
+        f.store(vector.element, value, f.offset("%C", f.mul("%ldc", i)), vector.size)
+    return f.text()
+
+
+def _lane_products(f: Function, vector: Vector, rows: int, mask: str | None) -> list[str]:
     def step(bases: list[str], b_row: str, sums: list[str]) -> list[str]:
         b, steps = vector.load(f, b_row, mask), row_steps(f)
         lines = [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
         return [vector.fma(f, vector.load(f, line, mask), b, s) for line, s in zip(lines, sums)]
 
-    finish_tile(f, vector, _segments(f, vector, rows, rows, step), masks)
-    return f.text()
+    return _segments(f, vector, rows, rows, step)
 
 
 def _segments(f: Function, vector: Vector, rows: int, n_sums: int, step) -> list[str]:
