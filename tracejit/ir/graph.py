@@ -15,6 +15,7 @@ class Var:
     """A value computed by a program. While a function is traced, Vars are what it sees as its arrays."""
 
     __slots__ = ("type", "builder", "eqn", "concrete", "__weakref__")
+    __hash__ = object.__hash__  # Vars are keys by identity, also when == has become element by element
 
     def __init__(self, type: ArrayType | TapeType, builder=None, eqn=None, concrete=None):
         self.type, self.builder, self.eqn, self.concrete = type, builder, eqn, concrete

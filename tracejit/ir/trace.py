@@ -193,6 +193,11 @@ def is_traced(x: Any) -> bool:
     return x.__class__ is Var
 
 
+def is_being_traced(x: Var) -> bool:
+    """Whether the function whose variable this is still runs."""
+    return x.builder in _local.stack
+
+
 def inline(graph: Graph, args: Sequence) -> list:
     """Record a graph's equations again in the active trace."""
     return replay(graph, args, record_eqn)

@@ -16,6 +16,8 @@ from tracejit.numpy import selection, sorting, taking
 from tracejit.numpy.creation import asarray
 from tracejit.numpy.dtypes import astype
 from tracejit.numpy.promotion import Array, Var, is_arraylike
+from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.eager import eager
 
 
 # --- operators ---------------------------------------------------------------------------------------
@@ -42,6 +44,8 @@ def _unknown(f: Callable, other: Any) -> Any:
 
 def _equality(f: Callable) -> Callable:
     def operate(self: Any, other: Any) -> Any:
+        if self.__class__ is Var and other.__class__ is Var and not trace.is_being_traced(self):
+            return NotImplemented  # the compiler compares the variables of finished programs: by identity
         return f(self, other) if is_arraylike(other) else NotImplemented
     return operate
 
@@ -68,6 +72,13 @@ def operators() -> dict[str, Callable]:
     table["__setitem__"] = _refuse_setitem
     table["__array_namespace__"] = _namespace
     return table
+
+
+def _row_or_item(self: Any, index: Any) -> Any:
+    """x[i] of a known array copies a row straight away; all else is indexing in general."""
+    if index.__class__ is int and self.ndim and -self.shape[0] <= index < self.shape[0] and not self.is_deleted():
+        return self._row(index % self.shape[0])
+    return indexing.get_item(self, index)
 
 
 def _iterate(self: Any) -> Iterator:
@@ -197,9 +208,18 @@ def _length(self: Any) -> int:
 
 # --- installation ------------------------------------------------------------------------------------
 
+# Operators that look only at types, so that a call on known arrays can run compiled code straight away. A power looks
+# at its exponent: x ** 2 is x * x.
+_COMPILED = {f"__{r}{name}__" for name in _BINARY if name != "pow" for r in ("", "r")}
+_COMPILED |= {f"__{name}__" for name in (*_COMPARISONS, *_UNARY, "eq", "ne")}
+
+
 def install(cls: type) -> None:
     """Give a class of arrays or traced values (shape, dtype, ndim, size, weak_type) NumPy's operators and methods."""
-    for name, f in (*operators().items(), *_METHODS.items()):
+    for name, f in operators().items():
+        if not _defines(cls, name):
+            setattr(cls, name, eager(f) if cls is ArrayImpl and name in _COMPILED else f)
+    for name, f in _METHODS.items():
         if not _defines(cls, name):
             setattr(cls, name, f)
     for name, f in _PROPERTIES.items():
@@ -215,3 +235,8 @@ def install(cls: type) -> None:
 def _defines(cls: type, name: str) -> bool:
     """Whether the class has its own (faster) method of this name already."""
     return any(name in base.__dict__ for base in cls.__mro__ if base is not object)
+
+
+ArrayImpl.__getitem__ = _row_or_item
+install(ArrayImpl)
+install(Var)

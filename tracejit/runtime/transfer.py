@@ -1,0 +1,93 @@
+"""Pytrees of values -> pytrees of Arrays on a device, and back to NumPy: device_put, device_get, block_until_ready."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracejit.errors import filtered
+from tracejit.ir.graph import Var
+from tracejit.ir.trace import concrete_value
+from tracejit.pytree import tree_flatten, unflatten
+from tracejit.runtime.array import ArrayImpl, from_numpy
+from tracejit.runtime.compile import as_array
+from tracejit.runtime.device import Device, devices
+from tracejit.tree_util import broadcast_prefix
+
+
+def is_place(x: Any) -> bool:
+    return x is None or isinstance(x, (Device, str)) or hasattr(x, "device_set")
+
+
+def check_place(place: Any) -> None:
+    """TypeError for what is no place; ValueError for a place that this process does not have."""
+    if not is_place(place):
+        raise TypeError(f"device_put: expected a Device, a Sharding or None, got {type(place).__name__}: {place!r}")
+    if place is None:
+        return
+    if isinstance(place, str):
+        devices(place)
+        return
+    wanted = {place} if isinstance(place, Device) else set(place.device_set)
+    missing = wanted - set(devices())
+    if missing:
+        raise ValueError(f"device_put: {missing} is not among the devices of this process: {devices()}")
+
+
+def put_leaf(x: Any, place: Any, may_alias: bool | None) -> Any:
+    check_place(place)
+    if x.__class__ is Var:
+        return x
+    if may_alias is False and isinstance(x, ArrayImpl):
+        return from_numpy(x._host(), weak=x.type.weak_type)
+    return as_array(x)
+
+
+@filtered
+def device_put(x: Any, device: Any = None, *, src: Any = None, donate: Any = False, may_alias: Any = None) -> Any:
+    """x, a pytree of arrays and numbers, as Arrays on a device (a Device, a Sharding, or a tree prefix of such).
+
+    Without a device Arrays stay where they are. With donate=True the Arrays in x may be deleted; where nothing has to
+    be moved they are returned themselves. TypeError for leaves that are not arrays. Differentiable: the identity.
+
+    >>> import tracejit as tj
+    >>> tj.device_put({"a": [1., 2.]})["a"][1]
+    Array(2., dtype=float32, weak_type=True)
+    """
+    leaves, tree = tree_flatten(x)
+    places = [device] * len(leaves) if is_place(device) else broadcast_prefix(device, x, is_leaf=is_place)
+    return unflatten(tree, [put_leaf(leaf, place, may_alias) for leaf, place in zip(leaves, places, strict=True)])
+
+
+def device_get(x: Any) -> Any:
+    """x with every Array as a NumPy array.
+
+    >>> import tracejit as tj
+    >>> tj.device_get(tj.device_put((1., 2)))
+    (array(1., dtype=float32), array(2, dtype=int32))
+    """
+    def get(leaf: Any) -> Any:
+        known = concrete_value(leaf)
+        if known is None:
+            return np.asarray(leaf)  # raises the error of a traced value
+        return np.asarray(known) if isinstance(known, ArrayImpl) else known
+    leaves, tree = tree_flatten(x)
+    return unflatten(tree, [get(leaf) for leaf in leaves])
+
+
+def block_until_ready(x: Any) -> Any:
+    """x, when all computations behind its Arrays are done: on the CPU they are when a call returns.
+
+    >>> import tracejit as tj
+    >>> tj.block_until_ready([1, 2])
+    [1, 2]
+    """
+    for leaf in tree_flatten(x)[0]:
+        if isinstance(leaf, ArrayImpl):
+            leaf.block_until_ready()
+    return x
+
+
+def copy_to_host_async(x: Any) -> Any:
+    """x itself: arrays of the CPU are on the host."""
+    return x
