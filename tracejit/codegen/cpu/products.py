@@ -68,9 +68,10 @@ def emit_product(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
 
 
 def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: dict[str, int]) -> None:
-    """Fill the routine's record on the stack and call it."""
+    """Fill the routine's record on the stack and call it. Members that are not given are zero."""
     record = b.alloca(layout.n_bytes)
-    for member, value in {**pointers, **{k: b.const(v, I64) for k, v in numbers.items()}}.items():
+    for member in layout.members:
+        value = pointers.get(member) or b.const(numbers.get(member, 0), I64)
         b.store(value, b.gep(record, layout.offset(member)))
     b.call(routine, None, [record])
 
