@@ -99,6 +99,11 @@ from tracejit.numpy.array_api import __array_namespace_info__ as __array_namespa
 from tracejit.numpy import dtypes as _dtypes
 from tracejit.numpy import operators as _operators
 from tracejit.numpy.dtypes import bool_ as bool
+from tracejit.numpy.promotion import Var as _Var
+from tracejit.runtime.array import ArrayImpl as _ArrayImpl
+
+_operators.install(_ArrayImpl)
+_operators.install(_Var)
 
 _DEFAULT_TYPES = {"int_": "i", "uint": "u", "float_": "f", "complex_": "c"}
 

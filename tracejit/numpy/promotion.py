@@ -80,7 +80,7 @@ def as_array(x: ArrayLike) -> Array:
         return x
     if hasattr(x, "__jax_array__"):
         return as_array(x.__jax_array__())
-    return trace.as_array(x)
+    return trace.hooks.as_array(x)
 
 
 def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
