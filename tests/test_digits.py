@@ -24,7 +24,7 @@ def train(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the plotting packages
 def test_a_few_epochs(train, tmp_path: Path, capsys: pytest.CaptureFixture):
     accuracy = train.main(["--epochs", "4", "--figure", str(tmp_path / "digits.png")])
-    assert accuracy > 0.94
+    assert accuracy > 0.85
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out
     assert re.search(r"^compiled: \d+ kernels in \d+ ms, \d+ cache hits$", out, re.MULTILINE)
