@@ -189,6 +189,11 @@ def record_eqn(eqn: Eqn, inputs: Sequence) -> list:
     return outs if eqn.op.multiple else [outs]
 
 
+def as_array(x: Any) -> Any:
+    """The Array of a NumPy array or a number, on the default device."""
+    return hooks.as_array(x)
+
+
 def is_traced(x: Any) -> bool:
     return x.__class__ is Var
 
