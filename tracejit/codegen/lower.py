@@ -7,7 +7,8 @@ from typing import Any
 
 from tracejit.codegen.fuse import Group, Single, fuse
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
-from tracejit.ir.graph import Eqn, Graph, Lit, Var, live_eqns
+from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
+from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
 from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
 from tracejit.ir.types import ArrayType, TapeType
 from tracejit.lax.branches import Cond
@@ -34,22 +35,24 @@ class NativeStep:
 
 
 @dataclass(eq=False)
+class Region:
+    """Scratch bytes as a value of the memory plan."""
+    nbytes: int
+
+
+@dataclass(eq=False)
 class ControlStep:
     """A loop or a branch, with the programs of its sub-graphs, which share one region of scratch memory."""
     eqn: Eqn
     programs: list[Program]
     reads: list[Var]
     writes: list[Var]
-    region: Var          # a pseudo-value: the scratch memory that lives during this step
+    region: Region       # the scratch memory that lives during this step
+    registers: RegisterLoop | None = None
+    why_not: str = ""    # why the loop does not run in registers
 
 
 Step = KernelStep | NativeStep | ControlStep
-
-
-@dataclass(eq=False)
-class Region:
-    """Scratch bytes as a value of the memory plan."""
-    nbytes: int
 
 
 @dataclass(eq=False)
@@ -167,9 +170,20 @@ class Lowering:
         if not isinstance(eqn.op, (Scan, While, Cond)):
             self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.scratch_of(eqn)))
             return
-        programs = [lower(g, self.scratch_of) for g in subgraphs_of(eqn.op)]
+        loop, why_not = loop_in_registers(eqn)
+        programs = [] if loop else [lower(g, self.scratch_of) for g in subgraphs_of(eqn.op)]
         region = Region(control_bytes(eqn, programs))
-        self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region))
+        self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
+
+
+def loop_in_registers(eqn: Eqn) -> tuple[RegisterLoop | None, str]:
+    """The loop with its carry in registers, or why not."""
+    if isinstance(eqn.op, Cond):
+        return None, ""
+    try:
+        return register_loop(eqn, subgraphs_of(eqn.op)), ""
+    except NotInRegisters as reason:
+        return None, str(reason)
 
 
 def subgraphs_of(op) -> list[Graph]:
@@ -188,6 +202,8 @@ def size_of(t) -> int:
 
 def control_bytes(eqn: Eqn, programs: list[Program]) -> int:
     """Scratch of a control step: its programs' arenas one at a time, and two copies of a loop's carry."""
+    if not programs:
+        return 0
     carry = eqn.op.n_carry if isinstance(eqn.op, (Scan, While)) else 0
     twice = 2 * sum(aligned(size_of(v.type)) for v in eqn.outputs[:carry])
     records = sum(aligned(size_of(r.type)) for r in programs[-1].graph.results) if carry or isinstance(eqn.op, Scan) else 0

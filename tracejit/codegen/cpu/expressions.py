@@ -7,6 +7,7 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch
+from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                Remainder, indices_of)
 
@@ -22,7 +23,7 @@ def children(e: Expr) -> list[Expr]:
 
 
 class Dependence:
-    """Which axes an expression depends on (a row value: the marker ROW)."""
+    """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY."""
 
     def __init__(self) -> None:
         self.memo: dict[Expr, frozenset] = {}
@@ -30,7 +31,7 @@ class Dependence:
     def __call__(self, root: Expr) -> frozenset:
         for e in postorder(root, self.memo):
             axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
-            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)), [ROW] if e.kind == ROW else [])
+            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)), [e.kind] if e.kind in (ROW, CARRY) else [])
         return self.memo[root]
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cpu.builder import PTR, Value
+from tracejit.codegen.cpu.builder import PTR, Module, Value
 from tracejit.codegen.cpu.expressions import I64
+from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, loads_in
 from tracejit.codegen.lower import ControlStep, aligned, size_of
-from tracejit.ir.types import TapeType
+from tracejit.codegen.registers import RegisterLoop
 from tracejit.lax.branches import Cond
 from tracejit.lax.loops import Scan, slice_type
 
@@ -28,12 +29,42 @@ class LoopEmitter:
         self.region, self.used = place.scratch(step.region), max((p.arena for p in step.programs), default=0)
 
     def emit(self) -> None:
-        if isinstance(self.op, Scan):
+        if self.step.registers is not None:
+            self.in_registers(self.step.registers)
+        elif isinstance(self.op, Scan):
             self.scan()
         elif isinstance(self.op, Cond):
             self.cond()
         else:
             self.while_loop()
+
+    def in_registers(self, loop: RegisterLoop) -> None:
+        """One kernel with the whole loop inside."""
+        b, op, emitter = self.b, self.op, self.emitter
+        is_scan = isinstance(op, Scan)
+        pointers: dict[Any, Value] = {}
+        if is_scan:
+            count, consts, carry, xs = op.parts(self.ins)
+            pointers |= {"count": count[0]} if count else {}
+            pointers |= dict(zip(op.body.params, [*consts, *carry, *[self.tape_data(x) if count else x for x in xs]]))
+        else:
+            cond_consts, consts, carry = op.parts(self.ins)
+            pointers |= dict(zip(op.cond.params, cond_consts)) | dict(zip(op.body.params, consts))
+        outs = self.outs
+        if is_scan and count:
+            n = b.convert(b.load(I32, count[0]), I64)
+            outs = outs[:op.n_carry] + self.open_tapes(n, op.body.out_types[op.n_carry:])
+        pointers |= {("init", k): p for k, p in enumerate(carry)} | {("out", k): p for k, p in enumerate(outs)}
+        used = [v for v in loads_in(loop)]
+        buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))]]
+        table = b.alloca(8 * len(buffers))
+        for k, v in enumerate(buffers):
+            b.store(pointers[v], b.gep(table, k, PTR))
+        module = Module(emitter.isa)
+        kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
+                                     is_scan and op.reverse)
+        kernel.emit()
+        b.parallel(emitter.add_module(module.text(), "KERNEL", "tj_loop"), table, kernel.n_tasks)
 
     def take(self, nbytes: int) -> Value:
         """Bytes of the step's region, beyond its programs' scratch."""

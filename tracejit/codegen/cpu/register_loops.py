@@ -1,0 +1,149 @@
+"""A RegisterLoop -> an LLVM function `void(ptr buffers, i64 task)`: blocks of lanes, the whole loop inside."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+from tracejit.codegen.cpu.expressions import I64, Dependence, Position
+from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
+from tracejit.ir.loops import LOAD, Axis, Expr, Index
+
+TASK_COST = 1 << 16
+MOST_TASKS = 256
+
+
+class RegisterLoopEmitter:
+    """`buffers` are the keys of the pointers in the table: body params, ("init", k) and ("out", k)."""
+
+    def __init__(self, module: Module, name: str, loop: RegisterLoop, buffers: Sequence[Any], trips: int | None,
+                 reverse: bool):
+        self.loop, self.trips, self.reverse = loop, trips, reverse
+        self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
+        self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
+        self.depends = Dependence()
+        self.vector = loop.lanes[-1] if loop.lanes else None
+        widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in loop.roots), default=4)
+        self.lanes = module.isa.lanes(np.dtype(f"i{max(widest, 1)}")) if self.vector else 1
+        while self.vector and self.lanes > 1 and self.vector.size <= self.lanes // 2:
+            self.lanes //= 2
+        elements = sum(len(c.points) for c in loop.carried)
+        self.unroll = 1
+        while self.vector and self.unroll < 4 and elements * self.unroll * 2 <= module.isa.n_registers // 2 and \
+                self.vector.size >= 2 * self.unroll * self.lanes:
+            self.unroll *= 2
+        step = self.lanes * self.unroll
+        self.blocks = -(-self.vector.size // step) if self.vector else 1
+        self.units = math.prod(a.size for a in loop.lanes[:-1]) * self.blocks
+        cost = max(1, sum(1 + e.cost for e in nodes_of(loop.roots)) * step * min(trips or 1000, 1 << 20))
+        self.per_task = max(1, TASK_COST // cost, -(-self.units // MOST_TASKS))
+
+    @property
+    def n_tasks(self) -> int:
+        return -(-self.units // self.per_task)
+
+    def emit(self) -> None:
+        b = self.b
+        lo = b.mul(b.params[1], self.per_task)
+        hi = b.min(b.add(lo, self.per_task), b.const(self.units, I64))
+        with b.loop(lo, hi) as units:
+            self.unit(units.index)
+        b.ret()
+        b.finish()
+
+    def unit(self, unit: Value) -> None:
+        b, loop = self.b, self.loop
+        point: dict[Axis, Value] = {}
+        top = Position(b, self.bases, self.depends, {})
+        if self.vector is None:
+            return self.run([top.inner({})])
+        whole = b.binary("udiv", unit, b.const(self.blocks, I64))
+        block = b.sub(unit, b.mul(whole, self.blocks))
+        for axis in reversed(loop.lanes[:-1]):
+            rest = b.binary("udiv", whole, b.const(axis.size, I64))
+            point[axis], whole = b.sub(whole, b.mul(rest, axis.size)), rest
+        first, n = b.mul(block, self.lanes * self.unroll), self.vector.size
+        here = top.inner(point)
+        places = []
+        for u in range(self.unroll):
+            at = b.add(first, u * self.lanes)
+            mask = b.lane_mask(b.sub(b.const(n, I64), at), self.lanes) if n % (self.lanes * self.unroll) else None
+            places.append(here.inner({self.vector: at}, self.vector, self.lanes, mask))
+        self.run(places)
+
+    def run(self, places: list[Position]) -> None:
+        """The whole loop for some vectors of lanes side by side."""
+        b, loop = self.b, self.loop
+        state = [v for p in places for v in self.initial(p)]
+        if loop.alive is not None:
+            state = b.while_loop(state, lambda s: self.any_alive(places, s), lambda s: self.trip(places, s, {}))
+        else:
+            n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
+            for p in places:
+                p.hoist(loop.roots, {loop.time, CARRY})
+            with b.loop(b.const(0, I64), n, carries=state) as trips:
+                at = b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index
+                trips.carry(*self.trip(places, trips.carries, {loop.time: at}))
+            state = trips.results
+        for p, mine in zip(places, self.per_place(places, state)):
+            self.store(p, mine)
+
+    def per_place(self, places, state) -> list[list]:
+        n = len(state) // len(places)
+        return [list(state[k * n:(k + 1) * n]) for k in range(len(places))]
+
+    def elements(self) -> list[tuple[int, Carried, tuple[Index, ...]]]:
+        return [(k, c, point) for k, c in enumerate(self.loop.carried) for point in c.points]
+
+    def initial(self, p: Position) -> list:
+        return [self.b.splat(p.load(("init", k), c.offset(point), (), c.type.dtype), p.lanes if c.lane_dims else 1)
+                for k, c, point in self.elements()]
+
+    def store(self, p: Position, state) -> None:
+        for (k, c, point), value in zip(self.elements(), state):
+            p.store(("out", k), c.offset(point), value, c.type.dtype)
+
+    def seeded(self, p: Position, state, axes) -> Position:
+        inner = p.inner(axes, p.vector, p.lanes, p.mask)
+        for (k, c, point), value in zip(self.elements(), state):
+            rest = tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))
+            inner.values[Expr(CARRY, (), (k, c.offset(rest).const), c.type.dtype)] = value
+        return inner
+
+    def trip(self, places, state, axes) -> list:
+        out = []
+        for p, mine in zip(places, self.per_place(places, state)):
+            inner = self.seeded(p, mine, axes)
+            for s in self.loop.stores:
+                inner.store(("out", s.var), s.offset, inner.value(s.expr), s.expr.dtype)
+            new = [inner.value(e) for row in self.loop.next for e in row]
+            out += [self.b.splat(v, was.lanes) for v, was in zip(new, mine)]
+        return out
+
+    def any_alive(self, places, state) -> Value:
+        b, any_of = self.b, None
+        for p, mine in zip(places, self.per_place(places, state)):
+            alive = self.seeded(p, mine, {}).value(self.loop.alive)
+            if p.lanes > 1:
+                alive = b.splat(alive, p.lanes)
+                alive = b.any(alive if p.mask is None else b.and_(alive, p.mask))
+            any_of = alive if any_of is None else b.or_(any_of, alive)
+        return any_of
+
+
+def nodes_of(roots: Sequence[Expr]) -> set[Expr]:
+    seen, stack = set(), list(roots)
+    while stack:
+        e = stack.pop()
+        if e not in seen:
+            seen.add(e)
+            stack += e.args
+    return seen
+
+
+def loads_in(loop: RegisterLoop) -> list[Any]:
+    """The body params that the loop reads from memory."""
+    return list(dict.fromkeys(e.data[0] for e in nodes_of(loop.roots) if e.kind == LOAD))

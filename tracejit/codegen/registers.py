@@ -1,0 +1,262 @@
+"""Loops whose carry fits in registers: a Scan or While -> expressions of each carried element for one trip.
+
+Every element of the carry is pulled back, through the whole body, to elements of the carry before the trip, of
+the consts and of the slices. Large axes that no element crosses are *lanes*: each lane runs the whole loop by itself,
+so a loop over batches of small states becomes one kernel with the loop inside.
+
+    x_{t+1}[l, 0] = f(x_t[l, 0], x_t[l, 1], w[0])      l: lane axis; 0, 1: written out
+"""
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+from tracejit.codegen.kernels import Store
+from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear
+from tracejit.ir.types import ArrayType
+from tracejit.lax.kinds import Elementwise, Reduction, View
+from tracejit.lax.loops import Scan, While
+
+CARRY = "carry"         # Expr: an element of the carry before the trip; data: (number of the carry, offset of the element)
+MOST_ELEMENTS = 48      # carried elements per lane
+MOST_NODES = 3000
+MOST_FOLDED = 64
+LANE_SIZE = 9           # axes at least this long are lanes
+
+
+class NotInRegisters(Exception):
+    """The loop is compiled step by step instead; the message says why."""
+
+
+@dataclass(eq=False)
+class Carried:
+    """One carried array: which of its axes are lanes, and its other indices, all written out."""
+    type: ArrayType
+    lane_dims: tuple[int, ...]
+    points: list[tuple[Index, ...]]
+
+    def offset(self, index: tuple[Index, ...]) -> Index:
+        return linear(index, self.type.shape)
+
+
+@dataclass(eq=False)
+class RegisterLoop:
+    """What one trip computes. Buffers are the body's params (inputs) and the op's outputs."""
+    lanes: list[Axis]
+    time: Axis
+    carried: list[Carried]
+    next: list[list[Expr]]                  # per carried array, per point
+    stores: list[Store]                     # of ys; `var` is the output's number
+    alive: Expr | None = None               # of a While: whether a lane goes on
+    why: str = ""
+    roots: list[Expr] = field(default_factory=list)
+
+
+def register_loop(eqn: Eqn, graphs: list[Graph]) -> RegisterLoop:
+    """The loop in registers; NotInRegisters if it does not fit."""
+    try:
+        return Builder(eqn, graphs).build()
+    except RecursionError:
+        raise NotInRegisters("its body is too deep") from None
+
+
+class Builder:
+    def __init__(self, eqn: Eqn, graphs: list[Graph]):
+        self.eqn, self.op = eqn, eqn.op
+        self.body = graphs[-1]
+        self.cond = graphs[0] if isinstance(self.op, While) else None
+        if isinstance(self.op, While):
+            if self.op.record:
+                raise NotInRegisters("it records for a derivative")
+            self.n_consts, self.n_carry = self.op.n_body_consts, self.op.n_carry
+        else:
+            self.n_consts, self.n_carry = self.op.n_consts, self.op.n_carry
+        for g in graphs:
+            if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View))
+                                for e in g.eqns):
+                raise NotInRegisters("its body holds steps that are not elementwise")
+        trips = getattr(self.op, "length", None)
+        self.time = Axis("t", trips if trips is not None else 1 << 62)
+        self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
+
+    def build(self) -> RegisterLoop:
+        n = self.n_carry
+        outs = self.body.results
+        carry_types = [r.type for r in outs[:n]]
+        sizes = lane_sizes(carry_types)
+        self.lane_axes = [Axis(f"l{k}", size) for k, size in enumerate(sizes)]
+        self.carried = [self.carried_of(t) for t in carry_types]
+        if sum(len(c.points) for c in self.carried) > MOST_ELEMENTS:
+            raise NotInRegisters("its carry does not fit in registers")
+        self.pull = Pull(self.leaf, self.producers)
+        self.roles = self.params_of(self.body, self.n_consts)
+        following = [[self.pull.value(r, p) for p in c.points] for r, c in zip(outs[:n], self.carried)]
+        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores())
+        if self.cond is not None:
+            loop.alive = self.alive(loop)
+        loop.roots = [e for row in following for e in row] + [s.expr for s in loop.stores] + \
+            ([loop.alive] if loop.alive is not None else [])
+        if len(self.pull.nodes) > MOST_NODES:
+            raise NotInRegisters("its body is too long")
+        self.check_uniform(loop)
+        return loop
+
+    def carried_of(self, t: ArrayType) -> Carried:
+        dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
+        if dims is None:
+            if t.size > MOST_ELEMENTS:
+                raise NotInRegisters(f"a carry of type {t} shares no lanes with the others")
+            dims = ()
+        ranges = [range(1) if d in dims else range(n) for d, n in enumerate(t.shape)]
+        lane_of = {d: Index({a: 1}) for d, a in zip(dims, self.lane_axes)}
+        points = [tuple(lane_of.get(d, Index((), k)) for d, k in enumerate(at)) for at in itertools.product(*ranges)]
+        return Carried(t, dims, points)
+
+    def params_of(self, graph: Graph, n_consts: int) -> dict[Var, tuple[str, int]]:
+        kinds = ["const"] * n_consts + ["carry"] * self.n_carry + ["x"] * (len(graph.params) - n_consts - self.n_carry)
+        starts = {"const": 0, "carry": n_consts, "x": n_consts + self.n_carry}
+        return {p: (kind, i - starts[kind]) for i, (p, kind) in enumerate(zip(graph.params, kinds))}
+
+    def leaf(self, var: Var, index: tuple) -> Expr | None:
+        role = self.roles.get(var)
+        if role is None:
+            eqn = self.producers[var]
+            return self.folded(eqn, index) if isinstance(eqn.op, Reduction) else None
+        kind, k = role
+        if kind == "const":
+            return self.pull.load(var, index)
+        if kind == "x":
+            offset = Index({self.time: var.type.size}) + linear(index, var.type.shape)
+            return self.pull.node(LOAD, (), (var, offset, self.pull.guards), var.type.dtype)
+        found = self.carried[k]
+        for d, i in enumerate(index):
+            lane = self.lane_axes[found.lane_dims.index(d)] if d in found.lane_dims else None
+            if (i != Index({lane: 1})) if lane is not None else bool(i.terms):
+                raise NotInRegisters("an element depends on other lanes, or on a place known only at run time")
+        rest = tuple(Index() if d in found.lane_dims else i for d, i in enumerate(index))
+        at = linear(rest, var.type.shape)
+        inside = all(0 <= i.const < max(n, 1) for i, n in zip(rest, var.type.shape))
+        if not inside:  # under a guard that never holds
+            return self.pull.const(0, var.type.dtype)
+        return self.pull.node(CARRY, (), (k, at.const), var.type.dtype)
+
+    def folded(self, eqn: Eqn, index: tuple) -> Expr:
+        """A reduction of few elements, written out pairwise."""
+        op: Reduction = eqn.op
+        types = [x.type for x in eqn.inputs]
+        shape = types[0].shape
+        if math.prod(shape[a] for a in op.axes) > MOST_FOLDED:
+            raise NotInRegisters("it folds many elements")
+        kept = iter(index)
+        base = [None if d in op.axes else next(kept) for d in range(len(shape))]
+        terms = []
+        for at in itertools.product(*(range(shape[a]) for a in op.axes)):
+            place = dict(zip(op.axes, at))
+            full = tuple(Index((), place[d]) if d in place else base[d] for d in range(len(shape)))
+            xs = [self.pull.value(x, full if x.type.ndim else ()) for x in eqn.inputs]
+            terms.append(tuple(op.element(self.pull, tuple(Index((), k) for k in at), *xs)))
+        if not terms:
+            return op.finish(self.pull, tuple(op.init(self.pull, types)))
+        while len(terms) > 1:
+            half = len(terms) // 2
+            terms = [op.combine(self.pull, x, y) for x, y in zip(terms[:half], terms[half:])] + terms[2 * half:]
+        return op.finish(self.pull, terms[0])
+
+    def y_stores(self) -> list[Store]:
+        stores = []
+        if isinstance(self.op, While):
+            return stores
+        for k, result in enumerate(self.body.results[self.n_carry:]):
+            t = result.type
+            dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
+            if dims is None:
+                if t.size > MOST_ELEMENTS or self.lane_axes and t.size > 1:
+                    raise NotInRegisters("what it stacks shares no lanes with the carry")
+                dims = ()
+            lane_of = {d: Index({a: 1}) for d, a in zip(dims, self.lane_axes)}
+            ranges = [range(1) if d in dims else range(n) for d, n in enumerate(t.shape)]
+            if math.prod(map(len, ranges)) > MOST_ELEMENTS:
+                raise NotInRegisters("it stacks many elements")
+            for at in itertools.product(*ranges):
+                index = tuple(lane_of.get(d, Index((), i)) for d, i in enumerate(at))
+                offset = Index({self.time: t.size}) + linear(index, t.shape)
+                stores.append(Store(self.n_carry + k, offset, self.pull.value(result, index)))
+        return stores
+
+    def alive(self, loop: RegisterLoop) -> Expr:
+        """The condition of one lane. Of a condition on all lanes only `any`, where a lane that has stopped keeps its carry."""
+        self.roles = {**self.roles, **self.params_of(self.cond, self.op.n_cond_consts)}
+        result = self.cond.results[0]
+        if not self.lane_axes:
+            return self.pull.value(result, ())
+        made = self.producers.get(result) if isinstance(result, Var) else None
+        if made is None or made.op.name != "reduce_or" or len(made.op.axes) != made.inputs[0].type.ndim or \
+                made.inputs[0].type.shape != tuple(a.size for a in self.lane_axes):
+            raise NotInRegisters("its condition is on all lanes together")
+        alive = self.pull.value(made.inputs[0], tuple(Index({a: 1}) for a in self.lane_axes))
+        for k, (row, c) in enumerate(zip(loop.next, self.carried)):
+            for e, point in zip(row, c.points):
+                rest = tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))
+                before = self.pull.node(CARRY, (), (k, linear(rest, c.type.shape).const), c.type.dtype)
+                if e is not before and not keeps(e, alive, before):
+                    raise NotInRegisters("a lane that has stopped would still change")
+        return alive
+
+    def check_uniform(self, loop: RegisterLoop) -> None:
+        """Carries without lanes must not depend on any."""
+        if not self.lane_axes:
+            return
+        lanes = set(self.lane_axes)
+        uniform = [k for k, c in enumerate(self.carried) if not c.lane_dims]
+        seen: dict[Expr, bool] = {}
+
+        def varies(e: Expr) -> bool:
+            if e not in seen:
+                seen[e] = False
+                own = e.kind == CARRY and e.data[0] not in uniform
+                indexed = e.kind == LOAD and bool(lanes & e.data[1].atoms()) or e.kind == "index" and bool(lanes & e.data.atoms())
+                seen[e] = own or indexed or any(varies(a) for a in e.args)
+            return seen[e]
+        outs = [e for k in uniform for e in loop.next[k]]
+        outs += [s.expr for s in loop.stores if not lanes & s.offset.atoms()]
+        if any(varies(e) for e in outs):
+            raise NotInRegisters("a carry without lanes depends on the lanes")
+
+
+def keeps(e: Expr, alive: Expr, before: Expr) -> bool:
+    """Whether an expression is select(alive, something, before)."""
+    if e.kind != APPLY or e.data.name not in ("select_n", "select") or len(e.args) != 3:
+        return False
+    pred, if_false, if_true = e.args
+    return if_false is before and without_conversions(pred) is alive
+
+
+def without_conversions(e: Expr) -> Expr:
+    """The truth value that `bool -> int -> bool` was made of."""
+    if e.kind == APPLY and e.data.name == "ne" and e.args[1].kind == CONST and not any(e.args[1].data[0]):
+        e = e.args[0]
+    while e.kind == APPLY and e.data.name == "convert_element_type":
+        e = e.args[0]
+    return e
+
+
+def lane_sizes(types: list[ArrayType]) -> list[int]:
+    """The lane axes' sizes, from the largest carried array; none if everything is small."""
+    largest = max(types, key=lambda t: t.size, default=None)
+    if largest is None or sum(t.size for t in types) <= MOST_ELEMENTS:
+        return []
+    return [n for n in largest.shape if n >= LANE_SIZE]
+
+
+def lane_dims(shape, sizes: list[int]) -> tuple[int, ...] | None:
+    """Where the lane axes are in a shape, in order; None if they are not there."""
+    dims, start = [], 0
+    for size in sizes:
+        found = next((d for d in range(start, len(shape)) if shape[d] == size), None)
+        if found is None:
+            return None
+        dims.append(found)
+        start = found + 1
+    return tuple(dims)
