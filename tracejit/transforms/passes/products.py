@@ -17,6 +17,7 @@ from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.shape import Transpose
 from tracejit.lax.window import Track, windows_of
+from tracejit.transforms.passes.conv_layout import features_last
 
 HALVES = (np.dtype("float16"), bfloat16)
 SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
@@ -92,7 +93,7 @@ def lower_conv(op: ConvGeneralDilated, x, w):
     if dtype.kind == "c":
         return complex_product(lambda u, v: lower_conv(work, u, v), x, w)
     if dtype.kind == "f" and x.type.ndim <= 5:
-        return bind(work, x, w)
+        return features_last(work, x, w)
     return window_sums(op, x, w)
 
 
