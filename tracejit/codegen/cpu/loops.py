@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Module, Value
 from tracejit.codegen.cpu.expressions import I64
-from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, loads_in
+from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
 from tracejit.codegen.lower import ControlStep, aligned, size_of
 from tracejit.codegen.registers import RegisterLoop
 from tracejit.lax.branches import Cond
@@ -64,7 +64,24 @@ class LoopEmitter:
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
                                      is_scan and op.reverse)
         kernel.emit()
-        b.parallel(emitter.add_module(module.text(), "KERNEL", "tj_loop"), table, kernel.n_tasks)
+        name = emitter.add_module(module.text(), "KERNEL", "tj_loop")
+        if is_scan:
+            return b.parallel(name, table, kernel.n_tasks)
+        again = b.fresh("again")
+        b.br(again)
+        b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
+        b.parallel(name, table, kernel.n_tasks)
+        self.leave_if_interrupted(again)
+
+    def leave_if_interrupted(self, again: str | None = None) -> None:
+        """After Ctrl-C leave the entry point; if the user's handler decides to go on, jump to `again`."""
+        b = self.b
+        stop, done = b.fresh("interrupted"), b.fresh("undisturbed")
+        b.condbr(b.ne(interrupt_flag(b), b.const(0, I32)), stop, done)
+        b.label(stop)
+        b.fail_if(b.call("tj_poll", I32, []))
+        b.br(again or done)
+        b.label(done)
 
     def take(self, nbytes: int) -> Value:
         """Bytes of the step's region, beyond its programs' scratch."""
@@ -116,6 +133,7 @@ class LoopEmitter:
             k = len(init)
             now, following, spare = loop.carries[:k], loop.carries[k:2 * k], loop.carries[2 * k:]
             trip(loop.index, now, following)
+            self.leave_if_interrupted()
             loop.carry(*following, *spare, *following)
         for out, at, t in zip(self.outs, loop.results[:len(init)], types):
             self.emitter.copy(out, at, size_of(t))
@@ -142,6 +160,7 @@ class LoopEmitter:
             self.run(1, [*consts, *now], [*following, *records])
             for tape, record, t in zip(tapes, records, recorded):
                 self.push(tape, trips, record, t.nbytes)
+            self.leave_if_interrupted()
             return [*following, *spare, *following, b.add(trips, b.const(1, I64))]
         end = b.while_loop([*carry, *first, *second, b.const(0, I64)], alive, body)
         for out, at, t in zip(self.outs, end[:k], types):

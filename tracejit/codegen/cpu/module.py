@@ -33,6 +33,10 @@ class Module:
         if self._declared.setdefault(name, line) != line:
             raise ValueError(f"{name} declared as {line!r} and as {self._declared[name]!r}")
 
+    def declare_global(self, name: str, kind: str) -> None:
+        """Note that a variable of this type exists elsewhere."""
+        self._declared.setdefault(f"@{name}", f"@{name} = external global {kind}")
+
     def define(self, name: str, text: str) -> None:
         if name in self._defined:
             raise ValueError(f"function {name} is defined twice")

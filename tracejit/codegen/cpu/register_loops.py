@@ -131,7 +131,13 @@ class RegisterLoopEmitter:
                 alive = b.splat(alive, p.lanes)
                 alive = b.any(alive if p.mask is None else b.and_(alive, p.mask))
             any_of = alive if any_of is None else b.or_(any_of, alive)
-        return any_of
+        return b.and_(any_of, b.eq(interrupt_flag(b), b.const(0, np.dtype("i4"))))
+
+
+def interrupt_flag(b: Builder) -> Value:
+    """Nonzero once Ctrl-C was pressed: a loop that may never end looks at it on each trip."""
+    b.module.declare_global("tj_interrupt", "i32")
+    return b.impure("load atomic i32, ptr @tj_interrupt monotonic, align 4", np.dtype("i4"))
 
 
 def nodes_of(roots: Sequence[Expr]) -> set[Expr]:
