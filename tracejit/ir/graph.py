@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -66,6 +66,18 @@ class Lit:
 
 
 Atom = Var | Lit
+
+
+class Operation:
+    """What an equation applies. All that the IR knows of an op; `lax.kinds.Op` says the rest."""
+    name: ClassVar[str]
+    multiple: ClassVar[bool]
+    has_effects: ClassVar[bool]
+    has_transpose: ClassVar[bool]
+
+    def calls(self, *types) -> list:
+        """Its sub-graphs with the types of the values that it gives to each."""
+        return []
 
 
 class Eqn:

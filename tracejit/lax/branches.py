@@ -27,6 +27,9 @@ class Cond(Control):
     def infer(self, index, *operands):
         return tuple(self.branches[0].out_types)
 
+    def calls(self, index, *operands):
+        return [(g, list(operands)) for g in self.branches]
+
     def eval(self, index, *operands):
         if np.ndim(index) == 0:
             return evaluate(self.branches[int(index)], operands)

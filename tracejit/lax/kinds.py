@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.ir.graph import Operation
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
 
@@ -52,7 +53,7 @@ def is_linear(x: Any) -> bool:
 
 
 @op_dataclass
-class Op:
+class Op(Operation):
     multiple: ClassVar[bool] = False       # results are a tuple
     has_effects: ClassVar[bool] = False    # must run, once, in order
     cost: ClassVar[float] = 1              # of one element, in additions
@@ -64,6 +65,7 @@ class Op:
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.lstrip("_")).lower()
+        cls.has_transpose = cls.transpose is not Op.transpose
 
     name: ClassVar[str] = "op"
 

@@ -58,6 +58,11 @@ class Scan(Control):
         outs = self.body.out_types
         return (*outs[:self.n_carry], *map(self.stacked, outs[self.n_carry:]))
 
+    def calls(self, *types):
+        _, consts, carry, xs = self.parts(types)
+        kept = self.body.out_types[:self.n_carry]
+        return [(self.body, [*consts, *carry, *map(slice_type, xs)]), (self.body, [*consts, *kept, *map(slice_type, xs)])]
+
     def eval(self, *args):
         count, consts, carry, xs = self.parts(args)
         n = self.length if self.length is not None else int(count[0])
@@ -270,6 +275,11 @@ class While(Control):
     def infer(self, *types):
         outs, n = self.body.out_types, self.n_carry
         return (*outs[:n], *([COUNT, *map(TapeType, outs[n:])] if self.record else []))
+
+    def calls(self, *types):
+        cond_consts, consts, carry = self.parts(types)
+        kept = self.body.out_types[:self.n_carry]
+        return [(g, [*c, *values]) for values in (carry, kept) for g, c in ((self.cond, cond_consts), (self.body, consts))]
 
     def eval(self, *args):
         cond_consts, consts, carry = self.parts(args)
