@@ -1,0 +1,56 @@
+"""The native transposing copy against NumPy: shapes with every kind of edge, permutations, item sizes."""
+from __future__ import annotations
+
+import functools
+import itertools
+
+import gemm_harness as native
+import numpy as np
+import pytest
+
+from tracejit.codegen.cpu.isa import make_isa
+from tracejit.codegen.cpu.transpose import TRANSPOSE, transpose_fields, transpose_module
+
+
+@functools.lru_cache(maxsize=None)
+def routine(item_bytes: int, isa: str):
+    return native.native(*transpose_module(item_bytes, make_isa(isa)), make_isa(isa))
+
+
+def run(x: np.ndarray, permutation, isa: str) -> np.ndarray | None:
+    fields = transpose_fields(x.shape, tuple(permutation), x.itemsize)
+    if fields is None:
+        return None
+    shape = [x.shape[a] for a in permutation]
+    guarded = np.full(x.size + 64, 77, x.dtype)
+    y = guarded[32:-32].reshape(shape)
+    call = native.record_of(TRANSPOSE, x=x.ctypes.data, y=y.ctypes.data, **fields)
+    routine(x.itemsize, isa)(call.ctypes.data)
+    assert (guarded[:32] == 77).all() and (guarded[-32:] == 77).all()
+    return y
+
+
+@pytest.mark.parametrize("isa", ("avx512", "avx2", "baseline"))
+@pytest.mark.parametrize("dtype", ("i1", "i2", "f4", "f8"))
+def test_matrices(isa, dtype):
+    for m, n in [(2, 2), (3, 70), (16, 16), (17, 15), (64, 64), (65, 130), (300, 257), (128, 1024)]:
+        x = np.random.default_rng(1).integers(0, 100, (m, n)).astype(dtype)
+        assert np.array_equal(run(x, (1, 0), isa), x.T)
+
+
+@pytest.mark.parametrize("permutation", list(itertools.permutations(range(4))))
+def test_permutations(permutation):
+    x = np.random.default_rng(1).standard_normal((3, 17, 5, 20)).astype(np.float32)
+    y = run(x, permutation, "native")
+    if y is None:
+        assert permutation[-1] == 3
+    else:
+        assert np.array_equal(y, x.transpose(permutation))
+
+
+def test_what_is_left_to_others():
+    assert transpose_fields((3, 4), (0, 1), 4) is None
+    assert transpose_fields((3, 4, 5), (1, 0, 2), 4) is None
+    assert transpose_fields((3, 0), (1, 0), 4) is None
+    assert transpose_fields((1, 4), (1, 0), 4) is None
+    assert transpose_fields((2,) * 9, (8, 1, 6, 3, 4, 5, 2, 7, 0), 4) is None
