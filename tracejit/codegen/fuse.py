@@ -110,6 +110,9 @@ class Fuser:
         self.steps: dict[int, Step] = {}
         self.step_of: dict[Var, Step] = {}
         self.readers: dict[Var, list[Group]] = {}   # groups that read a value from memory
+        # Folds that leave the last axis are placed as late as possible: joined early, they would
+        # fix the way a group is walked and shut out folds of its rows.
+        self.waiting: dict[Var, Eqn] = {}
         self.count = 0
         self.last_effect = 0
 
@@ -117,10 +120,15 @@ class Fuser:
         for eqn in self.graph.eqns:
             if isinstance(eqn.op, View):
                 continue
-            if isinstance(eqn.op, (Elementwise, Reduction)):
+            self.place_waiting(eqn)
+            if folds_columns(eqn):
+                self.waiting[eqn.outputs[0]] = eqn
+            elif isinstance(eqn.op, (Elementwise, Reduction)):
                 self.place(eqn)
             else:
                 self.add(Single(eqn=eqn), eqn, self.needs(eqn.inputs))
+        for eqn in list(self.waiting.values()):
+            self.place(eqn)
         return sorted(self.steps.values(), key=lambda step: (step.before.bit_count(), step.number))
 
     def add(self, step: Step, eqn: Eqn, direct: int) -> None:
@@ -138,19 +146,31 @@ class Fuser:
             bits |= self.steps[number].before
         return bits
 
-    def needs(self, atoms) -> int:
-        """Bit set of the steps that compute these values, through views."""
-        bits, seen = 0, set()
-        stack = [x for x in atoms if isinstance(x, Var)]
+    def place_waiting(self, reader: Eqn) -> None:
+        """Place the column folds that an equation reads."""
+        if self.waiting:
+            for v in self.sources(reader.inputs):
+                if v in self.waiting:
+                    self.place(self.waiting.pop(v))
+
+    def sources(self, atoms) -> list[Var]:
+        """The values that these are made of, views pulled away."""
+        found, stack = {}, [x for x in atoms if isinstance(x, Var)]
         while stack:
             v = stack.pop()
-            if v in seen:
-                continue
-            seen.add(v)
+            if v not in found:
+                found[v] = None
+                made = self.producers.get(v)
+                if made is not None and isinstance(made.op, View):
+                    stack += [x for x in made.inputs if isinstance(x, Var)]
+        return list(found)
+
+    def needs(self, atoms) -> int:
+        """Bit set of the steps that compute these values, through views."""
+        bits = 0
+        for v in self.sources(atoms):
             if v in self.step_of:
                 bits |= 1 << self.step_of[v].number
-            elif v in self.producers:
-                stack += [x for x in self.producers[v].inputs if isinstance(x, Var)]
         return bits
 
     def place(self, eqn: Eqn) -> None:
@@ -285,6 +305,15 @@ class Fuser:
         a.before = merged_before
         self.depend(a, merged_before)
         return a
+
+
+def folds_columns(eqn: Eqn) -> bool:
+    """Whether an equation folds other axes than the last."""
+    if not isinstance(eqn.op, Reduction):
+        return False
+    shape = eqn.inputs[0].type.shape
+    long = [d for d, n in enumerate(shape) if n != 1]
+    return bool(long) and bool(eqn.op.axes) and long[-1] not in eqn.op.axes
 
 
 def bits_of(bits: int):

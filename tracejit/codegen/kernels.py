@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracejit.codegen.fuse import Group
-from tracejit.ir.graph import Eqn, Graph, Var
+from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import (LOAD, ROW, Axis, Expr, Index, Pull, axes_of, index_of, indices_of, linear, loads_of)
 from tracejit.lax.kinds import Reduction, View
 
@@ -103,8 +103,8 @@ class Kernel:
 class KernelBuilder:
     """Pulls the expressions of a group's members over one set of axes."""
 
-    def __init__(self, group: Group, producers: dict[Var, Eqn], stored: set[Var]):
-        self.group, self.producers, self.stored = group, producers, stored
+    def __init__(self, group: Group, producers: dict[Var, Eqn], stored: set[Var], recomputed: set[Var]):
+        self.group, self.producers, self.stored, self.recomputed = group, producers, stored, recomputed
         self.axes = tuple(Axis(f"i{d}", n) for d, n in enumerate(group.domain))
         self.own = index_of(self.axes)
         self.rows = tuple(i for d, i in enumerate(self.own) if d not in (group.reduced or ()))
@@ -117,7 +117,8 @@ class KernelBuilder:
         level = self.group.level.get(var)
         if level is None:
             made = self.producers.get(var)
-            return None if made is not None and isinstance(made.op, View) else self.pull.load(var, index)
+            inside = made is not None and isinstance(made.op, View) or var in self.recomputed
+            return None if inside else self.pull.load(var, index)
         if level == "reduce":
             return self.pull.node(ROW, (), var, var.type.dtype)
         if level == "full" and self.group.stage[var] < self.stage and var in self.kept:
@@ -136,6 +137,9 @@ class KernelBuilder:
         stages = []
         for k in range(n_stages):
             self.stage, self.pull.memo = k, {}
+            for var, level in group.level.items():  # in order, so that no chain is pulled deeper than one step
+                if level != "reduce" and group.stage[var] <= k:
+                    self.pull.value(var, self.spread(var.type, self.rows if level == "row" else self.own))
             stages.append(self.build_stage([e for e in group.eqns if group.stage[e.outputs[0]] == k]))
             self.keep_for_later(stages[-1], k)
         reduced = group.reduced or ()
@@ -213,15 +217,20 @@ def total_cost(expr: Expr) -> float:
     return cost
 
 
-def build_kernel(group: Group, graph: Graph, producers: dict[Var, Eqn], stored: set[Var]) -> Kernel:
-    return KernelBuilder(group, producers, stored).build()
+def build_kernel(group: Group, producers: dict[Var, Eqn], stored: set[Var], recomputed: set[Var]) -> Kernel:
+    """`recomputed` are values of other groups that are computed again rather than read from memory."""
+    return KernelBuilder(group, producers, stored, recomputed).build()
 
 
-def copy_kernel(var: Var, producers: dict[Var, Eqn]) -> Kernel:
+def copy_kernel(var: Var, producers: dict[Var, Eqn], recomputed: set[Var]) -> Kernel:
     """A kernel that writes a view (or a literal) to memory."""
     shape = var.type.shape
     axes = axes_of(shape)
-    pull = Pull(lambda v, at: None if isinstance(producers.get(v) and producers[v].op, View) else pull.load(v, at), producers)
+
+    def leaf(v: Var, at: tuple) -> Expr | None:
+        made = producers.get(v)
+        return None if made is not None and isinstance(made.op, View) or v in recomputed else pull.load(v, at)
+    pull = Pull(leaf, producers)
     at = index_of(axes)
     store = Store(var, linear(at, shape), pull.value(var, at))
     return Kernel([a for a in axes if a.size != 1], [], [Stage([store])], [])

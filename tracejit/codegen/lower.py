@@ -12,10 +12,12 @@ from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
 from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
 from tracejit.ir.types import ArrayType, TapeType
 from tracejit.lax.branches import Cond
-from tracejit.lax.kinds import View
+from tracejit.lax.kinds import Elementwise, View
 from tracejit.lax.loops import Scan, While
 
 ALIGN = 64
+SMALL = 1 << 10         # elements from which memory traffic counts
+CHEAP_OP = 1
 
 
 @dataclass(eq=False)
@@ -89,6 +91,8 @@ class Lowering:
     def run(self) -> Program:
         order = fuse(self.graph)
         needed = self.needed_in_memory(order)
+        self.recomputed = self.cheaper_again(order, needed)
+        needed -= self.recomputed
         for step in order:
             if isinstance(step, Group):
                 self.add_kernel(step, needed)
@@ -126,10 +130,47 @@ class Lowering:
             read(r, None)
         return needed
 
+    def cheaper_again(self, order, needed: set[Var]) -> set[Var]:
+        """Values that their readers compute again from what is in memory anyway, rather than store them.
+
+        Their small operands (such as a row's mean) are stored for it.
+        """
+        fixed = {r for r in self.graph.results if isinstance(r, Var)}
+        for step in order:
+            if isinstance(step, Single):
+                fixed.update(self.sources(step.eqn.inputs))
+        fixed |= {v for r in self.graph.results for v in self.sources([r])}
+        again: set[Var] = set()
+        members = [e for step in order if isinstance(step, Group) for e in step.eqns if isinstance(e.op, Elementwise)]
+        for eqn in reversed(members):
+            v = eqn.outputs[0]
+            if v not in needed or v in fixed or v.type.size < SMALL or eqn.op.cost > CHEAP_OP:
+                continue
+            operands = [x for x in self.sources(eqn.inputs) if x not in self.producers or not self.is_view(x)]
+            large = [x for x in operands if x.type.size >= v.type.size // 4]
+            if all(x not in self.producers or x in needed for x in large) and len(large) <= 2:
+                again.add(v)
+                needed.update(x for x in operands if x in self.producers)
+        return again
+
+    def is_view(self, x: Var) -> bool:
+        return isinstance(self.producers[x].op, View)
+
+    def sources(self, atoms) -> list[Var]:
+        """The values that these are made of, with views pulled away."""
+        found, stack = {}, [x for x in atoms if isinstance(x, Var)]
+        while stack:
+            v = stack.pop()
+            if v not in found:
+                found[v] = None
+                if v in self.producers and self.is_view(v):
+                    stack += [x for x in self.producers[v].inputs if isinstance(x, Var)]
+        return list(found)
+
     def add_kernel(self, group: Group, needed: set[Var]) -> None:
         stored = {v for v in group.level if v in needed}
         if stored:
-            self.append_kernel(build_kernel(group, self.graph, self.producers, stored))
+            self.append_kernel(build_kernel(group, self.producers, stored, self.recomputed - set(group.level)))
 
     def append_kernel(self, kernel: Kernel) -> None:
         self.steps.append(KernelStep(kernel, [v for v in kernel.inputs], kernel.outputs))
@@ -143,7 +184,7 @@ class Lowering:
         if base is not None:
             self.alias[x] = self.materialize(base)
         else:
-            self.append_kernel(copy_kernel(x, self.producers))
+            self.append_kernel(copy_kernel(x, self.producers, self.recomputed))
         return x
 
     def dense_base(self, x: Var) -> Var | None:

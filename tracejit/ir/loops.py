@@ -243,11 +243,10 @@ class Expr:
     def substitute(self, images: dict, memo: dict | None = None) -> Expr:
         """The expression with axes replaced by indices."""
         memo = {} if memo is None else memo
-        found = memo.get(self)
-        if found is None:
-            args = tuple(a.substitute(images, memo) for a in self.args)
-            found = memo[self] = Expr(self.kind, args, substituted(self.data, images), self.dtype, self.cost)
-        return found
+        for e in postorder(self, memo):
+            args = tuple(memo[a] for a in e.args)
+            memo[e] = Expr(e.kind, args, substituted(e.data, images), e.dtype, e.cost)
+        return memo[self]
 
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(map(repr, self.args))}{', ' if self.args else ''}{self.data})"
@@ -383,6 +382,30 @@ def result_dtype(name: str, exprs: tuple, extra: tuple) -> np.dtype:
     if name in ("convert", "bitcast"):
         return np.dtype(extra[0])
     return exprs[1 if name == "select" else 0].dtype
+
+
+def children(e: Expr) -> list[Expr]:
+    """What must be computed before an expression: its arguments and the values inside its indices."""
+    out = list(e.args)
+    for index in indices_of(e):
+        out += [a.value for a in index.atoms() if isinstance(a, Dynamic)]
+    return out
+
+
+def postorder(root: Expr, done) -> list[Expr]:
+    """The expressions below root that are not done, children first (chains may be longer than Python's stack)."""
+    order: list[Expr] = []
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False)]
+    while stack:
+        e, ready = stack.pop()
+        if ready:
+            order.append(e)
+        elif e not in seen and e not in done:
+            seen.add(e)
+            stack.append((e, True))
+            stack += [(c, False) for c in children(e)]
+    return order
 
 
 def loads_of(expr: Expr, seen: dict | None = None) -> dict[Expr, None]:

@@ -9,17 +9,9 @@ from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch
 from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
-                               Remainder, indices_of)
+                               Remainder, children, indices_of, postorder)
 
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
-
-
-def children(e: Expr) -> list[Expr]:
-    """What must be computed before an expression: its arguments and the values inside its indices."""
-    out = list(e.args)
-    for index in indices_of(e):
-        out += [a.value for a in index.atoms() if isinstance(a, Dynamic)]
-    return out
 
 
 class Dependence:
@@ -33,22 +25,6 @@ class Dependence:
             axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
             self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)), [e.kind] if e.kind in (ROW, CARRY) else [])
         return self.memo[root]
-
-
-def postorder(root: Expr, done) -> list[Expr]:
-    """The expressions below root that are not done, children first (chains may be longer than Python's stack)."""
-    order: list[Expr] = []
-    seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False)]
-    while stack:
-        e, ready = stack.pop()
-        if ready:
-            order.append(e)
-        elif e not in seen and e not in done:
-            seen.add(e)
-            stack.append((e, True))
-            stack += [(c, False) for c in children(e)]
-    return order
 
 
 class Chained:

@@ -16,6 +16,7 @@ from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.lanes import emit_lanes
 from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
+from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.products import emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower
@@ -160,6 +161,9 @@ class ProgramEmitter:
     # --- kernels
 
     def kernel(self, kernel: Kernel, place: Places) -> None:
+        copy = transposing_copy(kernel)
+        if copy is not None:
+            return emit_copy(self, copy, place)
         plan = schedule(kernel, self.isa.lanes)
         self.schedules.append(plan)
         kernel = plan.kernel

@@ -1,7 +1,7 @@
 """An element size and an instruction set -> one native transposing copy for all shapes, as LLVM IR.
 
 The routine is `void NAME(ptr call)`; `call` points to a `TRANSPOSE` record of 8-byte members, of which the
-caller sets the pointers x and y and gets the rest from `transpose_fields`: for all indices of four outer axes
+caller sets the pointers x and y and gets the rest from `transpose_fields`. For all indices of four outer axes
 
     y[outer, j, i] = x[outer, i, j]     with i contiguous in y (n_i of them) and j contiguous in x (n_j)
 
@@ -27,46 +27,45 @@ _TASK_ITEMS = 1 << 14
 _FORK_ITEMS = 1 << 17
 
 
-def transpose_fields(shape: tuple[int, ...], permutation: tuple[int, ...], item_bytes: int) -> dict[str, int] | None:
-    """The members but x and y for y = x.transpose(permutation), both dense; steps in bytes.
+def transpose_fields(axes: list[tuple[int, int, int]], item_bytes: int) -> dict[str, int] | None:
+    """The members but x and y for a copy over (size, stride in x, stride in y) axes; strides in elements.
 
-    None if the routine is not for this case: nothing moves, the last axis stays where it is, the
-    array is empty, or more than four axes are left besides the two that are exchanged.
+    None if the routine is not for this case: no axis is contiguous in x only and another one in y
+    only, the copy is empty, or more than four axes are left besides these two.
 
-    >>> transpose_fields((2, 3), (1, 0), 4)["n_i"]
+    >>> transpose_fields([(3, 1, 2), (2, 3, 1)], 4)["n_i"]
     2
     """
-    axes = _merged(shape, permutation)
-    if not math.prod(shape) or len(axes) < 2 or axes[-1][1] == 1:
+    if not math.prod(size for size, _, _ in axes):
         return None
-    last = next(a for a, (_, stride) in enumerate(axes) if stride == 1)
-    y_strides = [math.prod(size for size, _ in axes[a + 1:]) for a in range(len(axes))]
-    outer = [(size, x, y) for a, ((size, x), y) in enumerate(zip(axes, y_strides)) if a not in (last, len(axes) - 1)]
-    if len(outer) > len(_AXES):
+    axes = _merged(axes)
+    inner = [a for a, (_, _, y) in enumerate(axes) if y == 1]
+    across = [a for a, (_, x, _) in enumerate(axes) if x == 1]
+    if len(inner) != 1 or len(across) != 1 or inner == across or len(axes) > len(_AXES) + 2:
         return None
+    (n_i, x_i, _), (n_j, _, y_j) = axes[inner[0]], axes[across[0]]
+    outer = [axis for a, axis in enumerate(axes) if a not in (inner[0], across[0])]
     outer = [(1, 0, 0)] * (len(_AXES) - len(outer)) + outer
-    (n_i, x_i), (n_j, _) = axes[-1], axes[last]
     blocks = math.prod(size for size, _, _ in outer) * -(-n_i // _BLOCK) * -(-n_j // _BLOCK)
-    items = min(n_i, _BLOCK) * min(n_j, _BLOCK)
-    fields = {"n_i": n_i, "x_i": x_i * item_bytes, "n_j": n_j, "y_j": y_strides[last] * item_bytes, "blocks": blocks,
-              "task_blocks": max(1, _TASK_ITEMS // items), "fork": int(math.prod(shape) >= _FORK_ITEMS)}
+    block_items, items = min(n_i, _BLOCK) * min(n_j, _BLOCK), math.prod(size for size, _, _ in axes)
+    fields = {"n_i": n_i, "x_i": x_i * item_bytes, "n_j": n_j, "y_j": y_j * item_bytes, "blocks": blocks,
+              "task_blocks": max(1, _TASK_ITEMS // block_items), "fork": int(items >= _FORK_ITEMS)}
     for a, (size, x, y) in enumerate(outer):
         fields |= {f"count{a}": size, f"x{a}": x * item_bytes, f"y{a}": y * item_bytes}
     return fields
 
 
-def _merged(shape: tuple[int, ...], permutation: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(size, stride in x) of the axes of y, neighbours that also lie together in x as one."""
-    axes: list[tuple[int, int]] = []
-    for a in permutation:
-        size, stride = shape[a], math.prod(shape[a + 1:])
+def _merged(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Neighbours in y that also lie together in x become one axis."""
+    merged: list[tuple[int, int, int]] = []
+    for size, x, y in sorted(axes, key=lambda axis: -axis[2]):
         if size == 1:
             continue
-        if axes and axes[-1][1] == stride * size:
-            axes[-1] = axes[-1][0] * size, stride
+        if merged and merged[-1][1:] == (x * size, y * size):
+            merged[-1] = merged[-1][0] * size, x, y
         else:
-            axes.append((size, stride))
-    return axes
+            merged.append((size, x, y))
+    return merged
 
 
 def transpose_module(item_bytes: int, isa: Isa) -> tuple[str, str]:
