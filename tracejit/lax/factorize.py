@@ -242,19 +242,18 @@ class Qr(Stacked):
         outs = bind(self, *primals)
         (q, r), (x,), (t,) = outs[:2], primals, tangents
         ndim, (m, n) = type_of(x).ndim, type_of(x).shape[-2:]
-        if self.full_matrices and m > n:
-            raise NotImplementedError("qr: the extra columns of Q (full_matrices=True) are not unique and have no "
-                                      "derivative; use full_matrices=False")
         if self.pivoting:
             order = broadcast_in_dim(outs[2], type_of(x).shape, (*range(ndim - 2), ndim - 1))
             x, t = take_along(x, order, ndim - 1), take_along(t, order, ndim - 1)
         k = min(m, n)
-        left = lambda v: slice_in_dim(v, 0, k, axis=ndim - 1)
-        q_dot, r_dot = thin_qr_tangents(q, left(r), left(t))
+        left, right = (lambda v: slice_in_dim(v, 0, k, axis=ndim - 1)), (lambda v: slice_in_dim(v, k, None, axis=ndim - 1))
+        square = slice_in_dim(left(r), 0, k, axis=ndim - 2)
+        q_dot, r_dot = thin_qr_tangents(left(q), square, left(t))
         if m < n:  # R = [R1 R2] with R2 = adjoint(Q) X2
-            right = lambda v: slice_in_dim(v, k, n, axis=ndim - 1)
             rest = add(matmul(adjoint(q_dot), right(x)), matmul(adjoint(q), right(t)))
             r_dot = concatenate([r_dot, rest], ndim - 1)
+        elif m > n and self.full_matrices:
+            q_dot, r_dot = concatenate([q_dot, extra_columns_tangent(q, q_dot)], ndim - 1), padded_to(r_dot, m, n)
         return outs, [q_dot, r_dot, None][:len(outs)]
 
     def areas(self, x):
@@ -297,6 +296,17 @@ def thin_qr_tangents(q: Any, r: Any, x_dot: Any) -> tuple:
     if type_of(inner).dtype.kind == "c":  # R's diagonal is real
         skew = add(skew, diagonal_part(sub(inner, convert_element_type(real_part(inner), type_of(inner).dtype))))
     return add(matmul(q, sub(skew, inner)), scaled), matmul(sub(inner, skew), r)
+
+
+def extra_columns_tangent(q: Any, q_dot: Any):
+    """The tangent of Q's columns beyond n, which reflectors make of the first n (arXiv:2409.13374, equations 32 and 33)."""
+    ndim, n = type_of(q).ndim, type_of(q_dot).shape[-1]
+    rows = lambda v, *ends: slice_in_dim(v, *ends, axis=ndim - 2)
+    first, extra = slice_in_dim(q, 0, n, axis=ndim - 1), slice_in_dim(q, n, None, axis=ndim - 1)
+    top, bottom = rows(first, 0, n), rows(first, n, None)
+    z = adjoint(solve(adjoint(sub(top, identity_like(top))), adjoint(bottom)))
+    moved = sub(rows(q_dot, n, None), matmul(z, rows(q_dot, 0, n)))
+    return sub(matmul(q_dot, adjoint(z)), matmul(add(first, matmul(extra, z)), adjoint(moved)))
 
 
 def qr(x: Any, *, pivoting: bool = False, full_matrices: bool = True, use_magma: bool | None = None):
