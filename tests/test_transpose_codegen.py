@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 import gemm_harness as native
 import numpy as np
 import pytest
 
+import tracejit
+from tracejit import lax
 from tracejit.codegen.cpu.isa import make_isa
 from tracejit.codegen.cpu.transpose import TRANSPOSE, transpose_fields, transpose_module
 
@@ -17,8 +20,16 @@ def routine(item_bytes: int, isa: str):
     return native.native(*transpose_module(item_bytes, make_isa(isa)), make_isa(isa))
 
 
+def fields_of(shape, permutation, item_bytes=4) -> dict[str, int] | None:
+    """For y = x.transpose(permutation), both dense."""
+    x_strides = [math.prod(shape[a + 1:]) for a in range(len(shape))]
+    sizes = [shape[a] for a in permutation]
+    y_strides = [math.prod(sizes[a + 1:]) for a in range(len(sizes))]
+    return transpose_fields([(n, x_strides[a], y) for n, a, y in zip(sizes, permutation, y_strides)], item_bytes)
+
+
 def run(x: np.ndarray, permutation, isa: str) -> np.ndarray | None:
-    fields = transpose_fields(x.shape, tuple(permutation), x.itemsize)
+    fields = fields_of(x.shape, permutation, x.itemsize)
     if fields is None:
         return None
     shape = [x.shape[a] for a in permutation]
@@ -49,8 +60,22 @@ def test_permutations(permutation):
 
 
 def test_what_is_left_to_others():
-    assert transpose_fields((3, 4), (0, 1), 4) is None
-    assert transpose_fields((3, 4, 5), (1, 0, 2), 4) is None
-    assert transpose_fields((3, 0), (1, 0), 4) is None
-    assert transpose_fields((1, 4), (1, 0), 4) is None
-    assert transpose_fields((2,) * 9, (8, 1, 6, 3, 4, 5, 2, 7, 0), 4) is None
+    assert fields_of((3, 4), (0, 1)) is None
+    assert fields_of((3, 4, 5), (1, 0, 2)) is None
+    assert fields_of((3, 0), (1, 0)) is None
+    assert fields_of((1, 4), (1, 0)) is None
+    assert fields_of((2,) * 9, (8, 1, 6, 3, 4, 5, 2, 7, 0)) is None
+
+
+@pytest.mark.parametrize("dtype", ("?", "i1", "f2", "f4", "f8", "c8", "c16"))
+def test_compiled_programs_use_it(dtype):
+    """Through jit: with a slice and a reversal among the axes, where the routine may or may not serve."""
+    x = np.random.default_rng(1).integers(0, 2, (6, 70, 50)).astype(dtype)
+    programs = [lambda x: lax.transpose(x, (2, 0, 1)), lambda x: lax.transpose(lax.rev(x, (0,)), (0, 2, 1)),
+                lambda x: lax.transpose(lax.rev(x, (2,)), (0, 2, 1)), lambda x: lax.transpose(x, (0, 2, 1))]
+    wanted = [x.transpose(2, 0, 1), x[::-1].transpose(0, 2, 1), x[:, :, ::-1].transpose(0, 2, 1), x.transpose(0, 2, 1)]
+    for program, want in zip(programs, wanted):
+        assert np.array_equal(np.asarray(tracejit.jit(program)(x)), want)
+        sliced = tracejit.jit(lambda x: program(lax.slice(x, (1, 3, 4), (5, 66, 49))))
+        assert sliced(x).shape == program(x[1:5, 3:66, 4:49]).shape
+        assert np.array_equal(np.asarray(sliced(x)), np.asarray(program(x[1:5, 3:66, 4:49])))
