@@ -27,6 +27,11 @@ def convert(x: Any, to: Any) -> Any:
     return x
 
 
+def narrow(x: Any) -> Any:
+    """64-bit arguments as 32-bit ones: JAX has no others by default."""
+    return convert(x, lambda v: v.astype({"int64": "int32", "float64": "float32", "complex128": "complex64"}.get(v.dtype.name, v.dtype)))
+
+
 def leaves(x: Any) -> list:
     if isinstance(x, (list, tuple)):
         return [leaf for i in x for leaf in leaves(i)]
@@ -60,6 +65,7 @@ def check(name: str, *args: Any, numpy: Any = True, jax: bool = True, rtol: floa
           exact_dtype: bool = True, weak: bool = True, **kwargs: Any) -> None:
     """jnp.name(*args) against np.name (numpy: another function, or False) and jax.numpy.name, dtypes included."""
     function = getattr_path(jnp, name)
+    args, kwargs = tuple(narrow(a) for a in args), {k: narrow(v) for k, v in kwargs.items()}
     actual = function(*convert(args, jnp.asarray), **convert_all(kwargs, jnp.asarray))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -103,7 +103,7 @@ def test_cumulative_of_the_array_api():
     for name in ("cumulative_sum", "cumulative_prod"):
         check(name, ints(4))
         check(name, floats(2, 3), axis=1, include_initial=True)
-        check(name, ints(4, dtype="int8"), numpy=False)
+        check(name, ints(4, dtype="int8"), jax=name == "cumulative_sum")
         with pytest.raises(ValueError):
             getattr(jnp, name)(jnp.ones((2, 2)))
 

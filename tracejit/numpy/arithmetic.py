@@ -149,9 +149,10 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     if dtype.kind == "u":
         return lax.div(x1, x2)
     if dtype.kind == "i":
+        x1, x2 = _same_shape(x1, x2)
         quotient = lax.div(x1, x2)
         inexact = lax.bitwise_and(lax.ne(lax.sign(x1), lax.sign(x2)), lax.ne(lax.rem(x1, x2), 0))
-        return lax.sub(quotient, lax.convert_element_type(inexact, dtype))
+        return lax.select(inexact, lax.sub(quotient, 1), quotient)
     return _float_divmod(x1, x2)[0]
 
 

@@ -159,7 +159,7 @@ def frombuffer(buffer: Any, dtype: DTypeLike = float, count: int = -1, offset: i
     >>> jnp.frombuffer(b"\\x01\\x02", dtype=jnp.uint8)
     Array([1, 2], dtype=uint8)
     """
-    return asarray(np.frombuffer(buffer, dtype=np.dtype(dtype), count=count, offset=offset))
+    return asarray(np.frombuffer(buffer, dtype=np.dtype(dtype), count=count, offset=offset), dtype=dtype)
 
 
 def fromstring(string: str, dtype: DTypeLike = float, count: int = -1, *, sep: str) -> Array:
@@ -168,7 +168,7 @@ def fromstring(string: str, dtype: DTypeLike = float, count: int = -1, *, sep: s
     >>> jnp.fromstring("1 2", dtype=jnp.int32, sep=" ")
     Array([1, 2], dtype=int32)
     """
-    return asarray(np.fromstring(string, dtype=np.dtype(dtype), count=count, sep=sep))
+    return asarray(np.fromstring(string, dtype=np.dtype(dtype), count=count, sep=sep), dtype=dtype)
 
 
 def fromfile(*args: Any, **kwargs: Any) -> Array:

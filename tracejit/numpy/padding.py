@@ -156,7 +156,7 @@ def _ramp(x: Array, axis: int, low: int, high: int, ends: tuple, mode: str) -> A
         distance = steps if front else lax.sub(cast_numpy(count - 1, real), steps)
         edge = lax.convert_element_type(edge, real)
         ramp = lax.add(lax.mul(lax.div(lax.sub(edge, end), cast_numpy(max(count, 1), real)), distance), end)
-        ramp = lax.convert_element_type(ramp if is_inexact(x.dtype) else rounding.trunc(ramp), x.dtype)
+        ramp = lax.convert_element_type(ramp if is_inexact(x.dtype) else rounding.floor(ramp), x.dtype)
         parts.insert(0 if front else len(parts), ramp)
     return lax.concatenate(parts, axis)
 
