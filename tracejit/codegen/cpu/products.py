@@ -1,5 +1,5 @@
 """Products and convolutions -> calls of the universal native routines. They come here in the form that
-passes/products.py leaves: f32 or f64, and each axis group of a product walked with one stride."""
+passes/products.py leaves: f32, f64 or integer, and each axis group of a product walked with one stride."""
 from __future__ import annotations
 
 import functools

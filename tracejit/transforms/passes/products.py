@@ -1,4 +1,4 @@
-"""Products in the form that the back ends take. After this, a DotGeneral is f32 or f64, big enough for a library
+"""Products in the form that the back ends take. After this, a DotGeneral is f32, f64 or integer, big enough for a library
 routine, and walks each of its axis groups with one stride; all other products are multiplications and sums,
 which fuse with their neighbours."""
 from __future__ import annotations
@@ -76,7 +76,7 @@ def lower_dot(op: DotGeneral, x, y):
     work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
     if x.type.dtype.kind == "c" and work > SMALL:
         return complex_product(lambda u, v: lower_dot(DotGeneral(op.contract, op.batch_axes), u, v), x, y)
-    if x.type.dtype.kind != "f" or work <= SMALL or k <= SHORT:
+    if x.type.dtype.kind not in "fiu" or work <= SMALL or k <= SHORT:
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
