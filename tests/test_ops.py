@@ -11,8 +11,10 @@ import tracejit as tj
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.graph import Graph, Lit, replay
+from tracejit.ir.text import parse
 from tracejit.ir.trace import bind, trace_closed
 from tracejit.ir.types import SHORT_NAMES, ArrayType, bfloat16, is_inexact, kind_of, real_dtype, type_of
+from tracejit.ir.verify import verify
 from tracejit.lax.kinds import Contraction, Control, Elementwise, Op, Reduction
 from tracejit.transforms.ad import jvp_graph, linearize_graph
 from tracejit.transforms.batching import Batch
@@ -147,6 +149,14 @@ def test_operands_are_checked():
             if kind_of(dtype) not in op.accepts:
                 with pytest.raises(DtypeError, match="does not accept|parts must be|cannot be raised"):
                     op.infer(*[ArrayType((2,) * 3, dtype)] * n)
+
+
+@EACH_SAMPLE
+def test_text_reads_back(sample: Sample):
+    graph = graph_of(sample.op, sample.args)
+    again = parse(str(graph))
+    assert again == graph and again.eqns[0].op == sample.op
+    assert verify(again) is again
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------
