@@ -1,4 +1,4 @@
-"""A dtype (f32, f64, integers) and an instruction set -> one native matrix product for all sizes and strides, as LLVM IR.
+"""A dtype (f32, f64, integer) and an instruction set -> one native matrix product of all sizes, as LLVM IR.
 
 The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte members:
 
@@ -13,8 +13,11 @@ The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte
 | ldc, ldd | row pitch of C and D in elements; their columns are contiguous |
 | batch0, batch1 | sizes of two batch axes (1 and 1: no batch) |
 | a0, a1, b0, b1, c0, c1, d0, d1 | strides of the batch axes in elements, 0 to reuse |
-| epilogue, ctx | null, or `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)` called once per finished block of C while it is in the cache; row counts from the first row of batch entry 0 as if entries lay below each other |
+| epilogue, ctx | null, or a function called once per finished block of C while it is in the cache |
 | scratch, scratch_bytes | 64-byte aligned memory of `gemm_scratch(...)` bytes |
+
+The epilogue is `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)`; `c` is the first element
+of the block, `row` counts as if the batch entries lay below each other, `ldc` is in elements.
 
 Each element of C is summed in an order that depends on K alone (for one row or one column: on the
 strides too), never on the number of threads or on the position in the batch.
@@ -119,7 +122,8 @@ def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
     plan = _Plan(tile)
     body = "".join((kernels_text(tile), pack_text(tile), vector_text(tile), run_text(), _pack_task(plan),
                     _tile_task(plan), _vector_product(plan), _product(plan), _batch_task(), _entry()))
-    text = f"{isa.header}{DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}{body}attributes #0 = {{ {isa.attributes} }}\n"
+    head = f"{isa.header}{DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}"
+    text = f"{head}{body}attributes #0 = {{ {isa.attributes} }}\n"
     name = f"gemm_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name, text.replace("@ENTRY(", f"@{name}(")
 

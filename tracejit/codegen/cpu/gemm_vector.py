@@ -43,7 +43,8 @@ def _sweep(tile: Tile, vectors: int, masked: bool) -> str:
         factor = vector.splat(f, f.load(vector.element, x, vector.size))
         lines = [f.offset(row, v * vector.bytes) for v in range(vectors)]
         for line in lines:
-            f.do(f"call void @llvm.prefetch.p0(ptr {f.value(f'getelementptr i8, ptr {line}, i64 {ahead}')}, i32 0, i32 3, i32 1)")
+            later = f.value(f"getelementptr i8, ptr {line}, i64 {ahead}")
+            f.do(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
         new = [vector.fma(f, factor, vector.load(f, line, mask), s) for line, s in zip(lines, sums)]
         loop.next = [f.offset(row, "%step"), f.offset(x, "%x_step"), *new]
     for v, value in enumerate(loop.result[2:]):
