@@ -1,0 +1,70 @@
+"""odeint against SciPy's integrator and closed forms, and its adjoint gradients against differences."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import tracejit
+import tracejit.numpy as jnp
+from tracejit.experimental.ode import odeint
+
+TIMES = np.linspace(0.0, 3, 11)
+START = np.array([np.pi - 0.1, 0.0])
+
+
+def pendulum(y, t, damping, gravity):
+    return jnp.stack([y[1], -damping * y[1] - gravity * jnp.sin(y[0])])
+
+
+def reference(start, times, damping, gravity):
+    rate = lambda t, y: [y[1], -damping * y[1] - gravity * np.sin(y[0])]
+    return solve_ivp(rate, (times[0], times[-1]), start, t_eval=times, rtol=1e-11, atol=1e-11).y.T
+
+
+def test_solution():
+    ours = odeint(pendulum, jnp.asarray(START), TIMES, 0.25, 9.8)
+    np.testing.assert_allclose(np.asarray(ours), reference(START, TIMES, 0.25, 9.8), rtol=1e-5, atol=1e-6)
+
+
+def test_single_precision_and_trees():
+    y0 = {"a": jnp.ones(2), "b": jnp.float32(0.0)}
+    ys = odeint(lambda y, t: {"a": -y["a"], "b": y["a"].sum()}, y0, jnp.linspace(0.0, 1.0, 3), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(ys["a"][:, 0]), np.exp([0, -0.5, -1]), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(ys["b"]), 2 - 2 * np.exp([0, -0.5, -1]), atol=1e-4)
+
+
+def test_gradients():
+    def loss(solve, start, times, damping, gravity):
+        return (np if solve is reference else jnp).sin(solve(start, times, damping, gravity)).sum()
+
+    arguments = (START, TIMES, 0.25, 9.8)
+    ours = tracejit.jit(tracejit.grad(lambda *a: loss(lambda *b: odeint(pendulum, *b), *a), argnums=(0, 1, 2, 3)))(*map(jnp.asarray, arguments))
+    for i, place in ((0, 0), (0, 1), (1, 3), (1, 10), (2, ()), (3, ())):
+        moved = []
+        for sign in (1, -1):
+            changed = [np.array(a, float) for a in arguments]
+            changed[i][place] += sign * 1e-6
+            moved.append(loss(reference, *changed))
+        expected = (moved[0] - moved[1]) / 2e-6
+        assert float(np.asarray(ours[i])[place]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_gradient_of_captured_values():
+    slope = tracejit.grad(lambda k: odeint(lambda y, t: -k * y, jnp.asarray(1.0), jnp.array([0.0, 2.0]))[-1])(jnp.asarray(0.3))
+    assert float(slope) == pytest.approx(-2 * np.exp(-0.6), rel=1e-3)
+
+
+def test_batch():
+    starts = jnp.stack([jnp.asarray(START), jnp.asarray(START) / 2])
+    both = tracejit.vmap(lambda y: odeint(pendulum, y, TIMES, 0.25, 9.8))(starts)
+    np.testing.assert_allclose(np.asarray(both[1]), reference(START / 2, TIMES, 0.25, 9.8), rtol=1e-5, atol=1e-6)
+
+
+def test_limits_and_errors():
+    stopped = odeint(lambda y, t: -y, jnp.asarray(1.0), jnp.array([0.0, 50.0]), mxstep=2)
+    assert np.isfinite(np.asarray(stopped)).all()
+    with pytest.raises(TypeError):
+        odeint(lambda y, t: y, jnp.asarray(1.0), jnp.arange(3))
+    with pytest.raises(TypeError):
+        odeint(lambda y, t, f: y, jnp.asarray(1.0), jnp.array([0.0, 1.0]), "text")

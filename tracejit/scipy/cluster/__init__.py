@@ -1,0 +1,4 @@
+"""Clustering."""
+from . import vq
+
+__all__ = ["vq"]

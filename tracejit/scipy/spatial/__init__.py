@@ -1,0 +1,4 @@
+"""Geometry in three dimensions."""
+from . import transform
+
+__all__ = ["transform"]
