@@ -22,7 +22,7 @@ def normal(*size: int) -> np.ndarray:
 
 def convolved(x, w, strides, pads, spread, holes, feature_groups=1, batch_groups=1) -> np.ndarray:
     """The defining sum, for NCHW and OIHW, one output element at a time."""
-    (n, c, *space), (o, i, *taps) = x.shape, w.shape
+    (n, _, *space), (o, i, *taps) = x.shape, w.shape
     reach = [(k - 1) * d + 1 for k, d in zip(taps, holes)]
     full = [(m - 1) * s + 1 + low + high for m, s, (low, high) in zip(space, spread, pads)]
     counts = [max(0, (f - r) // s + 1) for f, r, s in zip(full, reach, strides)]

@@ -26,8 +26,8 @@ VMAP_METHODS = ("sequential", "sequential_unrolled", "expand_dims", "broadcast_a
 class HostFunction:
     """A Python function on the leaves of its arguments. Equal ones are one object, while some program holds it.
 
-    `static` are (position, value) of leaves that are not arrays; `results` is the structure that must come back, None for
-    functions whose result is dropped.
+    `static` are (position, value) of leaves that are not arrays; `results` is the structure that must come back, None
+    for functions whose result is dropped.
     """
     _serials = itertools.count()
     _interned: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
@@ -98,12 +98,12 @@ class HostCall(Opaque):
 
 @op_dataclass
 class PureCallback(HostCall):
-    """Results of a Python function that depends on nothing else and does nothing else: it may run any number of times."""
+    """Results of a Python function that depends on its arguments only: it may run any number of times."""
     vmap_method: str | None = None
 
     def jvp(self, ctx, primals, tangents):
-        raise ValueError(f"{self.function}: pure_callback has no derivative; wrap the function that calls it in custom_jvp "
-                         "or custom_vjp, or apply stop_gradient to its arguments")
+        raise ValueError(f"{self.function}: pure_callback has no derivative; wrap the function that calls it in "
+                         "custom_jvp or custom_vjp, or apply stop_gradient to its arguments")
 
     def batch(self, ctx, args, batched):
         method = self.vmap_method
@@ -127,8 +127,8 @@ class IoCallback(HostCall):
     has_effects: ClassVar[bool] = True
 
     def jvp(self, ctx, primals, tangents):
-        raise ValueError(f"{self.function}: io_callback has no derivative; wrap the function that calls it in custom_jvp or "
-                         "custom_vjp, or apply stop_gradient to its arguments")
+        raise ValueError(f"{self.function}: io_callback has no derivative; wrap the function that calls it in "
+                         "custom_jvp or custom_vjp, or apply stop_gradient to its arguments")
 
     def batch(self, ctx, args, batched):
         if self.ordered:
@@ -182,8 +182,9 @@ def pure_callback(callback: Callable, result_shape_dtypes: Any, *args: Any, shar
 
     The callback gets Arrays and returns arrays of the shapes and dtypes in `result_shape_dtypes`, a tree of
     ShapeDtypeStruct. It may be called any number of times, or not at all if its result is not used. Under vmap:
-    "sequential" calls it for each lane; "expand_dims" and "broadcast_all" call it once, with a new leading axis on every
-    argument, of size 1 ("expand_dims") or repeated where an argument has no lanes; None raises NotImplementedError.
+    "sequential" calls it for each lane; "expand_dims" and "broadcast_all" call it once, with a new leading axis on
+    every argument, of size 1 ("expand_dims") or repeated where an argument has no lanes; None raises
+    NotImplementedError.
 
     >>> import numpy as np
     >>> x = np.float32([3.0, 1.0])
@@ -215,7 +216,8 @@ def io_callback(callback: Callable, result_shape_dtypes: Any, *args: Any, shardi
     return tree.unflatten(structure, bind(IoCallback(function, types, bool(ordered)), *arrays))
 
 
-def debug_callback(callback: Callable, *args: Any, ordered: bool = False, partitioned: bool = False, **kwargs: Any) -> None:
+def debug_callback(callback: Callable, *args: Any, ordered: bool = False, partitioned: bool = False,
+                   **kwargs: Any) -> None:
     """Calls a Python function for what it does; its result is dropped, and derivatives pass it by.
 
     Arguments that are not arrays are handed through as they are.

@@ -70,7 +70,8 @@ class ConvGeneralDilated(Contraction):
         sizes = (x.shape[lhs[0]] // self.batch_group_count, w.shape[rhs[0]], *self.sizes(x, w)[2])
         for axis, size in zip(out, sizes):
             shape[axis] = size
-        return ArrayType(tuple(shape), self.preferred or x.dtype, self.preferred is None and x.weak_type and w.weak_type)
+        weak = self.preferred is None and x.weak_type and w.weak_type
+        return ArrayType(tuple(shape), self.preferred or x.dtype, weak)
 
     def eval(self, x, w):
         lhs, rhs, out = self.dimension_numbers
@@ -201,7 +202,8 @@ def check_conv(op: ConvGeneralDilated, x: ArrayType, w: ArrayType) -> None:
         raise ShapeError(f"convolution: batch size {batch} of {x} (axis {lhs[0]}) does not divide into {bgc} groups")
     for axis, n, (low, high) in zip(lhs[2:], op.sizes(x, w)[0], op.padding):
         if n + low + high < 0:
-            raise ShapeError(f"convolution: padding {(low, high)} cuts more than the {n} elements of axis {axis} of {x}")
+            raise ShapeError(f"convolution: padding {(low, high)} cuts more than the {n} elements of axis {axis} of "
+                             f"{x}", fix="pad with larger numbers")
 
 
 def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padding: str | Sequence[tuple[int, int]],

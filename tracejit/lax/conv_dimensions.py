@@ -32,7 +32,7 @@ def conv_general_permutations(dimension_numbers: tuple[str, str, str]) -> tuple[
     spatial = [set(spec) - set(pair) for spec, pair in zip(dimension_numbers, _PAIRS)]
     for i, (spec, (a, b)) in enumerate(zip(dimension_numbers, _PAIRS)):
         if not spec.count(a) == spec.count(b) == 1:
-            raise ShapeError(f"convolution dimension_numbers[{i}] is {spec!r}: it must contain {a!r} and {b!r} exactly once")
+            raise ShapeError(f"convolution dimension_numbers[{i}] is {spec!r}: it must contain {a!r} and {b!r} once")
         if len(spec) != len(set(spec)):
             raise ShapeError(f"convolution dimension_numbers[{i}] is {spec!r}: it names an axis twice")
     if not spatial[0] == spatial[1] == spatial[2]:
@@ -62,8 +62,8 @@ def conv_dimension_numbers(lhs_shape: Shape, rhs_shape: Shape, dimension_numbers
         return ConvDimensionNumbers(*(tuple(int(a) for a in spec) for spec in dimension_numbers))
     for i, spec in enumerate(dimension_numbers):
         if len(spec) != len(lhs_shape):
-            raise ShapeError(f"convolution dimension_numbers[{i}] is {spec!r} with {len(spec)} letters, but the operands of "
-                             f"shapes {tuple(lhs_shape)} and {tuple(rhs_shape)} have {len(lhs_shape)} axes")
+            raise ShapeError(f"convolution dimension_numbers[{i}] is {spec!r} with {len(spec)} letters, but operands "
+                             f"of shapes {tuple(lhs_shape)} and {tuple(rhs_shape)} have {len(lhs_shape)} axes")
     return ConvDimensionNumbers(*conv_general_permutations(dimension_numbers))
 
 

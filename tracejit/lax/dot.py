@@ -59,8 +59,8 @@ def canonicalize_precision(precision: PrecisionLike) -> tuple[str, str] | str | 
         return level, level
     if name in DotAlgorithmPreset.__members__:
         return name
-    raise ValueError(f"precision must be None, a lax.Precision, one of {', '.join(_PRECISION_OF_NAME)}, a pair of these, "
-                     f"or a lax.DotAlgorithmPreset or its name; got {precision!r}")
+    raise ValueError(f"precision must be None, a lax.Precision, one of {', '.join(_PRECISION_OF_NAME)}, a pair of "
+                     f"these, or a lax.DotAlgorithmPreset or its name; got {precision!r}")
 
 
 class DotSpec(NamedTuple):
@@ -136,7 +136,8 @@ class DotGeneral(Contraction):
         contract = tuple(map(up, self.contract, batched))
         paired = tuple(map(up, self.batch_axes, batched))
         if all(batched):
-            return bind(DotGeneral(contract, ((0, *paired[0]), (0, *paired[1])), self.precision, self.preferred), *args), True
+            both = ((0, *paired[0]), (0, *paired[1]))
+            return bind(DotGeneral(contract, both, self.precision, self.preferred), *args), True
         out = bind(DotGeneral(contract, paired, self.precision, self.preferred), *args)
         n = len(paired[0])
         where = n if batched[0] else n + len(free_axes(type_of(args[0]).ndim, contract[0], paired[0]))
@@ -160,7 +161,7 @@ def check_dot_axes(x: ArrayType, y: ArrayType, contract, batch) -> None:
                                  f"{y.shape[b]}", fix=transposed_fix(x, y, a, b))
     for t, axes, name in ((x, contract[0] + batch[0], "lhs"), (y, contract[1] + batch[1], "rhs")):
         if len(set(axes)) != len(axes):
-            raise ShapeError(f"dot_general: an axis of {name} {t} is named twice: contracting and batch axes are {axes}",
+            raise ShapeError(f"dot_general: an axis of {name} {t} is named twice: contracted and batch axes are {axes}",
                              fix="each axis is contracted, batched or free")
 
 
@@ -201,8 +202,9 @@ def dot_general(lhs: Any, rhs: Any, dimension_numbers: DotDimensionNumbers, prec
     preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
     op = DotGeneral((axes_of(xc, x, "lhs"), axes_of(yc, y, "rhs")), (axes_of(xb, x, "lhs"), axes_of(yb, y, "rhs")),
                     canonicalize_precision(precision), preferred)
-    same = x.dtype == y.dtype
-    return bind(op, lhs if same else convert_element_type(lhs, dtype), rhs if same else convert_element_type(rhs, dtype))
+    if x.dtype != y.dtype:
+        lhs, rhs = convert_element_type(lhs, dtype), convert_element_type(rhs, dtype)
+    return bind(op, lhs, rhs)
 
 
 def dot(lhs: Any, rhs: Any, *, dimension_numbers: DotDimensionNumbers | None = None, precision: PrecisionLike = None,

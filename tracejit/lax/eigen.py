@@ -19,7 +19,7 @@ from tracejit.lax.factorize import solve, symmetrized, work_size
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, transposed
 from tracejit.lax.matrix import (adjoint, as_columns, as_rows, diagonal_part, identity_like, is_diagonal, matmul,
-                                 real_part, row_and_column, swapped, zeros_like)
+                                 real_part, row_and_column, zeros_like)
 from tracejit.lax.reduce import argmax
 from tracejit.lax.reference import lapack
 from tracejit.lax.shape import slice_in_dim
@@ -94,8 +94,9 @@ class Eigh(Stacked):
         n, is_complex = t.shape[0], t.dtype.kind == "c"
         transposed(f, columns, x, n, n, t.dtype)
         extra = [reals, 2 * n * n + 5 * n + 1] if is_complex else []
-        f.routine(letter(t.dtype) + ("heevd" if is_complex else "syevd"), "V", "L" if self.lower else "U", n, columns, n,
-                  values, work, 2 * n * n + work_size(n), *extra, ints, 5 * n + 3, info)
+        name = letter(t.dtype) + ("heevd" if is_complex else "syevd")
+        f.routine(name, "V", "L" if self.lower else "U", n, columns, n, values, work,
+                  2 * n * n + work_size(n), *extra, ints, 5 * n + 3, info)
         fill_nan_if(f, info, columns, t.size, t.dtype)
         fill_nan_if(f, info, values, n, real_dtype(t.dtype))
         transposed(f, vectors, columns, n, n, t.dtype)
@@ -146,8 +147,8 @@ class Eig(Stacked):
 
     def jvp(self, ctx, primals, tangents):
         if (self.left or self.right) and not self.with_derivatives:
-            raise NotImplementedError("eig: eigenvectors of a general matrix have derivatives only where eigenvalues are "
-                                      "distinct; pass enable_eigvec_derivs=True to say that they are")
+            raise NotImplementedError("eig: eigenvectors of a general matrix have derivatives only where eigenvalues "
+                                      "are distinct; pass enable_eigvec_derivs=True to say that they are")
         x, t = primals[0], convert_element_type(tangents[0], complex_dtype(type_of(tangents[0]).dtype))
         outs = bind(Eig(self.left, True, self.with_derivatives), x)
         w, right = outs[0], outs[-1]
@@ -162,7 +163,7 @@ class Eig(Stacked):
 
     def areas(self, x):
         n, part = x.shape[0], real_dtype(x.dtype)
-        return [(x.size, x.dtype), (x.size, x.dtype), (x.size, x.dtype), (work_size(n, n), x.dtype), (2 * n, part), (1, INT)]
+        return [(x.size, x.dtype)] * 3 + [(work_size(n, n), x.dtype), (2 * n, part), (1, INT)]
 
     def lane(self, f, ins, outs, areas, types):
         (x,), (w, *wanted), (columns, left, right, work, reals, info), (t,) = ins, outs, areas, types
@@ -205,7 +206,8 @@ def pair_columns(f: Any, target: Any, source: Any, imaginary: Any, n: int, part:
         factor = f.select(first, f.const(1, part), f.select(second, f.const(-1, part), f.const(0, part)))
         with f.loop(0, n) as row:
             at = lambda k: f.load(part, f.gep(source, f.add(f.mul(k, n), row.index), part))
-            f.store(f.complex(at(real_at), f.mul(factor, at(imag_at))), f.gep(target, f.add(f.mul(row.index, n), j), out))
+            value = f.complex(at(real_at), f.mul(factor, at(imag_at)))
+            f.store(value, f.gep(target, f.add(f.mul(row.index, n), j), out))
 
 
 def eigenvector_tangents(w: Any, v: Any, inner: Any):
@@ -231,7 +233,8 @@ def eig(x: Any, *, compute_left_eigenvectors: bool = True, compute_right_eigenve
     >>> np.asarray(w).imag
     array([ 1., -1.])
     """
-    return list(bind(Eig(bool(compute_left_eigenvectors), bool(compute_right_eigenvectors), bool(enable_eigvec_derivs)), x))
+    op = Eig(bool(compute_left_eigenvectors), bool(compute_right_eigenvectors), bool(enable_eigvec_derivs))
+    return list(bind(op, x))
 
 
 @op_dataclass
@@ -276,7 +279,8 @@ class Svd(Stacked):
         small, large = sorted(x.shape)
         reals = max(5 * small * small + 7 * small, 2 * large * small + 2 * small * small + small)
         vectors = [(t.size, t.dtype) for t in self.infer(x)[1:]] or [(0, x.dtype)] * 2
-        return [(x.size, x.dtype), (self.work(x), x.dtype), (8 * small, INT), (1, INT), (reals, real_dtype(x.dtype)), *vectors]
+        own = [(x.size, x.dtype), (self.work(x), x.dtype), (8 * small, INT), (1, INT), (reals, real_dtype(x.dtype))]
+        return own + vectors
 
     def work(self, x) -> int:
         small = min(x.shape)
@@ -289,8 +293,9 @@ class Svd(Stacked):
         transposed(f, columns, x, m, n, t.dtype)
         job = "N" if not self.vectors else "A" if self.full_matrices else "S"
         extra = [reals] if t.dtype.kind == "c" else []
-        f.routine(letter(t.dtype) + "gesdd", job, m, n, columns, m, s, left, m, right, shapes[1].shape[0] if shapes else 1,
-                  work, self.work(t), *extra, ints, info)
+        rows = shapes[1].shape[0] if shapes else 1
+        f.routine(letter(t.dtype) + "gesdd", job, m, n, columns, m, s, left, m, right, rows, work,
+                  self.work(t), *extra, ints, info)
         fill_nan_if(f, info, s, s_type.size, s_type.dtype)
         for out, source, own in zip(vectors, (left, right), shapes):
             fill_nan_if(f, info, source, own.size, own.dtype)
@@ -426,7 +431,7 @@ def hessenberg(a: Any):
 
 @op_dataclass
 class Tridiagonal(Stacked):
-    """A symmetric or Hermitian matrix reduced to tridiagonal form: packed reflectors, diagonal, off-diagonal, factors."""
+    """A symmetric or Hermitian matrix in tridiagonal form: packed reflectors, diagonal, off-diagonal, factors."""
     lower: bool
     ulp: ClassVar[float] = 64
     multiple: ClassVar[bool] = True
@@ -448,15 +453,16 @@ class Tridiagonal(Stacked):
         (x,), (out, *parts), (columns, work, info), (t,) = ins, outs, areas, types
         n = t.shape[0]
         transposed(f, columns, x, n, n, t.dtype)
-        f.routine(letter(t.dtype) + ("hetrd" if t.dtype.kind == "c" else "sytrd"), "L" if self.lower else "U", n, columns,
-                  n, *parts, work, work_size(n, n), info)
+        name = letter(t.dtype) + ("hetrd" if t.dtype.kind == "c" else "sytrd")
+        f.routine(name, "L" if self.lower else "U", n, columns, n, *parts, work, work_size(n, n), info)
         transposed(f, out, columns, n, n, t.dtype)
 
 
 def tridiagonal(a: Any, *, lower: bool = True):
     """(packed, d, e, taus): the tridiagonal form of symmetric or Hermitian matrices, read from one half.
 
-    `d` is its diagonal, `e` its off-diagonal; the reflectors are stored beyond that in `packed`, their factors in `taus`.
+    `d` is its diagonal, `e` its off-diagonal; the reflectors are stored beyond that in `packed`, their factors in
+    `taus`.
 
     >>> import numpy as np
     >>> [x.shape for x in tridiagonal(np.eye(3))]

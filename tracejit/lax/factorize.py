@@ -15,8 +15,8 @@ from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.elementwise import add, mul, sub
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, permutation, transposed
-from tracejit.lax.matrix import (adjoint, as_columns, diagonal_part, identity_like, is_diagonal, lower, matmul, real_part,
-                                 upper)
+from tracejit.lax.matrix import (adjoint, as_columns, diagonal_part, identity_like, is_diagonal, lower, matmul,
+                                 real_part, upper)
 from tracejit.lax.reference import lapack
 from tracejit.lax.shape import concatenate, pad, slice_in_dim
 from tracejit.lax.solve import LuSolve, triangular_solve
@@ -52,7 +52,7 @@ class Cholesky(Stacked):
         return np.tril(nan_like(x)) if info else found
 
     def jvp(self, ctx, primals, tangents):
-        """L' = L phi(inv(L) x' inv(adjoint L)), phi: lower half with half the diagonal (Murray 2016, arXiv:1602.07527)."""
+        """L' = L phi(inv(L) x' inv(adjoint L)), phi: lower half, half the diagonal (Murray 2016, arXiv:1602.07527)."""
         factor = bind(self, *primals)
         solved = triangular_solve(factor, tangents[0], lower=True, transpose_a=True, conjugate_a=True)
         solved = lower(triangular_solve(factor, solved, left_side=True, lower=True))
@@ -246,7 +246,8 @@ class Qr(Stacked):
             order = broadcast_in_dim(outs[2], type_of(x).shape, (*range(ndim - 2), ndim - 1))
             x, t = take_along(x, order, ndim - 1), take_along(t, order, ndim - 1)
         k = min(m, n)
-        left, right = (lambda v: slice_in_dim(v, 0, k, axis=ndim - 1)), (lambda v: slice_in_dim(v, k, None, axis=ndim - 1))
+        left = lambda v: slice_in_dim(v, 0, k, axis=ndim - 1)
+        right = lambda v: slice_in_dim(v, k, None, axis=ndim - 1)
         square = slice_in_dim(left(r), 0, k, axis=ndim - 2)
         q_dot, r_dot = thin_qr_tangents(left(q), square, left(t))
         if m < n:  # R = [R1 R2] with R2 = adjoint(Q) X2
@@ -289,7 +290,7 @@ class Qr(Stacked):
 
 
 def thin_qr_tangents(q: Any, r: Any, x_dot: Any) -> tuple:
-    """For m >= n: with M = adjoint(Q) x' inv(R), W = tril(M, -1) - its adjoint: Q' = x' inv(R) + Q (W - M), R' = (M - W) R."""
+    """For m >= n, M = adjoint(Q) x' inv(R), W = tril(M, -1) - adjoint: Q' = x' inv(R) + Q (W - M), R' = (M - W) R."""
     scaled = triangular_solve(r, x_dot)
     inner = matmul(adjoint(q), scaled)
     skew = sub(lower(inner, -1), adjoint(lower(inner, -1)))
@@ -299,7 +300,7 @@ def thin_qr_tangents(q: Any, r: Any, x_dot: Any) -> tuple:
 
 
 def extra_columns_tangent(q: Any, q_dot: Any):
-    """The tangent of Q's columns beyond n, which reflectors make of the first n (arXiv:2409.13374, equations 32 and 33)."""
+    """The tangent of Q's columns beyond n, which reflectors make of the first n (arXiv:2409.13374, eqs. 32 and 33)."""
     ndim, n = type_of(q).ndim, type_of(q_dot).shape[-1]
     rows = lambda v, *ends: slice_in_dim(v, *ends, axis=ndim - 2)
     first, extra = slice_in_dim(q, 0, n, axis=ndim - 1), slice_in_dim(q, n, None, axis=ndim - 1)
@@ -361,7 +362,7 @@ def householder_product(a: Any, taus: Any):
     """The m x n matrix of the first n columns of the product of elementary reflectors (LAPACK's orgqr, ungqr).
 
     >>> import numpy as np
-    >>> np.asarray(householder_product(np.zeros((2, 1)), np.float64([2.])))
+    >>> np.asarray(householder_product(np.zeros((2, 1)), np.float64([2.]))) + 0
     array([[-1.],
            [ 0.]])
     """

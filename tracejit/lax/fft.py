@@ -43,11 +43,12 @@ class Fft(Opaque):
         if self.kind == "IRFFT":
             expected[-1] = expected[-1] // 2 + 1
         if not n or x.ndim < n or list(x.shape[x.ndim - n:]) != expected:
-            raise ShapeError(f"fft: {self.kind} of lengths {self.lengths} needs the last axes to be {tuple(expected)}; got {x}",
+            raise ShapeError(f"fft: {self.kind} of lengths {self.lengths} needs the last axes to be {tuple(expected)}, "
+                             f"not those of {x}",
                              fix="pad or cut the array, or use jnp.fft, which does")
         if is_complex(x.dtype) == (self.kind == "RFFT") or x.dtype.itemsize < 4 or x.dtype.kind not in "fc":
-            raise DtypeError(f"fft: {self.kind} of {x}: the transform is for {'real' if self.kind == 'RFFT' else 'complex'} "
-                             "numbers of 32 or 64 bits per part")
+            numbers = "real" if self.kind == "RFFT" else "complex"
+            raise DtypeError(f"fft: {self.kind} of {x}: it is for {numbers} numbers of 32 or 64 bits per part")
         last = {"RFFT": self.lengths[-1] // 2 + 1}.get(self.kind, self.lengths[-1])
         dtype = real_dtype(x.dtype) if self.kind == "IRFFT" else complex_dtype(x.dtype)
         return ArrayType((*x.shape[:-1], last), dtype)
@@ -151,8 +152,9 @@ class Step:
         def lane(f: Any, pointers: list, areas: list) -> None:
             source, target = pointers
             work = Transform(f, self.length, where.group, self.sign, part, areas)
-            move = lambda array, dtype, count, length, load: where.move(f, work.front, array, dtype, count, length, load,
-                                                                       1.0 if load else scale)
+
+            def move(array: Any, dtype: np.dtype, count: int, length: int, load: bool) -> None:
+                where.move(f, work.front, array, dtype, count, length, load, 1.0 if load else scale)
             if self.form == "whole":
                 move(source, full, self.n, self.n, True)
                 work.run()

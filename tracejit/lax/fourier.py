@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms as native code: Stockham passes of small radices; Bluestein's chirps where a factor is large.
+"""Discrete Fourier transforms as native code: Stockham passes of small radices, Bluestein's chirps for large primes.
 
     n numbers, read as s x (m*r)  --butterflies of r, times roots of one-->  s*r x m          one pass per factor r of n
 
@@ -110,8 +110,8 @@ def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
         return [plus(f, *x), minus(f, *x)]
     if r == 4:
         even, odd = [plus(f, x[0], x[2]), minus(f, x[0], x[2])], [plus(f, x[1], x[3]), minus(f, x[1], x[3])]
-        turned = times_i(f, odd[1], sign)
-        return [plus(f, even[0], odd[0]), plus(f, even[1], turned), minus(f, even[0], odd[0]), minus(f, even[1], turned)]
+        (a, b), (c, d) = even, (odd[0], times_i(f, odd[1], sign))
+        return [plus(f, a, c), plus(f, b, d), minus(f, a, c), minus(f, b, d)]
     pairs = [(plus(f, x[k], x[r - k]), minus(f, x[k], x[r - k])) for k in range(1, r // 2 + 1)]
     total = x[0]
     for both, _ in pairs:
@@ -302,10 +302,13 @@ class Sequences:
             at, here = f.mul(loop.index, self.group), f.gep(base, f.mul(loop.index, self.inner), dtype)
             exchange(f, area, at, here, dtype, self.group, load, scale, mask)
 
-    def run_of_row(self, f: Any, area: Planar, base: Any, dtype: np.dtype, count: int, load: bool, scale: float) -> None:
-        each(f, count, area.dtype, lambda i, lanes: exchange(f, area, i, f.gep(base, i, dtype), dtype, lanes, load, scale))
+    def run_of_row(self, f: Any, area: Planar, base: Any, dtype: np.dtype, count: int, load: bool,
+                   scale: float) -> None:
+        each(f, count, area.dtype,
+             lambda i, lanes: exchange(f, area, i, f.gep(base, i, dtype), dtype, lanes, load, scale))
 
-    def rows(self, f: Any, area: Planar, array: Any, dtype: np.dtype, count: int, length: int, load: bool, scale: float) -> None:
+    def rows(self, f: Any, area: Planar, array: Any, dtype: np.dtype, count: int, length: int, load: bool,
+             scale: float) -> None:
         """Rows side by side; beyond the last row the last is repeated."""
         first = f.mul(f.lane, self.group)
         with f.loop(0, self.group) as row:

@@ -39,7 +39,7 @@ def cholesky_update(r_matrix: Any, w_vector: Any):
     It is the R factor of the n + 1 rows, with R's signs kept positive.
 
     >>> import numpy as np
-    >>> np.asarray(cholesky_update(np.float64([[3, 0], [0, 1]]), np.float64([4, 0])))
+    >>> np.asarray(cholesky_update(np.float64([[3, 0], [0, 1]]), np.float64([4, 0]))) + 0
     array([[5., 0.],
            [0., 1.]])
     """

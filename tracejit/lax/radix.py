@@ -5,6 +5,7 @@ Items are planes of equal length that move together: the key, and where it came 
 """
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ def unsigned(dtype: np.dtype) -> np.dtype:
 def key_of(f: Any, bits: Any, dtype: np.dtype, total: bool = False, keep_zeros: bool = False) -> Any:
     """The memory bits of a number as an unsigned integer that orders as the numbers do.
 
-    nan comes last; `keep_zeros` puts -0.0 before 0.0 instead of making them equal; `total` does that and puts -nan first.
+    nan comes last; `keep_zeros` puts -0.0 before 0.0 instead of making them equal; `total` does that, with -nan first.
     """
     width = dtype.itemsize * 8
     sign = 1 << (width - 1)
@@ -128,19 +129,21 @@ class Lane:
         return self.f.gep(self.counts, self.f.add(self.digit_of(digit, x), digit * SLOTS), I32)
 
     def by_digits(self) -> list:
-        f, planes = self.f, (self.front, self.back)
         k = len(self.front)
         state = [*self.front, *self.back]
         for digit in range(self.items.n_bytes):
-            source, target = state[:k], state[k:]
-            one = f.load(self.items.planes[0], source[0])
-            differs = f.ne(f.load(I32, self.count_at(digit, one)), self.n)
-
-            def move() -> list:
-                self.one_pass(digit, source, target)
-                return [*target, *source]
-            state = f.cond(differs, move, lambda: [*source, *target])
+            state = self.pass_if_needed(digit, state[:k], state[k:])
         return state[:k]
+
+    def pass_if_needed(self, digit: int, source: list, target: list) -> list:
+        """(where the items are now, the other area): items whose digits are all equal stay."""
+        f = self.f
+        one = f.load(self.items.planes[0], source[0])
+
+        def move() -> list:
+            self.one_pass(digit, source, target)
+            return [*target, *source]
+        return f.cond(f.ne(f.load(I32, self.count_at(digit, one)), self.n), move, lambda: [*source, *target])
 
     def one_pass(self, digit: int, source: list, target: list) -> None:
         """Move the items to where the counts of smaller digits say."""
@@ -244,17 +247,27 @@ def sort_places(f: Any, where: Strided, sources: list, areas: list, dtypes: list
     """Sort one lane by key columns, the last first; the sorted items, which remember their places."""
     found: tuple[Items, list] | None = None
     for operand, part, dtype in reversed(columns_of(dtypes)):
-        items = with_places(dtype)
-        lane = Lane(f, items, where.n, areas[:5] if len(items.planes) == 2 else [areas[0], areas[2], areas[4]])
-        base = where.base(f, sources[operand], dtypes[operand])
         before = found and kept_places(f, where, *found, areas[5])
-
-        def item_at(i: Any) -> list:
-            place = i if before is None else f.convert(f.load(U32, f.gep(before, i, U32)), I64)
-            key = key_of(f, load_bits(f, where, base, place, dtypes[operand], part), dtype, total)
-            return packed(f, items, f.not_(key) if descending else key, place)
-        found = items, lane.fill(item_at)
+        base, whole = where.base(f, sources[operand], dtypes[operand]), dtypes[operand]
+        key_at = functools.partial(key_of_place, f, where, base, whole, part, dtype, total, descending)
+        found = sort_column(f, where.n, with_places(dtype), areas, key_at, before)
     return found
+
+
+def key_of_place(f: Any, where: Strided, base: Any, whole: np.dtype, part: int, dtype: np.dtype, total: bool,
+                 descending: bool, place: Any) -> Any:
+    key = key_of(f, load_bits(f, where, base, place, whole, part), dtype, total)
+    return f.not_(key) if descending else key
+
+
+def sort_column(f: Any, n: int, items: Items, areas: list, key_at: Any, before: Any) -> tuple[Items, list]:
+    """Sort the places 0 ... n-1, or those listed in `before`, by the keys found there."""
+    lane = Lane(f, items, n, areas[:5] if len(items.planes) == 2 else [areas[0], areas[2], areas[4]])
+
+    def item_at(i: Any) -> list:
+        place = i if before is None else f.convert(f.load(U32, f.gep(before, i, U32)), I64)
+        return packed(f, items, key_at(place), place)
+    return items, lane.fill(item_at)
 
 
 def kept_places(f: Any, where: Strided, items: Items, planes: list, area: Any) -> Any:

@@ -117,8 +117,8 @@ def triangular_solve(a: Any, b: Any, *, left_side: bool = False, lower: bool = F
     array([[1.],
            [2.]])
     """
-    op = TriangularSolve(bool(left_side), bool(lower), bool(transpose_a), bool(conjugate_a and type_of(a).dtype.kind == "c"),
-                         bool(unit_diagonal))
+    conjugates = bool(conjugate_a) and type_of(a).dtype.kind == "c"
+    op = TriangularSolve(bool(left_side), bool(lower), bool(transpose_a), conjugates, bool(unit_diagonal))
     if type_of(b).ndim == type_of(a).ndim - 1:
         ndim, shape = type_of(b).ndim, type_of(b).shape
         column = (*shape, 1) if left_side else (*shape[:ndim - 1], 1, shape[-1])
@@ -194,7 +194,7 @@ class TridiagonalSolve(Stacked):
     def infer(self, dl, d, du, b):
         self.lead(dl, d, du, b)
         if not dl.shape[-1] == d.shape[-1] == du.shape[-1] == b.shape[-2]:
-            raise ShapeError(f"tridiagonal_solve: diagonals {dl}, {d}, {du} and right-hand sides {b} must have one length",
+            raise ShapeError(f"tridiagonal_solve: diagonals {dl}, {d}, {du} and right-hand sides {b} must be as long",
                              fix="the first element of dl and the last of du are there but not read")
         return b.strong()
 
@@ -257,5 +257,6 @@ def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: boo
            [1.]])
     """
     if perturb_singular:
-        raise NotImplementedError("tridiagonal_solve: perturb_singular=True is not supported; singular systems give nan")
+        raise NotImplementedError("tridiagonal_solve: perturb_singular=True is not supported; singular systems give "
+                                  "nan")
     return bind(TridiagonalSolve(), dl, d, du, b)

@@ -29,7 +29,7 @@ from tracejit.lax.shape import reshape
 
 
 class Track(NamedTuple):
-    """One axis that windows slide over: result element (k, p) reads operand element (k, (p*stride + k*step + start) / holes).
+    """One axis that windows slide over: result element (k, p) reads element (k, (p*stride + k*step + start) / holes).
 
     `window` and `axis` are the axes of k and p, `count` the size of the latter in the result.
     """

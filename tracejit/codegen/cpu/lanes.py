@@ -20,7 +20,7 @@ class LaneBuilder(Builder):
     lane: Value
 
     def routine(self, name: str, *args: Any) -> None:
-        """Call a Fortran routine: int, str and NumPy scalars are passed as pointers to constants, None as no pointer."""
+        """Call a Fortran routine: int, str and NumPy scalars are passed as pointers to constants, None as null."""
         pointers = [self.constant(x) for x in args]
         self.call(LIBRARY_PREFIX + name, None, pointers)
 
@@ -38,7 +38,8 @@ class LaneBuilder(Builder):
     def copy(self, target: Value, source: Value, nbytes: int | Value) -> None:
         """Copy memory; the areas must not overlap."""
         self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
-        self.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, {self.index(nbytes).text}, i1 false)")
+        size = self.index(nbytes).text
+        self.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, {size}, i1 false)")
 
 
 def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]], scratch_bytes: int,
