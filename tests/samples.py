@@ -10,8 +10,8 @@ import numpy as np
 
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.lax import (bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise, factorize,
-                          incomplete, index, reinterpret, shape, solve, special, window)
+from tracejit.lax import (barrier, bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise,
+                          factorize, incomplete, index, reinterpret, shape, solve, special, window)
 from tracejit.lax.kinds import Op
 
 # Modules whose name in tracejit.lax is that of their main function.
@@ -203,7 +203,7 @@ def views() -> list[Sample]:
         Sample(s.Pad(((1, 1, 3),)), (np.zeros(0), uniform(-2, 2))),
         Sample(s.Concatenate(1), (uniform(-2, 2, 2, 3), uniform(-2, 2, 2, 1), uniform(-2, 2, 2, 0), uniform(-2, 2, 2, 2))),
         Sample(s.Concatenate(0), (uniform(-2, 2, 3),)),
-        *dynamic_slices(), *gathers(), *slides(),
+        *dynamic_slices(), *gathers(), *slides(), Sample(barrier.OptimizationBarrier(), (x, uniform(-1, 1, 2)), swept=(0,)),
     ]
 
 

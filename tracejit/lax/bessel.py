@@ -12,24 +12,29 @@ from tracejit.lax.elementwise import Float, add, div, mul, sign, sub
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.reference import in_f32, special
 
-F64 = np.dtype("float64")
-SERIES_TERMS, ASYMPTOTIC_TERMS, BORDER = 60, 32, 25.0
+F32, F64 = np.dtype("float32"), np.dtype("float64")
+# Working dtype: terms of the power series, terms of Hankel's expansion, and where one takes over from the other.
+TERMS = {F32: (26, 8, 9.0), F64: (60, 32, 25.0)}
 
 
 def scaled_bessel(b, x, order: int):
-    """exp(-x) I(order, x) for x >= 0: the power series, above the border Hankel's expansion (DLMF 10.25, 10.40)."""
-    low = b.min(x, BORDER)
-    quarter = b.mul(b.mul(low, low), 0.25)
-    series = b.const(1.0, F64)
-    for k in range(SERIES_TERMS, 0, -1):
-        series = b.add(b.mul(b.mul(series, quarter), 1 / (k * (k + order))), 1.0)
-    series = b.mul(b.mul(series, b.exp(b.neg(low))), b.integer_pow(b.mul(low, 0.5), order) if order else 1.0)
-    inverse = b.div(1.0, b.mul(b.max(x, BORDER), 8.0))
-    tail = b.const(1.0, F64)
-    for k in range(ASYMPTOTIC_TERMS, 0, -1):
-        tail = b.add(b.mul(b.mul(tail, inverse), ((2 * k - 1) ** 2 - 4 * order**2) / k), 1.0)
+    """exp(-|x|) I(order, x): the power series, from a border on Hankel's expansion (DLMF 10.25, 10.40)."""
+    dtype = F64 if x.dtype == F64 else F32
+    series_terms, tail_terms, border = TERMS[dtype]
+    size = b.abs(b.convert(x, dtype))
+    low, high = b.min(size, border), b.max(size, border)
+    half = b.mul(low, 0.5)
+    quarter, series = b.mul(half, half), b.const(1.0, dtype)
+    for k in range(series_terms, 0, -1):
+        series = b.mad(b.mul(series, quarter), b.const(1 / (k * (k + order)), dtype), b.const(1.0, dtype))
+    series = b.mul(b.mul(series, half) if order else series, b.exp(b.neg(low)))
+    inverse, tail = b.div(0.125, high), b.const(1.0, dtype)
+    for k in range(tail_terms, 0, -1):
+        ratio = b.const(((2 * k - 1) ** 2 - 4 * order**2) / k, dtype)
+        tail = b.mad(b.mul(tail, inverse), ratio, b.const(1.0, dtype))
     tail = b.mul(tail, b.sqrt(b.mul(inverse, 4 / math.pi)))
-    return b.select(b.le(x, BORDER), series, b.select(b.ne(x, x), x, tail))
+    out = b.select(b.le(size, border), series, b.select(b.ne(size, size), size, tail))
+    return b.convert(b.mul(out, b.sign(b.convert(x, dtype))) if order else out, x.dtype)
 
 
 @op_dataclass
@@ -38,7 +43,7 @@ class BesselI0e(Float):
     ulp: ClassVar[float] = 16
 
     def eval(self, x): return in_f32(special("i0e"), x)
-    def scalar(self, b, x): return b.convert(scaled_bessel(b, b.abs(b.convert(x, F64)), 0), x.dtype)
+    def scalar(self, b, x): return scaled_bessel(b, x, 0)
     def partials(self, out, x): return (sub(bessel_i1e(x), mul(sign(x), out)),)
 
 
@@ -52,9 +57,7 @@ class BesselI1e(Float):
 
     def eval(self, x): return in_f32(special("i1e"), x)
 
-    def scalar(self, b, x):
-        wide = b.convert(x, F64)
-        return b.convert(b.mul(b.sign(wide), scaled_bessel(b, b.abs(wide), 1)), x.dtype)
+    def scalar(self, b, x): return scaled_bessel(b, x, 1)
 
     def partials(self, out, x):
         at_zero = eq(x, 0.0)

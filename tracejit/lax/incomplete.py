@@ -5,6 +5,7 @@ complementary halves of the domain; derivatives by the shape are propagated thro
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,17 +20,16 @@ from tracejit.lax.reference import in_f32, special
 from tracejit.lax.special import lgamma
 
 F64 = np.dtype("float64")
-EPS = 2.0**-53
 MOST_STEPS = 20000.0
 # Stirling's series of lgamma: B(2k) / (2k (2k - 1)), k = 1, 2, ...
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 
 
 class Lanes:
-    """Constants and loops over all lanes of one vector, in float64."""
+    """Constants and loops over all lanes of one vector, in float64, to the precision of a dtype."""
 
-    def __init__(self, b, lanes: int):
-        self.b, self.lanes = b, lanes
+    def __init__(self, b, lanes: int, dtype: np.dtype):
+        self.b, self.lanes, self.eps = b, lanes, 2.0**-53 if dtype == F64 else 2.0**-28
 
     def full(self, value: float): return self.b.splat(self.b.const(value, F64), self.lanes)
 
@@ -65,24 +65,52 @@ def gamma_weight(b, a, x):
 
 
 def gamma_series(lanes: Lanes, a, x, needed):
-    """(s, ds/da), s = sum over k of x^k / ((a + 1) ... (a + k))."""
-    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
+    """s = sum over k of x^k / ((a + 1) ... (a + k))."""
+    b, one = lanes.b, lanes.full(1.0)
 
     def step(state):
-        count, term, d_term, total, d_total = state
-        count = b.add(count, 1.0)
-        r = b.add(a, count)
-        d_term = b.div(b.mul(x, b.sub(d_term, b.div(term, r))), r)
-        term = b.div(b.mul(term, x), r)
-        total, d_total = b.add(total, term), b.add(d_total, d_term)
-        still = b.and_(b.le(term, b.mul(total, EPS)), b.le(b.abs(d_term), b.mul(b.abs(d_total), EPS)))
-        return [count, term, d_term, total, d_total], b.not_(still)
-    *_, total, d_total = lanes.until_still(needed, [zero, one, zero, one, zero], step)
-    return total, d_total
+        r, term, total = state
+        r = b.add(r, 1.0)
+        term = b.mul(term, b.div(x, r))
+        return [r, term, b.add(total, term)], b.gt(term, b.mul(total, lanes.eps))
+    return lanes.until_still(needed, [a, one, one], step)[-1:]
 
 
 def gamma_fraction(lanes: Lanes, a, x, needed):
-    """(f, df/da), f the continued fraction 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / (x + 5 - ...)))."""
+    """f, the continued fraction 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / (x + 5 - a - ...)))."""
+    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
+    z = b.sub(b.add(x, 1.0), a)
+
+    def step(state):
+        n, p, q, p0, q0, value = state
+        n = b.add(n, 1.0)
+        zn, cn = b.add(z, b.mul(n, 2.0)), b.mul(n, b.sub(n, a))
+        p1, q1 = b.sub(b.mul(p, zn), b.mul(p0, cn)), b.sub(b.mul(q, zn), b.mul(q0, cn))
+        new = b.div(p1, q1)
+        scale = b.select(b.gt(b.abs(q1), 1e100), lanes.full(1e-100), one)
+        moves = b.gt(b.abs(b.sub(new, value)), b.mul(b.abs(new), lanes.eps))
+        return [n, *[b.mul(v, scale) for v in (p1, q1, p, q)], new], moves
+    return lanes.until_still(needed, [zero, one, z, zero, one, b.div(one, z)], step)[-1:]
+
+
+def gamma_series_and_slope(lanes: Lanes, a, x, needed):
+    """(s, ds/da), s as in `gamma_series`."""
+    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
+
+    def step(state):
+        r, term, d_term, total, d_total = state
+        r = b.add(r, 1.0)
+        ratio = b.div(x, r)
+        d_term = b.mul(ratio, b.sub(d_term, b.div(term, r)))
+        term = b.mul(term, ratio)
+        total, d_total = b.add(total, term), b.add(d_total, d_term)
+        moves = b.or_(b.gt(term, b.mul(total, lanes.eps)), b.gt(b.abs(d_term), b.mul(b.abs(d_total), lanes.eps)))
+        return [r, term, d_term, total, d_total], moves
+    return lanes.until_still(needed, [a, one, zero, one, zero], step)[-2:]
+
+
+def gamma_fraction_and_slope(lanes: Lanes, a, x, needed):
+    """(f, df/da), f as in `gamma_fraction`."""
     b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
     z = b.sub(b.add(x, 1.0), a)
 
@@ -95,29 +123,29 @@ def gamma_fraction(lanes: Lanes, a, x, needed):
         p1, q1, dp1, dq1 = forward(p, p0), forward(q, q0), d_forward(p, p0, dp, dp0), d_forward(q, q0, dq, dq0)
         new = b.div(p1, q1)
         d_new = b.div(b.sub(dp1, b.mul(new, dq1)), q1)
-        near = lambda v, w: b.le(b.abs(b.sub(v, w)), b.mul(b.abs(v), EPS))
-        still = b.and_(near(new, value), near(d_new, d_value))
+        moved = lambda v, w: b.gt(b.abs(b.sub(v, w)), b.mul(b.abs(v), lanes.eps))
         scale = b.select(b.gt(b.abs(q1), 1e100), lanes.full(1e-100), one)
         scaled = [b.mul(v, scale) for v in (p1, q1, p, q, dp1, dq1, dp, dq)]
-        return [n, *scaled, new, d_new], b.not_(still)
+        return [n, *scaled, new, d_new], b.or_(moved(new, value), moved(d_new, d_value))
     first = b.div(one, z)
     start = [zero, one, z, zero, one, zero, lanes.full(-1.0), zero, zero, first, b.mul(first, first)]
-    *_, value, d_value = lanes.until_still(needed, start, step)
-    return value, d_value
+    return lanes.until_still(needed, start, step)[-2:]
 
 
 @op_dataclass
 class IncompleteGamma(Float):
     """A function of P(a, x) = the integral of t^(a-1) exp(-t) from 0 to x, over gamma(a), or of its complement Q."""
     ulp: ClassVar[float] = 64
+    series: ClassVar[Callable] = staticmethod(gamma_series)
+    fraction: ClassVar[Callable] = staticmethod(gamma_fraction)
 
     def scalar(self, b, a, x):
         dtype, (a, x) = a.dtype, b.match(b.convert(a, F64), b.convert(x, F64))
-        lanes = Lanes(b, a.lanes)
+        lanes = Lanes(b, a.lanes, dtype)
         inside = b.and_(b.and_(b.gt(a, 0.0), b.gt(x, 0.0)), b.lt(x, np.inf))
-        upper = b.and_(b.gt(x, 1.0), b.gt(x, a))
-        series = gamma_series(lanes, a, x, b.and_(inside, b.not_(upper)))
-        fraction = gamma_fraction(lanes, a, x, b.and_(inside, upper))
+        upper = b.and_(b.gt(x, 1.0), b.gt(x, b.add(a, b.min(a, 1.0))))
+        series = self.series(lanes, a, x, b.and_(inside, b.not_(upper)))
+        fraction = self.fraction(lanes, a, x, b.and_(inside, upper))
         out = self.joined(b, a, x, upper, series, fraction)
         valid = b.and_(b.ge(a, 0.0), b.and_(b.ge(x, 0.0), b.or_(b.gt(a, 0.0), b.gt(x, 0.0))))
         return b.convert(b.select(valid, self.edges(b, a, x, out), lanes.full(np.nan)), dtype)
@@ -194,6 +222,8 @@ def shape_derivative(a: np.ndarray, x: np.ndarray) -> np.ndarray:
 class IgammaGradA(IncompleteGamma):
     """The derivative of P(a, x) by a."""
     ulp: ClassVar[float] = 512
+    series: ClassVar[Callable] = staticmethod(gamma_series_and_slope)
+    fraction: ClassVar[Callable] = staticmethod(gamma_fraction_and_slope)
 
     def eval(self, a, x): return in_f32(lambda a, x: shape_derivative(a, x).astype(a.dtype), a, x)
 
@@ -214,6 +244,8 @@ def igamma_grad_a(a: Any, x: Any) -> Any: return bind(IgammaGradA(), *operands(a
 class RandomGammaGrad(IncompleteGamma):
     """The derivative of a gamma(a)-distributed sample x by a, at fixed P(a, x)."""
     ulp: ClassVar[float] = 8192
+    series: ClassVar[Callable] = staticmethod(gamma_series_and_slope)
+    fraction: ClassVar[Callable] = staticmethod(gamma_fraction_and_slope)
 
     def eval(self, a, x):
         def ratio(a, x):
@@ -244,7 +276,7 @@ class Betainc(Float):
 
     def scalar(self, b, p, q, x):
         dtype, (p, q, x) = p.dtype, b.match(*[b.convert(v, F64) for v in (p, q, x)])
-        lanes = Lanes(b, x.lanes)
+        lanes = Lanes(b, x.lanes, dtype)
         swap = b.gt(x, b.div(b.add(p, 1.0), b.add(b.add(p, q), 2.0)))
         a, c = b.select(swap, q, p), b.select(swap, p, q)
         log_x, log_y = b.log(x), b.log1p(b.neg(x))
@@ -297,7 +329,7 @@ def beta_fraction(lanes: Lanes, a, c, x, needed):
         odd = b.neg(b.div(b.mul(b.mul(b.add(a, n), b.add(both, n)), x), b.mul(twice, b.add(twice, 1.0))))
         half, up, down = advance(h, up, down, even)
         new, up, down = advance(half, up, down, odd)
-        return [n, new, up, down], b.gt(b.abs(b.sub(new, half)), b.mul(b.abs(new), EPS))
+        return [n, new, up, down], b.gt(b.abs(b.sub(new, half)), b.mul(b.abs(new), lanes.eps))
     first = b.div(1.0, away(b.sub(1.0, b.div(b.mul(both, x), b.add(a, 1.0)))))
     return lanes.until_still(needed, [zero, first, one, first], step)[1]
 
