@@ -1,7 +1,8 @@
 """A graph -> a Program: steps in order, each a kernel, a native call or a loop over sub-programs, and where values live."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,13 @@ class Program:
     producers: dict[Var, Eqn]
     offsets: dict[Any, int] = field(default_factory=dict)
     arena: int = 0
+    reused: dict[int, int] = field(default_factory=dict)    # result -> the donated param whose memory it may take
+    overwritten: set[Var] = field(default_factory=set)      # params that are changed in place
+
+    def stays(self, k: int, param: Var) -> bool:
+        """Whether result k is the param itself, changed in place."""
+        result = self.graph.results[k]
+        return param in self.overwritten and isinstance(result, Var) and self.home(result) is param
 
     def home(self, var: Var) -> Var:
         """The value in whose memory this one is found."""
@@ -74,10 +82,18 @@ class Program:
         return var
 
 
-def lower(graph: Graph, scratch_of: Callable[[Eqn], int]) -> Program:
-    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused."""
+def lower(graph: Graph, scratch_of: Callable[[Eqn], int], owned: Sequence[Var] = (),
+          donated: Sequence[Var] = ()) -> Program:
+    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused.
+
+    The program may overwrite its `owned` params, and put results into the memory of its `donated` params.
+    """
     graph = Graph(graph.params, live_eqns(graph), graph.results)
-    return Lowering(graph, scratch_of).run()
+    program = Lowering(graph, scratch_of).run()
+    update_in_place(program, {*owned, *donated})
+    program.reused = reusable(program, donated)
+    plan_memory(program)
+    return program
 
 
 class Lowering:
@@ -101,9 +117,7 @@ class Lowering:
         for r in self.graph.results:
             if isinstance(r, Var):
                 self.materialize(r)
-        program = Program(self.graph, self.steps, self.alias, self.producers)
-        plan_memory(program)
-        return program
+        return Program(self.graph, self.steps, self.alias, self.producers)
 
     def needed_in_memory(self, order) -> set[Var]:
         """Members of groups that somebody outside of their group reads."""
@@ -212,7 +226,7 @@ class Lowering:
             self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.scratch_of(eqn)))
             return
         loop, why_not = loop_in_registers(eqn)
-        programs = [] if loop else [lower(g, self.scratch_of) for g in subgraphs_of(eqn.op)]
+        programs = [] if loop else [lower(g, self.scratch_of, owned_params(eqn.op, g)) for g in subgraphs_of(eqn.op)]
         region = Region(control_bytes(eqn, programs))
         self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
 
@@ -231,6 +245,77 @@ def subgraphs_of(op) -> list[Graph]:
     if isinstance(op, Scan):
         return [op.body]
     return [op.cond, op.body] if isinstance(op, While) else list(op.branches)
+
+
+def carry_params(op: Scan | While) -> list[Var]:
+    """The params of a loop's body that hold its carry: the loop's own memory."""
+    consts = op.n_consts if isinstance(op, Scan) else op.n_body_consts
+    return op.body.params[consts:consts + op.n_carry]
+
+
+def owned_params(op, graph: Graph) -> list[Var]:
+    return carry_params(op) if isinstance(op, (Scan, While)) and graph is op.body else []
+
+
+def update_in_place(program: Program, owned: set[Var]) -> None:
+    """Give an op that changes one of its operands that operand's memory, if nobody reads the operand afterwards."""
+    results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
+    params = set(program.graph.params)
+    for i, step in enumerate(program.steps):
+        if not isinstance(step, NativeStep) or step.eqn.op.overwrites is None:
+            continue
+        operand, out = step.eqn.inputs[step.eqn.op.overwrites], step.eqn.outputs[0]
+        if not isinstance(operand, Var):
+            continue
+        home = program.home(operand)
+        read_later = any(program.home(v) is home for later in program.steps[i + 1:] for v in later.reads)
+        others = [x for x in step.eqn.inputs if isinstance(x, Var) and x is not operand]
+        if read_later or home in results or any(program.home(x) is home for x in others) or home in params - owned:
+            continue
+        program.alias[out] = operand
+        if home in params:
+            program.overwritten.add(home)
+        if program.home(out) is home and out in results:
+            results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
+
+
+def reusable(program: Program, donated: Sequence[Var]) -> dict[int, int]:
+    """Which results may be written into the memory of which donated params: those that nobody reads any more."""
+    number = {p: k for k, p in enumerate(program.graph.params)}
+    homes = [program.home(r) if isinstance(r, Var) else None for r in program.graph.results]
+    count = Counter(homes)
+    found: dict[int, int] = {}
+    free = dict.fromkeys(donated)
+    for j, home in enumerate(homes):
+        if home in number and home in free:     # updated in place, or passed through
+            found[j] = number[home]
+            del free[home]
+    for j, home in enumerate(homes):
+        if home is None or home in number or count[home] > 1:
+            continue
+        match = next((p for p in free if p.type.strong() is home.type.strong() and may_replace(program, home, p)), None)
+        if match is not None:
+            found[j] = number[match]
+            del free[match]
+    return found
+
+
+def may_replace(program: Program, value: Var, param: Var) -> bool:
+    """Whether the step that writes a value is the last to read a param, and reads it only where it writes."""
+    writer = next((i for i, step in enumerate(program.steps) if any(v is value for v in step.writes)), None)
+    if writer is None or param in program.overwritten or any(program.home(r) is param for r in program.graph.results if isinstance(r, Var)):
+        return False
+    readers = [i for i, step in enumerate(program.steps) if any(program.home(v) is param for v in step.reads)]
+    if any(i > writer for i in readers):
+        return False
+    if writer not in readers:
+        return True
+    step = program.steps[writer]
+    if not isinstance(step, KernelStep) or len(step.kernel.stages) > 1 or step.kernel.fold_axes:
+        return False
+    offset = next(s.offset for s in step.kernel.stages[0].stores if s.var is value)
+    loads = [e for e in step.kernel.loads if program.home(e.data[0]) is param]
+    return all(e.data[0] is param and e.data[1] == offset for e in loads)
 
 
 def aligned(nbytes: int) -> int:

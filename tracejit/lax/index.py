@@ -147,6 +147,7 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
 class Scatter(Indexed, Opaque):
     """operand with windows replaced by the updates, one after another: of two for one element the later stays."""
     linear: ClassVar[bool] = True
+    overwrites: ClassVar[int | None] = 0
 
     def infer(self, operand, indices, updates):
         self.windows.check(self.name, operand, indices)

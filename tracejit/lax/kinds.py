@@ -56,6 +56,7 @@ def is_linear(x: Any) -> bool:
 class Op(Operation):
     multiple: ClassVar[bool] = False       # results are a tuple
     has_effects: ClassVar[bool] = False    # must run, once, in order
+    overwrites: ClassVar[int | None] = None  # the operand that the result is a changed copy of
     cost: ClassVar[float] = 1              # of one element, in additions
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together

@@ -12,7 +12,7 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Module, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
-from tracejit.codegen.lower import ControlStep, aligned, size_of
+from tracejit.codegen.lower import ControlStep, aligned, carry_params, size_of
 from tracejit.codegen.registers import RegisterLoop
 from tracejit.lax.branches import Cond
 from tracejit.lax.loops import Scan, slice_type
@@ -126,47 +126,41 @@ class LoopEmitter:
 
     def counted(self, n: Value, init: list[Value], trip) -> None:
         """trip(i, carry, where the next carry goes) for i < n; the last carry is copied to the outputs."""
-        b = self.b
-        types = [v.type for v in self.eqn.outputs[:len(init)]]
-        first, second = ([self.take(size_of(t)) for t in types] for _ in range(2))
-        with b.loop(b.const(0, I64), n, carries=[*init, *first, *second]) as loop:
-            k = len(init)
-            now, following, spare = loop.carries[:k], loop.carries[k:2 * k], loop.carries[2 * k:]
-            trip(loop.index, now, following)
+        b, memory = self.b, CarryMemory(self, init)
+        m = len(memory.moving)
+        with b.loop(b.const(0, I64), n, carries=memory.pointers) as loop:
+            now, following, spare = loop.carries[:m], loop.carries[m:2 * m], loop.carries[2 * m:]
+            trip(loop.index, memory.all(now), memory.all(following))
             self.leave_if_interrupted()
             loop.carry(*following, *spare, *following)
-        for out, at, t in zip(self.outs, loop.results[:len(init)], types):
-            self.emitter.copy(out, at, size_of(t))
+        memory.deliver(loop.results[:m])
 
     # --- While
 
     def while_loop(self) -> None:
-        b, op = self.b, self.op
+        b, op, n = self.b, self.op, self.op.n_carry
         cond_consts, consts, carry = op.parts(self.ins)
-        types = [v.type for v in self.eqn.outputs[:op.n_carry]]
-        first, second = ([self.take(size_of(t)) for t in types] for _ in range(2))
-        flag = self.take(1)
-        k = op.n_carry
-        recorded = op.body.out_types[k:]
+        memory, flag = CarryMemory(self, carry), self.take(1)
+        m = len(memory.moving)
+        recorded = op.body.out_types[n:]
         tapes = self.empty_tapes(len(recorded)) if op.record else []
         records = [self.take(t.nbytes) for t in recorded]
 
         def alive(values) -> Value:
-            self.run(0, [*cond_consts, *values[:k]], [flag])
+            self.run(0, [*cond_consts, *memory.all(values[:m])], [flag])
             return b.load(np.dtype(bool), flag)
 
         def body(values):
-            now, following, spare, trips = values[:k], values[k:2 * k], values[2 * k:3 * k], values[3 * k]
-            self.run(1, [*consts, *now], [*following, *records])
+            now, following, spare, trips = values[:m], values[m:2 * m], values[2 * m:3 * m], values[3 * m]
+            self.run(1, [*consts, *memory.all(now)], [*memory.all(following), *records])
             for tape, record, t in zip(tapes, records, recorded):
                 self.push(tape, trips, record, t.nbytes)
             self.leave_if_interrupted()
             return [*following, *spare, *following, b.add(trips, b.const(1, I64))]
-        end = b.while_loop([*carry, *first, *second, b.const(0, I64)], alive, body)
-        for out, at, t in zip(self.outs, end[:k], types):
-            self.emitter.copy(out, at, size_of(t))
+        end = b.while_loop([*memory.pointers, b.const(0, I64)], alive, body)
+        memory.deliver(end[:m])
         if op.record:
-            b.store(b.convert(end[3 * k], I32), self.outs[k])
+            b.store(b.convert(end[3 * m], I32), self.outs[n])
 
     # --- tapes: in memory { ptr data, i64 capacity in bytes }
 
@@ -203,3 +197,32 @@ class LoopEmitter:
         have = b.load(I64, b.gep(tape, 8))
         b.when(b.gt(end, have), lambda: self.reserve(tape, b.add(b.mul(end, b.const(2, I64)), b.const(1024, I64))))
         self.emitter.copy(b.gep(self.tape_data(tape), start), record, nbytes)
+
+
+class CarryMemory:
+    """Where a loop's carry is: two copies that change places after each trip, but one, in the output's own
+    memory, of what the body changes in place."""
+
+    def __init__(self, loop: LoopEmitter, init: list[Value]):
+        program = loop.step.programs[-1]
+        params = carry_params(loop.op)
+        types = [p.type for p in params]
+        self.loop, self.types = loop, types
+        self.fixed = {k: loop.outs[k] for k, p in enumerate(params) if program.stays(k, p)}
+        self.moving = [k for k in range(len(params)) if k not in self.fixed]
+        start = []
+        for k, p in enumerate(params):
+            if p in program.overwritten:
+                loop.emitter.copy(loop.outs[k], init[k], size_of(types[k]))
+            if k not in self.fixed:
+                start.append(loop.outs[k] if p in program.overwritten else init[k])
+        copies = [[loop.take(size_of(types[k])) for k in self.moving] for _ in range(2)]
+        self.pointers = [*start, *copies[0], *copies[1]]
+
+    def all(self, moving: list[Value]) -> list[Value]:
+        rest = iter(moving)
+        return [self.fixed[k] if k in self.fixed else next(rest) for k in range(len(self.types))]
+
+    def deliver(self, last: list[Value]) -> None:
+        for k, at in zip(self.moving, last):
+            self.loop.emitter.copy(self.loop.outs[k], at, size_of(self.types[k]))

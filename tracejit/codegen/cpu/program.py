@@ -5,6 +5,7 @@ Kernels are named by the hash of their text, so equal kernels are one function, 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.products import emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
-from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower
+from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower, size_of
 from tracejit.codegen.schedule import Schedule, schedule
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.lax.kinds import Contraction
@@ -139,11 +140,10 @@ class ProgramEmitter:
         b = self.b
         if isinstance(result, Lit):
             return b.store(b.const(result.value, result.type.dtype), target)
-        if place.of(result).name != target.name:
-            self.copy(target, place.of(result), result.type.nbytes)
+        self.copy(target, place.of(result), size_of(result.type))
 
     def copy(self, target: Value, source: Value, nbytes: int) -> None:
-        if nbytes:
+        if nbytes and target.name != source.name:
             self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
             self.b.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, i64 {nbytes}, i1 false)")
 
@@ -224,9 +224,9 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def generate(graph: Graph, isa: Isa) -> Code:
-    """The LLVM text of a graph."""
+def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
+    """The LLVM text of a graph; results may take the memory of its `donated` params."""
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    return ProgramEmitter(isa).emit(lower(graph, scratch_of))
+    return ProgramEmitter(isa).emit(lower(graph, scratch_of, donated=donated))
