@@ -80,7 +80,7 @@ def invariant(x, a, b):
         h, kept, unused = carry
         return (jnp.sin(h * jnp.exp(a * b) + kept), kept, unused * 2), (h, kept)
     (h, kept, unused), (hs, copies) = lax.scan(step, (x, a, b), None, length=4)
-    return h, hs, kept
+    return h, hs, kept, copies
 
 
 def branches(i, x):

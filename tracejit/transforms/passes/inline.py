@@ -1,10 +1,12 @@
-"""Inlining: after this, no Call (custom rules, checkpoint) remains. What a checkpoint computes again stays apart."""
+"""Inlining: after this, no Call (custom rules, checkpoint) remains. What a checkpoint computes again reads its
+operands through barriers, so it is neither merged with what was computed before nor computed earlier than needed."""
 from __future__ import annotations
 
 import dataclasses
 
 from tracejit.ir.graph import Eqn, Graph, Var, fields_of, is_graphs, subgraphs
-from tracejit.lax.custom import Call
+from tracejit.lax.barrier import OptimizationBarrier
+from tracejit.lax.custom import Call, Checkpoint, Rematerialized
 
 
 def inline_calls(graph: Graph) -> Graph:
@@ -25,7 +27,7 @@ def add_inlined(source: list[Eqn], renamed: dict, eqns: list[Eqn], fresh: bool =
     for eqn in source:
         inputs = [renamed.get(x, x) if isinstance(x, Var) else x for x in eqn.inputs]
         if isinstance(eqn.op, Call):
-            inner = dict(zip(eqn.op.graph.params, inputs))
+            inner = dict(zip(eqn.op.graph.params, behind_barriers(eqn, inputs, eqns)))
             add_inlined(eqn.op.graph.eqns, inner, eqns, True)
             results = [inner.get(r, r) if isinstance(r, Var) else r for r in eqn.op.graph.results]
             renamed.update(zip(eqn.outputs, results))
@@ -35,6 +37,21 @@ def add_inlined(source: list[Eqn], renamed: dict, eqns: list[Eqn], fresh: bool =
             outputs = [Var(v.type) for v in eqn.outputs]
             renamed.update(zip(eqn.outputs, outputs))
         eqns.append(Eqn(with_inlined_subgraphs(eqn.op), inputs, outputs, eqn.source))
+
+
+def behind_barriers(eqn: Eqn, inputs: list, eqns: list[Eqn]) -> list:
+    """The operands of a recomputation, none before the last: that is a tangent or a cotangent."""
+    if not isinstance(eqn.op, (Checkpoint, Rematerialized)):
+        return inputs
+    out: list = []
+    for x in inputs:
+        if isinstance(x, Var):
+            after = [inputs[-1]] if x is not inputs[-1] else []
+            made = Eqn(OptimizationBarrier(), [x, *after], [Var(x.type)], eqn.source)
+            eqns.append(made)
+            x = made.outputs[0]
+        out.append(x)
+    return out
 
 
 def with_inlined_subgraphs(op):

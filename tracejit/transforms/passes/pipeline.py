@@ -4,17 +4,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, live_eqns, subgraphs
-from tracejit.transforms.passes.products import lower_products
+from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
+from tracejit.transforms.passes.dead import remove_dead
 from tracejit.transforms.passes.inline import inline_calls
 from tracejit.transforms.passes.lanes import lower_lane_choices
+from tracejit.transforms.passes.loops import lighten_loops
+from tracejit.transforms.passes.products import lower_products
+from tracejit.transforms.passes.updates import lower_updates
+from tracejit.transforms.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
-
-
-def remove_dead(graph: Graph) -> Graph:
-    """Drops equations that no result and no effect needs."""
-    return Graph(graph.params, live_eqns(graph), graph.results)
 
 
 def everywhere(change: Pass) -> Pass:
@@ -36,7 +35,12 @@ def in_subgraphs(eqn: Eqn, change: Pass) -> Eqn:
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline calls", inline_calls),
-    ("remove dead code", everywhere(remove_dead)),
+    ("remove dead code", remove_dead),
+    ("simplify", simplify),
+    ("remove what became dead", remove_dead),
+    ("lighten loops", lighten_loops),
+    ("remove what was moved", remove_dead),
     ("choose lanes", everywhere(lower_lane_choices)),
     ("lower products", everywhere(lower_products)),
+    ("lower updates", everywhere(lower_updates)),
 )

@@ -1,0 +1,281 @@
+"""Passes keep what a program means; rewrite rules hold to the last bit; golden files show what passes make of programs."""
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import PROGRAMS, Program
+from samples import SAMPLES, Sample
+from test_ops import EACH_SAMPLE, close, graph_of
+
+import tracejit as tj
+import tracejit.debug
+from tracejit import lax
+from tracejit.ir.graph import Graph, Var, evaluate
+from tracejit.ir.trace import bind, inline, trace, trace_closed
+from tracejit.ir.types import SHORT_NAMES, ArrayType, bfloat16, kind_of, type_of
+from tracejit.ir.verify import verify
+from tracejit.lax.custom import Checkpoint
+from tracejit.lax.dot import DotGeneral
+from tracejit.lax.loops import Scan, While
+from tracejit.transforms.passes.pipeline import PASSES
+from tracejit.transforms.passes.rules import INEXACT_RULES, RULES, Rule, match_inputs
+from tracejit.transforms.passes.simplify import simplify
+
+GOLDEN = Path(__file__).parent / "golden"
+EACH_PROGRAM = pytest.mark.parametrize("program", PROGRAMS, ids=str)
+F32 = np.dtype("float32")
+
+
+def passed(graph: Graph) -> Graph:
+    for _, change in PASSES:
+        graph = verify(change(graph))
+    return graph
+
+
+def same_meaning(a: Graph, b: Graph, args, rtol: float, atol: float) -> None:
+    with np.errstate(all="ignore"):
+        close(evaluate(b, args), evaluate(a, args), rtol=rtol, atol=atol)
+
+
+@EACH_PROGRAM
+def test_each_pass_keeps_the_meaning_of_programs(program: Program):
+    graph = verify(program.graph)
+    for name, change in PASSES:
+        after = verify(change(graph))
+        assert [t.strong() for t in after.in_types + after.out_types] == [t.strong() for t in graph.in_types + graph.out_types], name
+        same_meaning(graph, after, program.inputs, 2e-5, 2e-5)
+        graph = after
+
+
+@EACH_SAMPLE
+def test_passes_keep_the_meaning_of_ops(sample: Sample):
+    graph = graph_of(sample.op, sample.args)
+    same_meaning(graph, passed(graph), sample.args, 1e-12, 1e-12)
+
+
+@EACH_PROGRAM
+def test_compiled_programs(program: Program):
+    with np.errstate(all="ignore"):
+        wanted = evaluate(program.graph, program.inputs)
+    found = [np.asarray(x) for x in tj.jit(lambda *xs: inline(program.graph, xs))(*program.inputs)]
+    close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+SPECIAL = {"f": [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e30, -1e-30, 2.5], "b": [True, False]}
+CASES = [(rule, np.dtype(d)) for rule in RULES for d in SHORT_NAMES if rule.holds_for(d)]
+
+
+def operands_of(rule: Rule, dtype: np.dtype) -> list[np.ndarray]:
+    """Every pair of special values, and random ones."""
+    rng = np.random.default_rng(1)
+    kind, n = kind_of(dtype), len(rule.params)
+    if kind in "iu":
+        info = np.iinfo(dtype)
+        pool = [0, 1, 2, info.min, info.max, info.max - 1, *([-1, -2] if kind == "i" else []), 77]
+    elif kind == "c":
+        pool = [complex(a, b) for a in SPECIAL["f"][:7] for b in SPECIAL["f"][:7]]
+    else:
+        pool = SPECIAL[kind] + (list(rng.normal(size=20)) if kind == "f" else [])
+    columns = np.array(list(itertools.product(pool, repeat=n)), dtype=object if kind in "iu" else None).T
+    with np.errstate(all="ignore"):
+        columns = [c.astype(dtype) for c in columns]
+    return [rng.integers(0, 2, len(c)) == 1 if p == "p" and kind != "b" else c.astype(bool) if p == "p" else c
+            for p, c in zip(rule.params, columns)]
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    """Values to compare to the last bit, with one nan."""
+    x = np.asarray(x)
+    if x.dtype == bfloat16 or x.dtype == np.float16:
+        x = x.astype(np.float32)
+    if x.dtype.kind == "c":
+        return np.stack([bits(x.real), bits(x.imag)])
+    return np.where(np.isnan(x), np.inf, x).view(f"u{x.dtype.itemsize}") + np.isnan(x) if x.dtype.kind == "f" else x
+
+
+def one_side(f, rule: Rule, types, result=None) -> Graph:
+    def run(*xs):
+        out = f(*xs)
+        return [out if hasattr(out, "type") else lax.full(types[0].shape, out, result or types[0].dtype)]
+    return trace(run, types)[0]
+
+
+@pytest.mark.parametrize("rule, dtype", CASES, ids=lambda x: getattr(x, "name", str(x)))
+def test_exact_rules_hold_to_the_last_bit(rule: Rule, dtype: np.dtype):
+    args = operands_of(rule, dtype)
+    types = [type_of(x) for x in args]
+    left = one_side(rule.left, rule, types)
+    right = one_side(rule.right, rule, types, left.out_types[0].dtype)
+    with np.errstate(all="ignore"):
+        (a,), (b,) = evaluate(left, args), evaluate(right, args)
+    np.testing.assert_array_equal(bits(a), bits(b))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_rules_are_used_and_make_programs_shorter(rule: Rule):
+    shape = (3,)
+    for kind in rule.kinds:
+        dtype = {"b": "bool", "i": "int16", "u": "uint8", "f": "float64", "c": "complex128"}[kind]
+        left = one_side(rule.left, rule, rule.types(shape, dtype))
+        after = simplify(left)
+        assert after.key() != left.key() and len(after.eqns) <= len(left.eqns)
+        assert after.out_types[0].strong() is left.out_types[0].strong()
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r.commutes], ids=lambda rule: rule.name)
+def test_commuting_rules_match_both_ways(rule: Rule):
+    root = rule.root
+    for inputs in (root.inputs, root.inputs[::-1]):
+        graph = trace_closed(lambda *xs: [bind(root.op, *given(inputs, rule, xs))], rule.pattern.in_types)
+        assert len(simplify(graph).eqns) < len(rule.pattern.eqns) + 1 and simplify(graph).key() != graph.key()
+
+
+def given(inputs, rule: Rule, xs):
+    """The root's operands, with the pattern's params replaced."""
+    names = dict(zip(rule.pattern.params, xs))
+    read = lambda x: names[x] if x in names else bind(x.eqn.op, *map(read, x.eqn.inputs)) if isinstance(x, Var) else x
+    return [read(x) for x in inputs]
+
+
+def test_what_is_not_exact_is_off():
+    x = ArrayType((3,), F32)
+    for rule in INEXACT_RULES:
+        assert rule.domain
+        left = one_side(rule.left, rule, [x] * len(rule.params))
+        assert simplify(left).key() == left.key()
+        with tj.config.config.setting(inexact_rules=True):
+            assert len(simplify(left).eqns) < len(left.eqns) or simplify(left).key() != left.key()
+
+
+def test_signs_of_zero_are_told_apart():
+    pattern = next(r for r in RULES if r.name == "x + -0.0 = x")
+    (eqn,) = one_side(lambda x: lax.add(x, 0.0), pattern, [ArrayType((), F32)]).eqns
+    assert not match_inputs(pattern.root.inputs, eqn.inputs, {})
+    assert len(simplify(trace(lambda x: [lax.add(x, -0.0)], [ArrayType((2,), F32)])[0]).eqns) == 0
+
+
+# --- views, literals ---------------------------------------------------------------------------------------------
+
+X = ArrayType((2, 3, 4), F32)
+SHORTER = {
+    "transpose of transpose": (lambda x: lax.transpose(lax.transpose(x, (2, 0, 1)), (1, 2, 0)), 0),
+    "reshape of reshape": (lambda x: lax.reshape(lax.reshape(x, (6, 4)), (24,)), 1),
+    "reshape back": (lambda x: lax.reshape(lax.reshape(x, (6, 4)), (2, 3, 4)), 0),
+    "rev of rev": (lambda x: lax.rev(lax.rev(x, (0, 2)), (2, 1)), 1),
+    "slice of slice": (lambda x: lax.slice(lax.slice(x, (0, 1, 0), (2, 3, 4), (1, 1, 2)), (1, 0, 1), (2, 2, 2)), 1),
+    "broadcast of broadcast": (lambda x: lax.broadcast_in_dim(lax.broadcast_in_dim(x, (5, 2, 3, 4), (1, 2, 3)), (5, 2, 7, 3, 4),
+                                                              (0, 1, 3, 4)), 1),
+    "half to float and back": (lambda x: lax.convert_element_type(lax.convert_element_type(x, np.float64), F32), 0),
+    "sum over nothing": (lambda x: lax.reduce_sum(x, ()), 0),
+    "largest over size 1": (lambda x: lax.reduce_max(lax.reshape(x, (2, 3, 4, 1)), (3,)), 0),
+    "concatenate of one": (lambda x: lax.concatenate([x, lax.slice(x, (0, 0, 0), (2, 0, 4))], 1), 0),
+    "literals": (lambda x: lax.add(x, lax.full((2, 3, 4), 2 * 3.0 - 6.0) * np.float32(-1)), 0),
+    "equal computations": (lambda x: lax.sub(lax.sin(x), lax.neg(lax.sin(lax.rev(lax.rev(x, (0,)), (0,))))), 2),
+}
+
+
+@pytest.mark.parametrize("name", SHORTER)
+def test_views_and_literals(name: str):
+    function, n = SHORTER[name]
+    graph, _ = trace(lambda x: [function(x)], [X])
+    after = verify(tj_passes_dead(simplify(graph)))
+    assert len(after.eqns) == n
+    x = np.random.default_rng(0).normal(size=X.shape).astype(F32)
+    np.testing.assert_array_equal(evaluate(graph, [x])[0], evaluate(after, [x])[0])
+
+
+def tj_passes_dead(graph: Graph) -> Graph:
+    return dict(PASSES)["remove dead code"](graph)
+
+
+@pytest.mark.parametrize("by", ["float16", "int8", "int32"])
+def test_conversions_that_lose_something_stay(by: str):
+    graph, _ = trace(lambda x: [lax.convert_element_type(lax.convert_element_type(x, by), F32)], [X])
+    assert len(simplify(graph).eqns) == 2
+
+
+# --- loops ---------------------------------------------------------------------------------------------------------
+
+def named(name: str) -> Program:
+    return next(p for p in PROGRAMS if p.name == name)
+
+
+def loops_of(graph: Graph) -> list:
+    return [eqn for eqn in graph.eqns if isinstance(eqn.op, (Scan, While))]
+
+
+def test_what_a_loop_never_changes_leaves_it():
+    (eqn,) = loops_of(passed(named("invariant").graph))
+    assert eqn.op.n_carry == 1 and len(eqn.op.body.results) == 2  # kept became a constant, unused went
+    assert not any(e.op.name == "exp" for e in eqn.op.body.eqns)
+
+
+def test_products_with_inputs_leave_the_loop():
+    graph = passed(named("scan-rnn").graph)
+    (eqn,) = loops_of(graph)
+    count = lambda g: sum(isinstance(e.op, DotGeneral) for e in g.eqns)
+    assert (count(graph), count(eqn.op.body)) == (1, 1)
+    (product,) = [e for e in graph.eqns if isinstance(e.op, DotGeneral)]
+    assert product.outputs[0].type.size == 5 * 8 * 16
+
+
+def test_dead_carries_and_results_leave_loops():
+    def f(x):
+        (a, _, _), (ys, _) = lax.scan(lambda c, _: ((c[0] + 1, c[1] * c[2], c[2] + c[1]), (c[0], c[1])), (x, x, x), None, length=3)
+        return [a, ys]
+    (eqn,) = loops_of(passed(trace(f, [ArrayType((2,), F32)])[0]))
+    assert (eqn.op.n_carry, len(eqn.op.body.results)) == (1, 2)
+
+    def g(x):
+        return [lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * 2, c[2] * c[1]), (0, x, x))[1]]
+    (eqn,) = loops_of(passed(trace(g, [ArrayType((2,), F32)])[0]))
+    assert eqn.op.n_carry == 2
+
+
+def test_loops_of_one_trip_are_their_body():
+    graph, _ = trace(lambda x: list(lax.scan(lambda c, x: (c + x, c * x), x[0], x)), [ArrayType((1, 2), F32)])
+    after = passed(graph)
+    assert not loops_of(after)
+    same_meaning(graph, after, [np.ones((1, 2), F32)], 0, 0)
+
+
+def test_effects_stay_in_order():
+    seen = []
+
+    def f(x):
+        def step(c, _):
+            tracejit.debug.callback(seen.append, x)
+            return c, None
+        return [lax.scan(step, x, None, length=3)[0]]
+    graph = trace(f, [ArrayType((), F32)])[0]
+    (eqn,) = loops_of(passed(graph))
+    assert eqn.op.has_effects and eqn.op.length == 3
+
+
+def test_recomputation_is_not_merged():
+    x = ArrayType((3,), F32)
+    inner, _ = trace(lambda y: [lax.sin(lax.sin(y))], [x])
+    graph, _ = trace(lambda x: [lax.add(bind(Checkpoint(inner), x)[0], lax.sin(lax.sin(x)))], [x])
+    sines = [e for e in passed(graph).eqns if e.op.name == "sin"]
+    assert len(sines) == 4
+    same_meaning(graph, passed(graph), [np.ones(3, F32)], 0, 0)
+
+
+# --- golden files ---------------------------------------------------------------------------------------------------
+
+@EACH_PROGRAM
+def test_golden_files(program: Program, update_golden: bool):
+    """What the passes make of each program; `--update-golden` writes what they make now."""
+    if "@" in program.graph.key():
+        pytest.skip("holds a Python function")
+    path = GOLDEN / f"{program.name}.txt"
+    text = f"# as traced\n{program.graph.key()}\n\n# after the passes\n{passed(program.graph).key()}\n"
+    if update_golden:
+        path.write_text(text)
+    assert path.read_text() == text, "run with --update-golden if this is what you want"
+    assert SAMPLES

@@ -1,0 +1,212 @@
+"""Moving work out of loops: what is the same on every trip is computed once before, products of all trips at once."""
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from tracejit import lax
+from tracejit.ir.graph import Eqn, Graph, Var, replay
+from tracejit.ir.trace import bind, inline, record_eqn, sourced, trace_closed
+from tracejit.lax.branches import Cond
+from tracejit.lax.dot import DotGeneral
+from tracejit.lax.kinds import Control, Elementwise, View
+from tracejit.lax.loops import Scan, While
+from tracejit.transforms.batching import Batch
+
+LITTLE = 1 << 12            # bytes that may always be kept from before a loop
+MOST_BYTES = 1 << 28        # of products kept from before a loop
+LEAST_WORK = 1 << 10        # multiply-adds per trip of a product that is worth moving
+
+
+def lighten_loops(graph: Graph) -> Graph:
+    """The graph with what its loops need not repeat moved before them, inner loops first."""
+    if not any(isinstance(eqn.op, Control) for eqn in graph.eqns):
+        return graph
+
+    def apply(eqn: Eqn, inputs):
+        op = eqn.op
+        with sourced(eqn.source):
+            if isinstance(op, Scan):
+                return lighten_scan(dataclasses.replace(op, body=lighten_loops(op.body)), inputs)
+            if isinstance(op, While):
+                return lighten_while(dataclasses.replace(op, cond=lighten_loops(op.cond), body=lighten_loops(op.body)), inputs)
+            if isinstance(op, Cond):
+                return bind(Cond(tuple(map(lighten_loops, op.branches))), *inputs)
+        return record_eqn(eqn, inputs)
+    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+
+
+def lighten_scan(op: Scan, inputs: list) -> list:
+    if op.length == 1 and not op.has_effects:
+        return run_once(op, inputs)
+    count, consts, carry, xs = op.parts(inputs)
+    fixed = fixed_carries(op.body, op.n_consts, op.n_carry)
+    same, moving = parted(carry, fixed)
+    body = consts_first(op.body, op.n_consts, fixed)
+    body = Graph(body.params, body.eqns, parted(op.body.results[:op.n_carry], fixed)[1] + op.body.results[op.n_carry:])
+    body, values = hoist_invariants(body, len(consts) + len(same), consts + same)
+    consts = consts + same + values
+    body, products = hoist_products(body, op.length, consts, len(moving), xs)
+    known = known_ys(op.length, body, consts, len(moving), [*xs, *products])
+    body = Graph(body.params, body.eqns, body.results[:len(moving)] + parted(body.results[len(moving):], [y is None for y in known])[0])
+    outs = bind(Scan(body, len(consts), len(moving), op.length, op.reverse), *count, *consts, *moving, *xs, *products)
+    ys = iter(outs[len(moving):])
+    return joined(same, outs[:len(moving)], fixed) + [next(ys) if y is None else y for y in known]
+
+
+def known_ys(length: int | None, body: Graph, consts: Sequence, n_carry: int, xs: Sequence) -> list:
+    """The stacked results that need no loop: a value that is the same on every trip, or an input handed through."""
+    results = body.results[n_carry:]
+    if length is None:
+        return [None] * len(results)
+    outside = dict(zip(body.params[:len(consts)], consts))
+    handed = dict(zip(body.params[len(consts) + n_carry:], xs))
+
+    def known(r):
+        if isinstance(r, Var) and r in handed:
+            return handed[r]
+        same = r if not isinstance(r, Var) else outside.get(r)
+        return None if same is None else lax.broadcast_in_dim(same, (length, *r.type.shape), range(1, 1 + r.type.ndim))
+    return [known(r) for r in results]
+
+
+def lighten_while(op: While, inputs: list) -> list:
+    cond_consts, consts, carry = op.parts(inputs)
+    fixed = fixed_carries(op.body, op.n_body_consts, op.n_carry)
+    same, moving = parted(carry, fixed)
+    body = consts_first(op.body, op.n_body_consts, fixed)
+    body = Graph(body.params, body.eqns, parted(op.body.results[:op.n_carry], fixed)[1] + op.body.results[op.n_carry:])
+    cond, tested = hoist_invariants(consts_first(op.cond, op.n_cond_consts, fixed), len(cond_consts + same), cond_consts + same)
+    body, values = hoist_invariants(body, len(consts + same), consts + same)
+    lead = [*cond_consts, *same, *tested], [*consts, *same, *values]
+    outs = bind(While(cond, body, len(lead[0]), len(lead[1]), op.record), *lead[0], *lead[1], *moving)
+    return joined(same, outs[:len(moving)], fixed) + outs[len(moving):]
+
+
+def run_once(op: Scan, inputs: list) -> list:
+    """A loop of one trip is its body."""
+    _, consts, carry, xs = op.parts(inputs)
+    outs = inline(op.body, [*consts, *carry, *[lax.reshape(x, x.type.shape[1:]) for x in xs]])
+    ys = [lax.broadcast_in_dim(y, (1, *y.type.shape), range(1, 1 + y.type.ndim)) for y in outs[op.n_carry:]]
+    return outs[:op.n_carry] + ys
+
+
+# --- carries that never change are constants of the loop ------------------------------------------------------------
+
+def fixed_carries(body: Graph, first: int, n: int) -> list[bool]:
+    return [body.results[i] is body.params[first + i] for i in range(n)]
+
+
+def parted(values: Sequence, flags: Sequence[bool]) -> tuple[list, list]:
+    """The values whose flag is true, and the others."""
+    return [x for x, f in zip(values, flags, strict=True) if f], [x for x, f in zip(values, flags, strict=True) if not f]
+
+
+def joined(true: Sequence, false: Sequence, flags: Sequence[bool]) -> list:
+    a, b = iter(true), iter(false)
+    return [next(a) if f else next(b) for f in flags]
+
+
+def consts_first(graph: Graph, n_consts: int, fixed: Sequence[bool]) -> Graph:
+    """The fixed carries among the params (which begin after the consts) moved to the end of the consts."""
+    end = n_consts + len(fixed)
+    same, moving = parted(graph.params[n_consts:end], fixed)
+    return Graph(graph.params[:n_consts] + same + moving + graph.params[end:], graph.eqns, graph.results)
+
+
+# --- invariants ------------------------------------------------------------------------------------------------------
+
+def hoist_invariants(body: Graph, n_consts: int, consts: Sequence) -> tuple[Graph, list]:
+    """What depends only on the consts, recorded here: the body taking it as further consts, and the values.
+
+    Views stay in the loop, where they cost nothing, and so does what is larger than all it is computed from.
+    """
+    same = set(body.params[:n_consts])
+    made: dict[Var, Eqn] = {}
+    for eqn in body.eqns:
+        reads = [x for x in eqn.inputs if isinstance(x, Var)]
+        if not (eqn.op.has_effects or isinstance(eqn.op, Control)) and reads and same.issuperset(reads):
+            same.update(eqn.outputs)
+            made.update((v, eqn) for v in eqn.outputs)
+    hoisted, kept = frontier(body, made)
+    if not hoisted:
+        return body, []
+    before = Graph(body.params[:n_consts], list(dict.fromkeys(made.values())), hoisted)
+    params = body.params[:n_consts] + hoisted + body.params[n_consts:]
+    return Graph(params, [e for e in body.eqns if e in kept], body.results), inline(before, consts)
+
+
+def frontier(body: Graph, made: dict[Var, Eqn]) -> tuple[list[Var], set[Eqn]]:
+    """The invariant values that the loop reads from before it, and the equations that stay in it."""
+    invariant = set(made.values())
+    kept = {eqn for eqn in body.eqns if eqn not in invariant}
+    stack = [x for eqn in body.eqns if eqn in kept for x in eqn.inputs] + list(body.results)
+    hoisted: dict[Var, None] = {}
+    while stack:
+        eqn = made.get(stack[-1]) if isinstance(stack[-1], Var) else None
+        v = stack.pop()
+        if eqn is None or eqn in kept:
+            continue
+        if isinstance(eqn.op, View) or not is_small(eqn):
+            kept.add(eqn)
+            stack += eqn.inputs
+        else:
+            hoisted[v] = None
+    return list(hoisted), kept
+
+
+def is_small(eqn: Eqn) -> bool:
+    made, read = (sum(x.type.nbytes for x in xs) for xs in (eqn.outputs, set(eqn.inputs)))
+    return made <= max(LITTLE, read)
+
+
+# --- products ----------------------------------------------------------------------------------------------------------
+
+def hoist_products(body: Graph, length: int | None, consts: Sequence, n_carry: int, xs: Sequence) -> tuple[Graph, list]:
+    """Products of the xs with consts, for all trips at once: one large product instead of many small ones."""
+    if length is None or not length:
+        return body, []
+    n = len(consts)
+    first = n + n_carry
+    same, from_xs = set(body.params[:n]), set(body.params[first:])
+    products: list[Var] = []
+    for eqn in body.eqns:
+        reads = {x for x in eqn.inputs if isinstance(x, Var)}
+        if reads <= same and reads and isinstance(eqn.op, (Elementwise, View)):
+            same.update(eqn.outputs)
+        elif reads <= same | from_xs and is_worth_moving(eqn, same, length):
+            products += eqn.outputs
+            from_xs.update(eqn.outputs)
+        elif reads and reads <= same | from_xs and isinstance(eqn.op, (Elementwise, View)):
+            from_xs.update(eqn.outputs)
+    if not products:
+        return body, []
+    params = body.params[:n] + body.params[first:]
+    before, _ = Batch(length).batch(Graph(params, independent(body, products), products), [False] * n + [True] * len(xs),
+                                    [True] * len(products))
+    moved = set(products)
+    eqns = [eqn for eqn in body.eqns if eqn.outputs[0] not in moved] if moved else body.eqns
+    return Graph(body.params + products, eqns, body.results), inline(before, [*consts, *xs])
+
+
+def is_worth_moving(eqn: Eqn, same: set, length: int) -> bool:
+    """Whether an equation is a product of which exactly one side is the same on every trip."""
+    if not isinstance(eqn.op, DotGeneral):
+        return False
+    sides = [isinstance(x, Var) and x not in same for x in eqn.inputs]
+    if sum(sides) != 1:
+        return False
+    t, out = eqn.inputs[0].type, eqn.outputs[0].type
+    work = out.size * math.prod(t.shape[a] for a in eqn.op.contract[0])
+    return work >= LEAST_WORK and out.nbytes * length <= MOST_BYTES
+
+
+def independent(body: Graph, results: Sequence[Var]) -> list[Eqn]:
+    """The equations that these results need."""
+    needed, kept = set(results), []
+    for eqn in reversed(body.eqns):
+        if any(v in needed for v in eqn.outputs):
+            kept.append(eqn)
+            needed.update(x for x in eqn.inputs if isinstance(x, Var))
+    return kept[::-1]
