@@ -1,7 +1,6 @@
 """The compiler on one page: a closed Graph -> an Executable; and running things where no trace is active."""
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,45 +19,30 @@ from tracejit.ir.types import type_of
 from tracejit.runtime import cache, callbacks, threads
 from tracejit.runtime.array import ArrayImpl, from_numpy
 from tracejit.runtime.executable import Executable
+from tracejit.runtime.report import Report as Report
+from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import PASSES
 
 LONG_RUNNING = 1 << 20      # element operations from which a call releases the GIL
 
 
-@dataclass
-class Report:
-    """How one compilation went: what `explain` and the debug log show."""
-    stages: list[tuple[str, float, Any]] = field(default_factory=list)   # name, seconds, output
-    compiled: int = 0
-    from_disk: int = 0
-    seconds: float = 0.0
-
-    def stage(self, name: str, change: Callable, *args) -> Any:
-        start = time.perf_counter()
-        out = change(*args)
-        self.stages.append((name, time.perf_counter() - start, out))
-        return out
-
-
-reports: list[Report] = []      # of this process, oldest first
-
-
-def compile_graph(graph: Graph, consts: Sequence[Any] = ()) -> Executable:
-    """A graph as native code. `consts` are the values of its last params... none are baked into the code."""
-    report = Report()
+def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = ()) -> Executable:
+    """A graph as native code. `consts` are the values of its last params; results may take the memory of the
+    params whose numbers are `donated`."""
+    report, source = Report(graph), graph
     start, before = time.perf_counter(), (cache.stats.compiled, cache.stats.disk)
     for name, change in PASSES:
         graph = report.stage(name, change, graph)
     isa = host_isa()
-    code: Code = report.stage("generate", generate, graph, isa)
+    code: Code = report.stage("generate", generate, graph, isa, [graph.params[i] for i in donated])
     kept = [callbacks.offer(c.symbol, callbacks.Callback(c.function, c.in_types, c.out_types)) for c in code.host]
     symbols = report.stage("compile", load, code.modules, isa)
     report.compiled, report.from_disk = cache.stats.compiled - before[0], cache.stats.disk - before[1]
     report.seconds = time.perf_counter() - start
-    reports.append(report)
+    report.finish(code, isa, compile_graph)
     n = len(graph.params) - len(consts)
-    return Executable(symbols[code.entry], graph.in_types[:n], graph.out_types, consts, code.arena_bytes,
-                      is_long(graph, code), keep=kept)
+    return Executable(symbols[code.entry], source.in_types[:n], source.out_types, consts, code.arena_bytes,
+                      is_long(graph, code), code.program.reused, keep=kept)
 
 
 def load(modules: list[str], isa) -> dict[str, int]:

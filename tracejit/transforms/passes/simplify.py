@@ -107,8 +107,11 @@ def made_by(x, cls: type) -> Eqn | None:
 def reshape_again(op: Reshape, x) -> Any:
     if x.type.shape == op.shape:
         return x
-    made = made_by(x, Reshape)
-    return lax.reshape(made.inputs[0], op.shape) if made else None
+    made = made_by(x, Reshape) or made_by(x, BroadcastInDim)
+    if made is None or made.inputs[0].type.size != x.type.size:
+        return None
+    source = made.inputs[0]
+    return source if source.type.shape == op.shape else lax.reshape(source, op.shape)
 
 
 def transpose_again(op: Transpose, x) -> Any:
