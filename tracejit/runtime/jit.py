@@ -102,13 +102,14 @@ class Compiler:
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
         types = tuple(leaf_type(x) for x in leaves)
-        key = tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items())
+        key = tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items()), len(args)
         traced = self.trace(key, tree, types, fixed)
         if current_builder() is not None:
             return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
         code = self.compiled.get(key)
         if code is None:
-            code = self.compiled[key] = compile_traced(traced)
+            flags = [gone for x, gone in zip(dynamic, donated) for _ in tree_flatten(x)[0]]
+            code = self.compiled[key] = compile_traced(traced, [i for i, gone in enumerate(flags) if gone])
             self.teach(args, kwargs, code, traced, donated)
         outs = unflatten(traced.out_tree, code.run([as_array(x) for x in leaves]))
         for x, gone in zip(dynamic, donated):
@@ -173,11 +174,11 @@ def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[in
     return [i for i, gone in enumerate(flags) if gone]
 
 
-def compile_traced(traced: Traced) -> Executable:
+def compile_traced(traced: Traced, donated: Sequence[int]) -> Executable:
     """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
     graph, n = traced.graph, len(traced.captured)
     reordered = Graph(graph.params[n:] + graph.params[:n], graph.eqns, graph.results)
-    return compile_graph(reordered, [as_array(x) for x in traced.captured])
+    return compile_graph(reordered, [as_array(x) for x in traced.captured], donated)
 
 
 def donate(x: Any, outs: Any) -> None:
