@@ -53,7 +53,7 @@ class Cond(Control):
         index, operands = eqn.inputs[0], eqn.inputs[1:]
         maybe = [ctx.split(g, linear[1:]).out_linear for g in self.branches]
         out_linear = [any(flags) for flags in zip(*maybe)]
-        parts = [ctx.split(g, linear[1:], out_linear) for g in self.branches]
+        parts = [ctx.split(g, linear[1:], out_linear, keep_tapes=False) for g in self.branches]
         known_operands = [x for x, lin in zip(operands, linear[1:]) if not lin]
         linear_operands = [x for x, lin in zip(operands, linear[1:]) if lin]
         slots = [v.type.strong() for part in parts for v in part.residuals]

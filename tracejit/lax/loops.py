@@ -106,7 +106,7 @@ class Scan(Control):
         count, consts, carry, xs = self.parts(eqn.inputs)
         _, consts_lin, _, xs_lin = self.parts(linear)
         force = carry_lin + [False] * (len(self.body.results) - self.n_carry)
-        part = ctx.split(self.body, consts_lin + carry_lin + xs_lin, force)
+        part = ctx.split(self.body, consts_lin + carry_lin + xs_lin, force, keep_tapes=False)
         pick = lambda values, flags, want: [v for v, f in zip(values, flags) if f is want]
         n_known_out = len(part.out_linear) - sum(part.out_linear)
         body_consts = dict(zip(self.body.params[:self.n_consts], consts))

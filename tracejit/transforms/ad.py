@@ -104,8 +104,12 @@ class Split:
     residuals: list[Var]      # in the original graph's Vars, for rules that pass some residuals by another way
 
 
-def split(graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] | None = None) -> Split:
-    """Cut a graph that is linear in some params. A known result that is forced linear (a zero) becomes a residual."""
+def split(graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] | None = None,
+          keep_tapes: bool = True) -> Split:
+    """Cut a graph that is linear in some params. A known result that is forced linear (a zero) becomes a residual.
+
+    Without `keep_tapes` no residual is a tape: the linear part runs the loops that record them again.
+    """
     linear = {p for p, is_lin in zip(graph.params, linear_in) if is_lin}
     known_eqns: list[Eqn] = []
     linear_eqns: list[Eqn] = []
@@ -131,6 +135,9 @@ def split(graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] 
     known_results = [r for r, is_lin in zip(graph.results, out_linear) if not is_lin]
     known_params = [p for p in graph.params if p not in linear]
     linear_params = [p for p in graph.params if p in linear]
+    if not keep_tapes and any(isinstance(r.type, TapeType) for r in residuals):
+        linear_eqns = live_eqns(Graph([], [e for e in known_eqns if not e.op.has_effects] + linear_eqns, linear_results))
+        residuals = known_params
     return Split(Graph(known_params, known_eqns, known_results + residuals),
                  Graph(residuals + linear_params, linear_eqns, linear_results), out_linear, residuals)
 

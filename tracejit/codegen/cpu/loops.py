@@ -167,10 +167,8 @@ class LoopEmitter:
     def empty_tapes(self, n: int) -> list[Value]:
         b = self.b
         tapes = self.outs[-n:] if n else []
-        for tape in tapes:
-            b.store(Value("null", PTR), tape)
-            b.store(b.const(0, I64), b.gep(tape, 8))
-        self.emitter.tapes += tapes
+        for tape in tapes:  # what an earlier trip of a loop around this one recorded is not needed any more
+            self.emitter.free_tape(tape)
         return tapes
 
     def open_tapes(self, n: Value, types) -> list[Value]:

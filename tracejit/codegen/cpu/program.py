@@ -23,6 +23,7 @@ from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower, size_of
 from tracejit.codegen.schedule import Schedule, schedule
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.types import TapeType
 from tracejit.lax.kinds import Contraction
 
 I32 = np.dtype("i4")
@@ -79,9 +80,17 @@ class EntryBuilder(Builder):
                 self.store(pointer, self.gep(tables[-1], k, PTR))
         self.fail_if(self.call(call.symbol, I32, tables))
 
+    def alloca_zeroed(self, nbytes: int) -> Value:
+        """Stack memory that is zero from the start of the function on."""
+        memory = self.alloca(nbytes)
+        self._entry_lines.append(f"  store [{nbytes} x i8] zeroinitializer, {memory.text}, align 8")
+        return memory
+
     def fail_if(self, status: Value) -> None:
         """Leave the entry point with this i32 if it is not zero."""
         def leave() -> None:
+            for tape in self.emitter.tapes:
+                self.call("free", None, [self.load(PTR, tape)])
             self.effect(f"ret i32 {status.name}")
             self._start(self.fresh("unreachable"))
         self.when(self.ne(status, self.const(0, I32)), leave)
@@ -114,12 +123,28 @@ class ProgramEmitter:
         params = [b.load(PTR, b.gep(ins, k, PTR)) for k in range(len(program.graph.params))]
         targets = [b.load(PTR, b.gep(outs, k, PTR)) for k in range(len(program.graph.results))]
         self.run(program, params, targets, arena)
+        for tape in self.tapes:
+            self.free_tape(tape)
         b.ret(b.const(0, I32))
         b.finish()
         text = self.module.text()
         entry = f"tj_entry_{digest(text)}"
         self.modules[entry] = text.replace("@ENTRY(", f"@{entry}(")
         return Code(entry, list(self.modules.values()), program.arena, program, self.schedules, self.host)
+
+    # --- tapes: { ptr data, i64 capacity in bytes } on the stack
+
+    def new_tape(self) -> Value:
+        """An empty tape, made at the start of the entry point and freed at its end."""
+        tape = self.b.alloca_zeroed(16)
+        self.tapes.append(tape)
+        return tape
+
+    def free_tape(self, tape: Value) -> None:
+        b = self.b
+        b.call("free", None, [b.load(PTR, tape)])
+        b.store(Value("null", PTR), tape)
+        b.store(b.const(0, I64), b.gep(tape, 8))
 
     # --- programs
 
@@ -208,6 +233,8 @@ class Places:
 
     def of(self, var: Var) -> Value:
         home = self.program.home(var)
+        if isinstance(home.type, TapeType) and home not in self.found:
+            self.found[home] = self.b.emitter.new_tape()
         if home not in self.found:
             return self.b.gep(self.arena, self.program.offsets[home])
         return self.found[home]

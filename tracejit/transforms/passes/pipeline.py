@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
 from tracejit.transforms.passes.dead import remove_dead
 from tracejit.transforms.passes.inline import inline_calls
-from tracejit.transforms.passes.lanes import lower_lane_choices
+from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
@@ -40,7 +40,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("remove what became dead", remove_dead),
     ("lighten loops", lighten_loops),
     ("remove what was moved", remove_dead),
-    ("choose lanes", everywhere(lower_lane_choices)),
+    ("choose lanes", everywhere(lower_choices)),
     ("lower products", everywhere(lower_products)),
     ("lower updates", everywhere(lower_updates)),
 )
