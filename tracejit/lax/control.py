@@ -39,7 +39,7 @@ def trace_tree(f: Callable, trees: Sequence[Any], types: Sequence[ArrayType]):
 def with_captures(graph: Graph, captured: list, union: list) -> Graph:
     """The graph taking as leading params all of `union`, of which `captured` are its own."""
     own = {id(x): p for x, p in zip(captured, graph.params)}
-    lead = [own.get(id(x)) or Var(type_of(x)) for x in union]
+    lead = [own[id(x)] if id(x) in own else Var(type_of(x)) for x in union]
     return Graph(lead + graph.params[len(captured):], graph.eqns, graph.results)
 
 
