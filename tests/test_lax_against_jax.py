@@ -160,6 +160,16 @@ def test_gradient(name: str):
     same(tj.vjp(loss(lax), *map(from_numpy, moved))[1](from_numpy(np.float32(1))), pullback(jax.numpy.float32(1)), rtol=2e-5)
 
 
+@pytest.mark.parametrize("algorithm", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(), (8,), (3,), (2, 5), (5, 3, 2), (3, 5)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+def test_random_bits(algorithm: int, shape: tuple[int, ...], dtype: str):
+    for state in (np.uint32([1, 2, 3, 4]), np.uint32([2**32 - 1, 5, 2**32 - 2, 7])):
+        mine = lax.rng_bit_generator(state, shape, dtype, lax.RandomAlgorithm(algorithm))
+        theirs = jlax.rng_bit_generator(jax.numpy.asarray(state), shape, jax.numpy.dtype(dtype), algorithm)
+        same(mine, theirs, rtol=0)
+
+
 @pytest.mark.parametrize("call", [
     lambda l, x: l.add(x, np.zeros(3, np.float32)), lambda l, x: l.reshape(x, (5, 5)), lambda l, x: l.transpose(x, (0, 0)),
     lambda l, x: l.concatenate([x, x[:, :2]], 0), lambda l, x: l.slice(x, (0, 0), (9, 9)), lambda l, x: l.squeeze(x, (0,)),

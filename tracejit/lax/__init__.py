@@ -34,6 +34,7 @@ from tracejit.lax.incomplete import betainc, igamma, igamma_grad_a, igammac, ran
 from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
                                 scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
 from tracejit.lax.padding import PaddingType, padtype_to_pads
+from tracejit.lax.random import RandomAlgorithm, rng_bit_generator
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)
 from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision
