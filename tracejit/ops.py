@@ -66,7 +66,7 @@ def neutral(update: str, dtype):
     """What an update with leaves the other value as it is."""
     if update in ("add", "mul"):
         return {"add": 0, "mul": 1}[update]
-    if dtype == bool:
+    if jnp.issubdtype(dtype, np.bool_):
         return update == "min"
     if jnp.issubdtype(dtype, np.integer):
         return int(jnp.iinfo(dtype).max if update == "min" else jnp.iinfo(dtype).min)

@@ -26,7 +26,8 @@ class Optimizer(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """A pytree: for each parameter the leaves of its state, and (static) the structures of the tree and of the states."""
+    """A pytree: for each parameter the leaves of its state, and (static) the structures of the tree and of the
+    states."""
 
     packed_state: tuple
     tree_def: Any
@@ -63,7 +64,8 @@ def optimizer(opt_maker: Callable[..., tuple]) -> Callable[..., Optimizer]:
                 raise TypeError(f"the gradients' structure {tree} is not that of the parameters, {state.tree_def}")
             new = packed([update(step, g, old) for g, old in zip(leaves, states_of(state))], tree)
             if new.subtree_defs != state.subtree_defs:
-                raise TypeError(f"the optimiser changed the structure of its state from {state.subtree_defs} to {new.subtree_defs}")
+                raise TypeError(f"the optimiser changed the structure of its state from {state.subtree_defs} to "
+                                f"{new.subtree_defs}")
             return new
 
         def tree_params(state):

@@ -27,7 +27,11 @@ Softplus, Sigmoid, Elu, LeakyRelu = (elementwise(f) for f in (nn.softplus, nn.si
 Selu, Gelu = elementwise(nn.selu), elementwise(nn.gelu)
 
 
-def Dense(out_dim: int, W_init=glorot_normal(), b_init=normal()):
+# The weights that layers start from unless told otherwise.
+GLOROT, SMALL, TINY = glorot_normal(), normal(), normal(1e-6)
+
+
+def Dense(out_dim: int, W_init=GLOROT, b_init=SMALL):
     """inputs @ W + b over the last axis.
 
     >>> from tracejit import random
@@ -76,7 +80,8 @@ def convolution(dimension_numbers, out_chan, filter_shape, strides, padding, W_i
 
 
 def conv_output_shape(input_shape, weights, strides, padding, dimension_numbers):
-    return shape_along(input_shape, weights, dimension_numbers, lambda sizes, window: window_output(sizes, window, strides, padding))
+    return shape_along(input_shape, weights, dimension_numbers, lambda sizes,
+                       window: window_output(sizes, window, strides, padding))
 
 
 def transposed_output_shape(input_shape, weights, strides, padding, dimension_numbers):
@@ -86,12 +91,14 @@ def transposed_output_shape(input_shape, weights, strides, padding, dimension_nu
         if padding == "VALID":
             return [size * stride + max(k - stride, 0) for size, k, stride in zip(sizes, window, strides)]
         pads = padding
-        return [(size - 1) * stride + 1 + sum(pad) - k + 1 for size, k, stride, pad in zip(sizes, window, strides, pads)]
+        return [(size - 1) * stride + 1 + sum(pad) - k + 1 for size, k, stride,
+                pad in zip(sizes, window, strides, pads)]
     return shape_along(input_shape, weights, dimension_numbers, sizes_of)
 
 
 def shape_along(input_shape, weights, dimension_numbers, sizes_of):
-    """The output's shape: batch and channels carried over, the other axes by ``sizes_of(input sizes, window sizes)``."""
+    """The output's shape: batch and channels carried over, the other axes by
+    ``sizes_of(input sizes, window sizes)``."""
     lhs_spec, rhs_spec, out_spec = dimension_numbers
     letters = [letter for letter in rhs_spec if letter not in "IO"]
     sizes = sizes_of([input_shape[lhs_spec.index(letter)] for letter in letters],
@@ -108,14 +115,16 @@ def window_output(sizes, window, strides, padding) -> list[int]:
     return [(size + sum(pad) - k) // stride + 1 for size, k, stride, pad in zip(sizes, window, strides, pads)]
 
 
-def GeneralConv(dimension_numbers, out_chan, filter_shape, strides=None, padding="VALID", W_init=None, b_init=normal(1e-6)):
+def GeneralConv(dimension_numbers, out_chan, filter_shape, strides=None, padding="VALID", W_init=None,
+                b_init=TINY):
     """A convolution with bias; ``dimension_numbers`` names the axes of inputs, weights and outputs, as in `lax`."""
-    return convolution(dimension_numbers, out_chan, filter_shape, strides, padding, W_init, b_init, lax.conv_general_dilated,
+    return convolution(dimension_numbers, out_chan, filter_shape, strides, padding, W_init, b_init,
+                       lax.conv_general_dilated,
                        conv_output_shape)
 
 
 def GeneralConvTranspose(dimension_numbers, out_chan, filter_shape, strides=None, padding="VALID", W_init=None,
-                         b_init=normal(1e-6)):
+                         b_init=TINY):
     """A transposed convolution with bias, which undoes the change of shape of `GeneralConv`."""
     return convolution(dimension_numbers, out_chan, filter_shape, strides, padding, W_init, b_init, lax.conv_transpose,
                        transposed_output_shape)
@@ -133,7 +142,8 @@ def BatchNorm(axis=(0, 1, 2), epsilon=1e-5, center=True, scale=True, beta_init=z
     def init_fun(key, input_shape):
         shape = tuple(size for i, size in enumerate(input_shape) if i not in axis)
         beta_key, gamma_key = random.split(key)
-        return input_shape, (beta_init(beta_key, shape) if center else (), gamma_init(gamma_key, shape) if scale else ())
+        return input_shape, (beta_init(beta_key, shape) if center else (),
+                             gamma_init(gamma_key, shape) if scale else ())
 
     def apply_fun(params, inputs, **kwargs):
         beta, gamma = params
@@ -158,7 +168,8 @@ def pooling(reduce, start, finish=None):
 
         def init_fun(key, input_shape):
             window, stride = around(window_shape, len(input_shape)), around(steps, len(input_shape))
-            pads = padding if isinstance(padding, str) else [(0, 0) if size == 1 else pad for size, pad in zip(window, padding)]
+            pads = padding if isinstance(padding, str) else [(0, 0) if size == 1 else pad for size,
+                                                             pad in zip(window, padding)]
             return tuple(window_output(input_shape, window, stride, pads)), ()
 
         def apply_fun(params, inputs, **kwargs):
@@ -205,7 +216,8 @@ def FanInConcat(axis: int = -1):
 
 
 def Dropout(rate, mode: str = "train"):
-    """Keep each entry with probability ``rate``, scaled by its inverse, when ``mode`` is 'train'; apply it with ``rng=key``."""
+    """Keep each entry with probability ``rate``, scaled by its inverse, when ``mode`` is 'train'; apply it with
+    ``rng=key``."""
     def apply_fun(params, inputs, rng=None, **kwargs):
         if rng is None:
             raise ValueError("Dropout needs a key: apply_fun(params, inputs, rng=key)")

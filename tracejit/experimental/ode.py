@@ -1,7 +1,7 @@
 """Initial value problems of ordinary differential equations, differentiable by the adjoint method.
 
-Dormand and Prince's pair of orders 5 and 4 (1980) with adaptive steps and a polynomial of degree 4 between them; gradients by
-the adjoint equation, integrated backwards (Chen et al., 2018), which keeps no intermediate states.
+Dormand and Prince's pair of orders 5 and 4 (1980) with adaptive steps and a polynomial of degree 4 between them;
+gradients by the adjoint equation, integrated backwards (Chen et al., 2018), which keeps no intermediate states.
 """
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STAGES = (
 FOURTH_ORDER = (5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
 ERROR = tuple(fifth - fourth for fifth, fourth in zip((*STAGES[-1], 0.0), FOURTH_ORDER))
 # Shampine (1986): half a step, to order 4.
-MIDDLE = (6025192743 / 30085553152, 0.0, 51252292925 / 65400821598, -2691868925 / 45128329728, 187940372067 / 1594534317056,
-          -1776094331 / 19743644256, 11237099 / 235043384)
+MIDDLE = (6025192743 / 30085553152, 0.0, 51252292925 / 65400821598, -2691868925 / 45128329728,
+          187940372067 / 1594534317056, -1776094331 / 19743644256, 11237099 / 235043384)
 
 
 def odeint(func: Callable, y0, t, *args, rtol=1.4e-8, atol=1.4e-8, mxstep=math.inf, hmax=math.inf):
@@ -39,8 +39,8 @@ def odeint(func: Callable, y0, t, *args, rtol=1.4e-8, atol=1.4e-8, mxstep=math.i
       y0: a pytree of arrays; func returns one like it.
       t: strictly monotonic floats, ascending.
       args: pytrees of arrays on which func depends; the result is differentiable in y0, t and args.
-      rtol, atol: tolerances of the local error, relative and absolute; mxstep: most steps between two times; hmax: longest
-        step.
+      rtol, atol: tolerances of the local error, relative and absolute; mxstep: most steps between two times; hmax:
+        longest step.
 
     >>> import tracejit.numpy as jnp
     >>> y = odeint(lambda y, t, k: -k * y, jnp.float32(1.0), jnp.array([0.0, 1.0]), 1.0)
@@ -151,7 +151,8 @@ def first_step(rate, t, y, slope, rtol, atol):
     ahead = rate(y + guess.astype(y.dtype) * slope, t + guess)
     d2 = size(ahead - slope) / guess
     largest = jnp.maximum(d1, d2)
-    better = jnp.where(largest <= 1e-15, jnp.maximum(1e-6, guess * 1e-3), (0.01 / jnp.where(largest > 0, largest, 1)) ** 0.2)
+    better = jnp.where(largest <= 1e-15, jnp.maximum(1e-6, guess * 1e-3),
+                       (0.01 / jnp.where(largest > 0, largest, 1)) ** 0.2)
     return jnp.minimum(100 * guess, better)
 
 

@@ -73,7 +73,8 @@ def resize(image, shape, method, antialias: bool = True, precision=lax.Precision
     """``image`` resampled to ``shape``, which has as many axes.
 
     Args:
-      method: a `ResizeMethod` or its name: 'nearest', 'linear', 'cubic', 'cubic-pytorch', 'lanczos3', 'lanczos5', 'area'.
+      method: a `ResizeMethod` or its name: 'nearest', 'linear', 'cubic', 'cubic-pytorch', 'lanczos3', 'lanczos5',
+        'area'.
       antialias: when an axis shrinks, widen the kernel so that every input counts.
       precision: of the products with the weights.
 
@@ -103,7 +104,8 @@ def resized(image, shape, method, antialias, precision):
 
 def check_rank(image, shape) -> None:
     if len(shape) != image.ndim:
-        raise ValueError(f"resampling takes a shape of as many axes as the image has: got {tuple(shape)} for {image.shape}")
+        raise ValueError(f"resampling takes a shape of as many axes as the image has: got {tuple(shape)} for "
+                         f"{image.shape}")
 
 
 def nearest(size: int, new_size: int):
@@ -116,8 +118,8 @@ def scale_and_translate(image, shape, spatial_dims, scale, translation, method, 
                         precision=lax.Precision.HIGHEST):
     """``image`` magnified by ``scale`` and then moved by ``translation`` along ``spatial_dims``, cut to ``shape``.
 
-    Input position x comes to ``x * scale + translation``; what lies outside the input is 0. Differentiable in image, scale
-    and translation. Methods as for `resize`, without 'nearest'.
+    Input position x comes to ``x * scale + translation``; what lies outside the input is 0. Differentiable in image,
+    scale and translation. Methods as for `resize`, without 'nearest'.
 
     >>> import tracejit.numpy as jnp
     >>> print(scale_and_translate(jnp.array([1., 2., 3.]), (3,), (0,), jnp.ones(1), jnp.ones(1), 'linear'))
@@ -128,7 +130,8 @@ def scale_and_translate(image, shape, spatial_dims, scale, translation, method, 
     if method is ResizeMethod.NEAREST:
         raise ValueError("scale_and_translate does not take the method 'nearest'")
     (image,) = promote_dtypes_inexact("scale_and_translate", image)
-    scale, translation = (jnp.asarray(x) for x in promote_dtypes_inexact("scale_and_translate", jnp.asarray(scale), jnp.asarray(translation)))
+    scale, translation = (jnp.asarray(x) for x in promote_dtypes_inexact("scale_and_translate", jnp.asarray(scale),
+                                                                         jnp.asarray(translation)))
     axes = [canonical_axis(axis, image.ndim) for axis in spatial_dims]
     return contracted(image, shape, axes, scale, translation, method, antialias, precision)
 

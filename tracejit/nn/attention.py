@@ -37,7 +37,8 @@ def dot_product_attention(query, key, value, bias=None, mask=None, *, scale=None
     (2, 5, 3, 4)
     """
     if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"dot_product_attention: implementation must be one of {IMPLEMENTATIONS}, got {implementation!r}")
+        raise ValueError(f"dot_product_attention: implementation must be one of {IMPLEMENTATIONS}, got "
+                         f"{implementation!r}")
     shape = np.shape(query)
     query, key, value = (with_batch(x) for x in (query, key, value))
     bias, mask = (None if x is None else with_batch(x) for x in (bias, mask))
@@ -68,7 +69,8 @@ def check_arguments(query, key, value, bias, mask, lengths) -> None:
     for name, length in zip(("query_seq_lengths", "key_value_seq_lengths"), lengths):
         expect(name, length, (batch,), np.dtype("int32"))
     if query.shape[2] % heads:
-        raise ValueError(f"dot_product_attention: {query.shape[2]} query heads are no multiple of {heads} key/value heads")
+        raise ValueError(f"dot_product_attention: {query.shape[2]} query heads are no multiple of {heads} key/value "
+                         "heads")
 
 
 def expect(name: str, x, shape, dtype) -> None:
@@ -76,8 +78,8 @@ def expect(name: str, x, shape, dtype) -> None:
         return
     wrong = x.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, x.shape))
     if wrong or dtype not in (None, x.dtype):
-        raise ValueError(f"dot_product_attention: {name} must be {dtype or 'any dtype'} of shape {shape}, got {x.dtype} of "
-                         f"shape {x.shape}")
+        raise ValueError(f"dot_product_attention: {name} must be {dtype or 'any dtype'} of shape {shape}, got "
+                         f"{x.dtype} of shape {x.shape}")
 
 
 def within(lengths, size):

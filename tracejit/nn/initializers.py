@@ -107,18 +107,19 @@ def size_along(shape, axes) -> int:
 def fans(shape, in_axis, out_axis, batch_axis) -> tuple[float, float]:
     """The numbers of inputs and outputs of one unit; axes that are none of the three are a receptive field."""
     if in_axis == -2 and len(shape) <= 1:
-        raise ValueError(f"cannot tell inputs from outputs in weights of shape {tuple(shape)}: they need 2 axes at least, "
-                         "or in_axis and out_axis must be given")
+        raise ValueError(f"cannot tell inputs from outputs in weights of shape {tuple(shape)}: they need 2 axes at "
+                         "least, or in_axis and out_axis must be given")
     fan_in, fan_out = size_along(shape, in_axis), size_along(shape, out_axis)
     field = math.prod(shape) / fan_in / fan_out / size_along(shape, batch_axis)
     return fan_in * field, fan_out * field
 
 
-def variance_scaling(scale, mode: str, distribution: str, in_axis=-2, out_axis=-1, batch_axis=(), dtype=None) -> Initializer:
+def variance_scaling(scale, mode: str, distribution: str, in_axis=-2, out_axis=-1, batch_axis=(),
+                     dtype=None) -> Initializer:
     """Weights of variance ``scale / n``, where ``mode`` says what n is: 'fan_in', 'fan_out', 'fan_avg', 'fan_geo_avg'.
 
-    ``distribution`` is 'truncated_normal', 'normal' or 'uniform'. Axes that are neither inputs, outputs nor batch count as
-    the receptive field of a convolution.
+    ``distribution`` is 'truncated_normal', 'normal' or 'uniform'. Axes that are neither inputs, outputs nor batch
+    count as the receptive field of a convolution.
 
     >>> from tracejit import random
     >>> variance_scaling(1.0, 'fan_in', 'normal')(random.key(0), (2, 3)).shape

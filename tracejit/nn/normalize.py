@@ -15,8 +15,8 @@ from tracejit.numpy.promotion import canonical_axis, inexact, promote_inexact
 def logsumexp(a, axis=None, b=None, keepdims: bool = False, return_sign: bool = False, where=None):
     """log(sum(b exp(a))) over the given axes (default: all), without overflow.
 
-    ``b`` are weights, of any sign; a negative sum gives nan, or with ``return_sign`` the pair (log of the absolute value,
-    sign). ``where`` leaves entries out. Complex ``a`` gives the complex logarithm.
+    ``b`` are weights, of any sign; a negative sum gives nan, or with ``return_sign`` the pair (log of the absolute
+    value, sign). ``where`` leaves entries out. Complex ``a`` gives the complex logarithm.
 
     >>> import tracejit.numpy as jnp
     >>> print(logsumexp(jnp.array([1000., 1000.])) - 1000.)

@@ -37,7 +37,8 @@ def unscaled(x, scales, dtype):
     return x.astype(dtype) * jnp.repeat(scales.astype(dtype), x.shape[-1] // scales.shape[-1], axis=-1)
 
 
-def scaled_dot_general(lhs, rhs, dimension_numbers, preferred_element_type=np.float32, configs=None, implementation=None):
+def scaled_dot_general(lhs, rhs, dimension_numbers, preferred_element_type=np.float32, configs=None,
+                       implementation=None):
     """`lax.dot_general` with a result dtype; quantisation ``configs`` need 8- and 4-bit floats and are refused.
 
     >>> import tracejit.numpy as jnp

@@ -1,8 +1,8 @@
 """Keys and the samplers that they drive: pseudo-random numbers as pure functions of a key.
 
 The default generator, Threefry-2x32, gives the same bits as JAX's; so do `split`, `fold_in` and the samplers, up to the
-rounding of elementary functions. Samplers take one key of either style, a static ``shape`` and a ``dtype``; the argument
-``out_sharding`` of JAX's signatures is accepted and has no effect on one device. Batch with `vmap`.
+rounding of elementary functions. Samplers take one key of either style, a static ``shape`` and a ``dtype``; the
+argument ``out_sharding`` of JAX's signatures is accepted and has no effect on one device. Batch with `vmap`.
 
 >>> from tracejit import random
 >>> key = random.key(42)
@@ -39,9 +39,10 @@ from .normal import (
 from .uniform import bernoulli, bits, rademacher, randint, uniform
 
 __all__ = [
-    "PRNGKey", "ball", "bernoulli", "beta", "binomial", "bits", "categorical", "cauchy", "chisquare", "choice", "clone",
-    "dirichlet", "double_sided_maxwell", "exponential", "f", "fold_in", "gamma", "generalized_normal", "geometric", "gumbel",
-    "key", "key_data", "key_dtype", "key_impl", "laplace", "loggamma", "logistic", "lognormal", "maxwell", "multinomial",
-    "multivariate_normal", "normal", "orthogonal", "pareto", "permutation", "poisson", "rademacher", "randint", "rayleigh",
-    "split", "t", "triangular", "truncated_normal", "uniform", "wald", "weibull_min", "wrap_key_data",
+    "PRNGKey", "ball", "bernoulli", "beta", "binomial", "bits", "categorical", "cauchy", "chisquare", "choice",
+    "clone", "dirichlet", "double_sided_maxwell", "exponential", "f", "fold_in", "gamma", "generalized_normal",
+    "geometric", "gumbel", "key", "key_data", "key_dtype", "key_impl", "laplace", "loggamma", "logistic",
+    "lognormal", "maxwell", "multinomial", "multivariate_normal", "normal", "orthogonal", "pareto", "permutation",
+    "poisson", "rademacher", "randint", "rayleigh", "split", "t", "triangular", "truncated_normal", "uniform",
+    "wald", "weibull_min", "wrap_key_data",
 ]

@@ -30,7 +30,8 @@ def permutation(key, x, axis=0, independent=False, *, out_sharding=None):
     key = single_key("permutation", key)
     if np.ndim(x) == 0:
         if not jnp.issubdtype(jnp.result_type(x), np.integer):
-            raise TypeError(f"random.permutation takes an integer or an array with axes, got a {jnp.result_type(x)} scalar")
+            raise TypeError(f"random.permutation takes an integer or an array with axes, got a {jnp.result_type(x)} "
+                            "scalar")
         return shuffled(key, jnp.arange(operator.index(x)), 0)
     x = jnp.asarray(x)
     axis = axis_of("permutation", axis, x.ndim)
@@ -47,7 +48,8 @@ def axis_of(caller: str, axis: int, ndim: int) -> int:
 
 @partial(jit, static_argnames=("axis",))
 def shuffled(key, x, axis):
-    """Sort by random 32-bit keys, so often that ties (which keep their order) no longer matter: 2**32 over size cubed."""
+    """Sort by random 32-bit keys, so often that ties (which keep their order) no longer matter: 2**32 over size
+    cubed."""
     rounds = math.ceil(3 * math.log(max(1, x.size)) / math.log(2**32 - 1))
     for _ in range(rounds):
         key, sort_key = split_key(key)
@@ -104,8 +106,8 @@ def weighted_indices(key, count, shape, replace, p, mode):
 def categorical(key, logits, axis=-1, shape=None, replace=True, mode=None, *, out_sharding=None):
     """Random category indices for unnormalised log-probabilities along ``axis`` of ``logits``, by the Gumbel-max trick.
 
-    ``shape`` is extra leading axes followed by the batch shape (that of ``logits`` without ``axis``), which is the default.
-    Without replacement the categories along the extra axes differ.
+    ``shape`` is extra leading axes followed by the batch shape (that of ``logits`` without ``axis``), which is the
+    default. Without replacement the categories along the extra axes differ.
 
     >>> import tracejit.numpy as jnp
     >>> from tracejit import random
@@ -128,6 +130,7 @@ def categorical(key, logits, axis=-1, shape=None, replace=True, mode=None, *, ou
 def distinct_categories(scores, axis, prefix, shape):
     draws = math.prod(prefix)
     if draws > scores.shape[axis]:
-        raise ValueError(f"random.categorical: cannot draw {draws} of {scores.shape[axis]} categories without replacement")
+        raise ValueError(f"random.categorical: cannot draw {draws} of {scores.shape[axis]} categories without "
+                         "replacement")
     _, indices = lax.top_k(jnp.moveaxis(scores, axis, -1), draws)
     return jnp.moveaxis(indices, -1, 0).reshape(shape)

@@ -1,4 +1,5 @@
-"""Samples that count: Poisson, binomial and multinomial, by inversion for small means and by rejection for large ones."""
+"""Samples that count: Poisson, binomial and multinomial, by inversion for small means and by rejection for large
+ones."""
 from __future__ import annotations
 
 from functools import partial
@@ -16,8 +17,9 @@ from .uniform import uniform_floats
 FLOAT32 = np.dtype("float32")
 INT32_MAX = np.iinfo(np.int32).max
 # log(k!) - (log(2 pi)/2 + (k + 1/2) log(k + 1) - (k + 1)) for k = 0 .. 9.
-STIRLING_TAIL = (0.08106146679532726, 0.04134069595540929, 0.02767792568499834, 0.02079067210376509, 0.01664469118982119,
-                 0.01387612882307075, 0.01189670994589177, 0.01041126526197209, 0.009255462182712733, 0.008330563433362871)
+STIRLING_TAIL = (0.08106146679532726, 0.04134069595540929, 0.02767792568499834, 0.02079067210376509,
+                 0.01664469118982119, 0.01387612882307075, 0.01189670994589177, 0.01041126526197209,
+                 0.009255462182712733, 0.008330563433362871)
 
 
 def poisson(key, lam, shape=None, dtype=None, *, out_sharding=None):
@@ -126,7 +128,8 @@ def binomial_samples(key, n, p, shape, dtype):
     few, whole = no_count | (n * safe <= 10), jnp.floor(n)
     # Each method sees harmless parameters in the lanes that it does not decide.
     by_inversion = binomial_by_inversion(key, jnp.where(few, whole, 0), safe)
-    by_rejection = binomial_by_rejection(key, jnp.where(few, p.dtype.type(1e4), whole), jnp.where(few, p.dtype.type(0.5), safe))
+    by_rejection = binomial_by_rejection(key, jnp.where(few, p.dtype.type(1e4), whole),
+                                         jnp.where(few, p.dtype.type(0.5), safe))
     samples = jnp.where(few, by_inversion, by_rejection).astype(dtype)
     samples = jnp.where(no_chance | no_count, dtype.type(np.nan), samples)
     samples = jnp.where(jnp.isinf(n) & ~no_chance & ~no_count, dtype.type(np.inf), samples)

@@ -1,7 +1,7 @@
 """Gamma samples by rejection, differentiable in the shape parameter, and what is made of them.
 
-Marsaglia and Tsang, "A simple method for generating gamma variables" (2000): beta, chi-square, Dirichlet, F, Student's t,
-the generalized normal and the uniform distribution in a ball follow from it.
+Marsaglia and Tsang, "A simple method for generating gamma variables" (2000): beta, chi-square, Dirichlet, F, Student's
+t, the generalized normal and the uniform distribution in a ball follow from it.
 """
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Uniform samples -> normal ones and what is made of them: truncated, multivariate, log-normal, Maxwell, Wald, orthogonal."""
+"""Uniform samples -> normal ones and what is made of them: truncated, multivariate, log-normal, Maxwell, Wald,
+orthogonal."""
 from __future__ import annotations
 
 import operator
@@ -120,7 +121,7 @@ def factor_of(cov, method):
     return vectors * jnp.sqrt(values[..., None, :])
 
 
-def lognormal(key, sigma=np.float32(1), shape=None, dtype=None, *, out_sharding=None):
+def lognormal(key, sigma=1.0, shape=None, dtype=None, *, out_sharding=None):
     """exp of a normal of mean 0 and standard deviation ``sigma``.
 
     >>> from tracejit import random
@@ -201,8 +202,8 @@ def wald_samples(key, mean, shape, dtype):
 def orthogonal(key, n, shape=(), dtype=None, m=None, *, out_sharding=None):
     """Orthogonal (for a complex dtype: unitary) matrices ``[*shape, n, m]``, uniform under the group's measure.
 
-    With ``m != n`` the rows or columns, whichever are fewer, are orthonormal. Mezzadri, "How to generate random matrices
-    from the classical compact groups" (2007).
+    With ``m != n`` the rows or columns, whichever are fewer, are orthonormal. Mezzadri, "How to generate random
+    matrices from the classical compact groups" (2007).
 
     >>> from tracejit import random
     >>> q = random.orthogonal(random.key(0), 3)

@@ -23,7 +23,8 @@ def rotate_left(x, distance: int):
 
 
 def threefry2x32(key, high, low):
-    """The block function: 20 rounds that mix the counter words ``(high, low)``, with a key injected after every fourth."""
+    """The block function: 20 rounds that mix the counter words ``(high, low)``, with a key injected after every
+    fourth."""
     k0, k1 = lax.index_in_dim(key, 0, keepdims=False), lax.index_in_dim(key, 1, keepdims=False)
     schedule = (k0, k1, k0 ^ k1 ^ PARITY)
     x0, x1 = k0 + high, k1 + low

@@ -100,7 +100,8 @@ def random_integers(key, minval, maxval, shape, dtype):
 
 
 def span_of(minval, maxval, past_end):
-    """maxval - minval as an unsigned integer, where 0 stands for the whole range of the dtype; an empty range counts 1."""
+    """maxval - minval as an unsigned integer, where 0 stands for the whole range of the dtype; an empty range counts
+    1."""
     word = UINT_OF_WIDTH[8 * maxval.dtype.itemsize]
     span = (maxval - minval).astype(word)
     span = jnp.where(maxval <= minval, np.ones((), word), span)

@@ -1,13 +1,16 @@
 """The parts of SciPy that programs differentiate and compile: special functions, statistics, linear algebra, ...
 
-Submodules are imported when they are first used: ``tracejit.scipy.stats.norm.logpdf`` works without an import of its own.
+Submodules are imported when they are first used: ``tracejit.scipy.stats.norm.logpdf`` works without an import of its
+own.
 """
 from __future__ import annotations
 
 import importlib
 
-__all__ = ["cluster", "fft", "integrate", "interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial", "special",
-           "stats"]
+__all__ = [
+    "cluster", "fft", "integrate", "interpolate", "linalg", "ndimage", "optimize", "signal", "sparse", "spatial",
+    "special", "stats",
+]
 
 
 def __getattr__(name: str):

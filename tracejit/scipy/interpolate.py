@@ -17,9 +17,9 @@ METHODS = ("linear", "nearest")
 class RegularGridInterpolator:
     """A function of points in a box from values at the crossings of a grid.
 
-    ``points`` are the ascending coordinates of the grid, one vector per axis; ``values`` has these axes first. ``method`` is
-    'linear' or 'nearest'. Outside the box the result is ``fill_value``, or extrapolated if that is None. Call it with points
-    ``[..., axes]`` or a tuple of coordinate arrays.
+    ``points`` are the ascending coordinates of the grid, one vector per axis; ``values`` has these axes first.
+    ``method`` is 'linear' or 'nearest'. Outside the box the result is ``fill_value``, or extrapolated if that is None.
+    Call it with points ``[..., axes]`` or a tuple of coordinate arrays.
 
     >>> import tracejit.numpy as jnp
     >>> f = RegularGridInterpolator([jnp.array([0., 1.])], jnp.array([0., 10.]))
@@ -31,10 +31,12 @@ class RegularGridInterpolator:
         if method not in METHODS:
             raise ValueError(f"RegularGridInterpolator: method must be one of {METHODS}, got {method!r}")
         if bounds_error:
-            raise NotImplementedError("RegularGridInterpolator: bounds_error would need values while tracing; use fill_value")
+            raise NotImplementedError("RegularGridInterpolator: bounds_error would need values while tracing; use "
+                                      "fill_value")
         (values,) = promote_dtypes_inexact("RegularGridInterpolator", jnp.asarray(values))
         if len(points) > values.ndim:
-            raise ValueError(f"RegularGridInterpolator: {len(points)} vectors of points for values of {values.ndim} axes")
+            raise ValueError(f"RegularGridInterpolator: {len(points)} vectors of points for values of {values.ndim} "
+                             "axes")
         if fill_value is not None and np.issubdtype(np.result_type(fill_value), np.complexfloating) \
                 and not jnp.issubdtype(values.dtype, np.complexfloating):
             raise ValueError("RegularGridInterpolator: fill_value must be None or fit the dtype of the values")
@@ -58,7 +60,8 @@ class RegularGridInterpolator:
         axes = len(self.grid)
         points = stacked(xi, axes)
         if points.shape[-1] != axes:
-            raise ValueError(f"RegularGridInterpolator: points have {points.shape[-1]} coordinates, the grid has {axes} axes")
+            raise ValueError(f"RegularGridInterpolator: points have {points.shape[-1]} coordinates, the grid has "
+                             f"{axes} axes")
         coordinates = [points[..., i] for i in range(axes)]
         cells = [cell_of(x, grid) for x, grid in zip(coordinates, self.grid)]
         value = (self.linear if method == "linear" else self.nearest)(cells)

@@ -37,8 +37,8 @@ PLACES = {
 def map_coordinates(input, coordinates, order: int, mode: str = "constant", cval=0.0):
     """``input`` at the given coordinates, one array per axis, by the nearest pixel (``order`` 0) or linearly (1).
 
-    ``mode`` says what is outside: 'constant' (cval), 'nearest', 'wrap', 'mirror', 'reflect'. The result has the shape of the
-    coordinates and the dtype of ``input``.
+    ``mode`` says what is outside: 'constant' (cval), 'nearest', 'wrap', 'mirror', 'reflect'. The result has the shape
+    of the coordinates and the dtype of ``input``.
 
     >>> import tracejit.numpy as jnp
     >>> print(map_coordinates(jnp.array([0., 10.]), [jnp.array([0.25])], order=1))

@@ -1,4 +1,5 @@
-"""Eigenvalues and Schur forms, and what is solved with them: generalised and tridiagonal problems, Sylvester equations."""
+"""Eigenvalues and Schur forms, and what is solved with them: generalised and tridiagonal problems, Sylvester
+equations."""
 from __future__ import annotations
 
 import math
@@ -17,9 +18,12 @@ def complex_dtype(dtype) -> np.dtype:
     return np.dtype(jnp.result_type(dtype, np.complex64))
 
 
-@partial(jit, static_argnames=("lower", "eigvals_only", "overwrite_a", "overwrite_b", "turbo", "eigvals", "type", "check_finite"))
-def eigh(a, b=None, lower: bool = True, eigvals_only: bool = False, overwrite_a: bool = False, overwrite_b: bool = False,
-         turbo: bool = True, eigvals=None, type: int = 1, check_finite: bool = True):
+EIGH_OPTIONS = ("lower", "eigvals_only", "overwrite_a", "overwrite_b", "turbo", "eigvals", "type", "check_finite")
+
+
+@partial(jit, static_argnames=EIGH_OPTIONS)
+def eigh(a, b=None, lower: bool = True, eigvals_only: bool = False, overwrite_a: bool = False,
+         overwrite_b: bool = False, turbo: bool = True, eigvals=None, type: int = 1, check_finite: bool = True):
     """``(w, v)``: ascending eigenvalues and the eigenvectors (columns) of symmetric or Hermitian matrices.
 
     With a positive definite ``b`` the generalised problem of ``type`` 1 (``a v = w b v``), 2 (``a b v = w v``) or 3
@@ -50,10 +54,11 @@ def eigh(a, b=None, lower: bool = True, eigvals_only: bool = False, overwrite_a:
 
 
 def eigh_tridiagonal(d, e, *, eigvals_only: bool = False, select: str = "a", select_range=None, tol=None, key=None):
-    """Eigenvalues ``w``, or ``(w, v)``, of the symmetric tridiagonal matrix with diagonal ``d [n]`` and off-diagonal ``e [n-1]``.
+    """Eigenvalues ``w``, or ``(w, v)``, of the symmetric tridiagonal matrix with diagonal ``d [n]`` and off-diagonal
+    ``e [n-1]``.
 
-    ``select`` 'a' is all of them, 'i' those of index select_range[0] .. select_range[1], 'v' those in the half-open interval
-    ``(low, high]``, which must be known while tracing. ``tol`` and ``key`` are accepted as in JAX.
+    ``select`` 'a' is all of them, 'i' those of index select_range[0] .. select_range[1], 'v' those in the half-open
+    interval ``(low, high]``, which must be known while tracing. ``tol`` and ``key`` are accepted as in JAX.
 
     >>> import tracejit.numpy as jnp
     >>> print(eigh_tridiagonal(jnp.array([2.0, 1.0]), jnp.array([0.0]), eigvals_only=True))
@@ -83,7 +88,8 @@ def dense_tridiagonal(d, e):
 
 @partial(jit, static_argnames=("output",))
 def schur(a, output: str = "real"):
-    """``(T, Z)`` with ``a = Z T Z^H``: T upper triangular, or for real a and output 'real' with 2 by 2 blocks; Z unitary.
+    """``(T, Z)`` with ``a = Z T Z^H``: T upper triangular, or for real a and output 'real' with 2 by 2 blocks; Z
+    unitary.
 
     >>> import tracejit.numpy as jnp
     >>> print(schur(jnp.array([[3.0]]))[0])
@@ -150,7 +156,8 @@ def solve_sylvester(A, B, C, *, method: str = "schur", tol: float = 1e-8):
     check_square("solve_sylvester", A, B)
     m, n = C.shape[-2:]
     if A.shape[-1] != m or B.shape[-1] != n:
-        raise ValueError(f"solve_sylvester takes A [m, m], B [n, n] and C [m, n], got {A.shape}, {B.shape} and {C.shape}")
+        raise ValueError(f"solve_sylvester takes A [m, m], B [n, n] and C [m, n], got {A.shape}, {B.shape} and "
+                         f"{C.shape}")
     return sylvester(method, tol, A, B, C)
 
 

@@ -32,7 +32,8 @@ def adjoint(a):
 
 @partial(jit, static_argnames=("lower", "overwrite_a", "check_finite"))
 def cholesky(a, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True):
-    """The upper triangular U with ``U^H U = a`` (``lower``: L with ``L L^H = a``) of positive definite matrices [..., n, n].
+    """The upper triangular U with ``U^H U = a`` (``lower``: L with ``L L^H = a``) of positive definite matrices [...,
+    n, n].
 
     Only that triangle of ``a`` is read. nan where ``a`` is not positive definite.
 
@@ -75,7 +76,8 @@ def packed_lu(a):
 
 
 def lu_factor(a, overwrite_a: bool = False, check_finite: bool = True):
-    """``(lu, pivots)``: L (its unit diagonal left out) and U in one matrix, and the row exchanges that partial pivoting made.
+    """``(lu, pivots)``: L (its unit diagonal left out) and U in one matrix, and the row exchanges that partial
+    pivoting made.
 
     >>> import tracejit.numpy as jnp
     >>> print(lu_factor(jnp.array([[4.0, 2.0], [2.0, 2.0]]))[0])
@@ -155,7 +157,8 @@ def qr_multiply(a, c, mode: str = "right", pivoting: bool = False, conjugate: bo
                 overwrite_c: bool = False):
     """``(c Q, R)`` or with ``mode='left'`` ``(Q c, R)`` for the economic QR factors of ``a``; with ``pivoting`` also P.
 
-    ``conjugate`` takes the complex conjugate of Q. A vector c counts as a row on the left of Q and a column on its right.
+    ``conjugate`` takes the complex conjugate of Q. A vector c counts as a row on the left of Q and a column on its
+    right.
 
     >>> import tracejit.numpy as jnp
     >>> abs(qr_multiply(jnp.array([[2.0]]), jnp.array([3.0]))[0]).tolist()

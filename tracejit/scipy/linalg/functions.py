@@ -21,8 +21,8 @@ def pade_coefficients(degree: int) -> list[float]:
             for k in range(degree + 1)]
 
 
-# Higham, "The scaling and squaring method for the matrix exponential revisited" (2005): the largest 1-norm for which the
-# approximant of this degree is as good as the dtype.
+# Higham, "The scaling and squaring method for the matrix exponential revisited" (2005): the largest 1-norm for which
+# the approximant of this degree is as good as the dtype.
 SINGLE, DOUBLE = (7, 3.925724783138660), (13, 5.371920351148152)
 
 
@@ -70,7 +70,8 @@ def pade(a, degree):
 
 @partial(jit, static_argnames=("method", "compute_expm"))
 def expm_frechet(A, E, *, method=None, compute_expm: bool = True):
-    """``(exp(A), L)``, L the derivative of the matrix exponential at A in the direction E; L alone without ``compute_expm``.
+    """``(exp(A), L)``, L the derivative of the matrix exponential at A in the direction E; L alone without
+    ``compute_expm``.
 
     >>> import tracejit.numpy as jnp
     >>> print(expm_frechet(jnp.zeros((1, 1)), jnp.ones((1, 1)), compute_expm=False))
@@ -123,13 +124,15 @@ def triangular_root(T):
         above = rows < j
         system = jnp.where(above[:, None] & above, root + identity * diagonal[j], identity)
         right = jnp.where(above, lax.dynamic_index_in_dim(T, j, 1, keepdims=False), 0)
-        return lax.dynamic_update_index_in_dim(root, solve_triangular(system, right) + jnp.where(rows == j, diagonal, 0), j, 1)
+        solved = solve_triangular(system, right) + jnp.where(rows == j, diagonal, 0)
+        return lax.dynamic_update_index_in_dim(root, solved, j, 1)
 
     return lax.fori_loop(0, n, column, jnp.zeros_like(T))
 
 
 def funm(A, func, disp: bool = True):
-    """``func`` of a square matrix, complex, by Parlett's recurrence on its Schur form; poor where eigenvalues are close.
+    """``func`` of a square matrix, complex, by Parlett's recurrence on its Schur form; poor where eigenvalues are
+    close.
 
     ``func`` maps an array of eigenvalues elementwise. Without ``disp`` the pair (result, estimated relative error).
 

@@ -14,12 +14,12 @@ STRUCTURES = ("gen", "sym", "her", "pos")
 
 
 @partial(jit, static_argnames=("trans", "lower", "unit_diagonal", "overwrite_b", "debug", "check_finite"))
-def solve_triangular(a, b, trans=0, lower: bool = False, unit_diagonal: bool = False, overwrite_b: bool = False, debug=None,
-                     check_finite: bool = True):
+def solve_triangular(a, b, trans=0, lower: bool = False, unit_diagonal: bool = False, overwrite_b: bool = False,
+                     debug=None, check_finite: bool = True):
     """The solution x of ``a x = b`` for a triangular ``a [..., n, n]``, of which the other triangle is not read.
 
-    ``b`` is ``[..., n]`` (one axis fewer than a) or ``[..., n, k]``. ``trans`` 1 or 'T' solves with a^T, 2 or 'C' with a^H.
-    ``unit_diagonal`` takes the diagonal of a as 1.
+    ``b`` is ``[..., n]`` (one axis fewer than a) or ``[..., n, k]``. ``trans`` 1 or 'T' solves with a^T, 2 or 'C' with
+    a^H. ``unit_diagonal`` takes the diagonal of a as 1.
 
     >>> import tracejit.numpy as jnp
     >>> print(solve_triangular(jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([3.0, 4.0])))
@@ -33,8 +33,8 @@ def solve_triangular(a, b, trans=0, lower: bool = False, unit_diagonal: bool = F
     batch = np.broadcast_shapes(a.shape[:-2], x.shape[:-2])
     a, x = (jnp.broadcast_to(v, (*batch, *v.shape[-2:])) for v in (a, x))
     code = TRANSPOSES[trans]
-    out = lax.linalg.triangular_solve(a, x, left_side=True, lower=lower, transpose_a=code != "N", conjugate_a=code == "C",
-                                      unit_diagonal=unit_diagonal)
+    out = lax.linalg.triangular_solve(a, x, left_side=True, lower=lower, transpose_a=code != "N",
+                                      conjugate_a=code == "C", unit_diagonal=unit_diagonal)
     return out[..., 0] if vector else out
 
 

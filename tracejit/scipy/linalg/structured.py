@@ -31,10 +31,12 @@ def block_diag(*arrs):
     [[1. 0. 0.]
      [0. 1. 1.]]
     """
-    blocks = [jnp.atleast_2d(x) for x in promote_dtypes("block_diag", *(jnp.asarray(x) for x in arrs or (jnp.zeros((1, 0)),)))]
+    arrays = [jnp.asarray(x) for x in arrs or (jnp.zeros((1, 0)),)]
+    blocks = [jnp.atleast_2d(x) for x in promote_dtypes("block_diag", *arrays)]
     for position, block in enumerate(blocks):
         if block.ndim > 2:
-            raise ValueError(f"block_diag takes arrays of 2 axes at most, got shape {block.shape} at argument {position}")
+            raise ValueError(f"block_diag takes arrays of 2 axes at most, got shape {block.shape} at argument "
+                             f"{position}")
     width, start, rows = sum(block.shape[1] for block in blocks), 0, []
     for block in blocks:
         rows.append(jnp.pad(block, ((0, 0), (start, width - start - block.shape[1]))))
@@ -48,7 +50,8 @@ def gathered(line, index):
 
 
 def toeplitz(c, r=None):
-    """The matrix with first column c and first row r (default: conj(c); its first entry is not used), constant along diagonals.
+    """The matrix with first column c and first row r (default: conj(c); its first entry is not used), constant along
+    diagonals.
 
     >>> import tracejit.numpy as jnp
     >>> print(toeplitz(jnp.array([1, 2])))
@@ -70,7 +73,8 @@ def joined(left, right):
 
 
 def hankel(c, r=None):
-    """The matrix with first column c and last row r (default: zeros; its first entry is not used), constant along antidiagonals.
+    """The matrix with first column c and last row r (default: zeros; its first entry is not used), constant along
+    antidiagonals.
 
     >>> import tracejit.numpy as jnp
     >>> print(hankel(jnp.array([1, 2])))
@@ -115,7 +119,8 @@ def leslie(f, s):
 def under_row(row, diagonal):
     """A matrix with the given first row and first subdiagonal."""
     n, batch = row.shape[-1], np.broadcast_shapes(row.shape[:-1], diagonal.shape[:-1])
-    below = jnp.eye(n, k=-1, dtype=row.dtype) * jnp.pad(diagonal, [(0, 0)] * (diagonal.ndim - 1) + [(0, 1)])[..., None, :]
+    padded = jnp.pad(diagonal, [(0, 0)] * (diagonal.ndim - 1) + [(0, 1)])
+    below = jnp.eye(n, k=-1, dtype=row.dtype) * padded[..., None, :]
     return jnp.broadcast_to(below, (*batch, n, n)).at[..., 0, :].set(row)
 
 
@@ -169,7 +174,8 @@ def fiedler_companion(a):
 
 
 def convolution_matrix(a, n: int, mode: str = "full"):
-    """The Toeplitz matrix A for which ``A @ v`` is the convolution of a with vectors v of n entries, for the given mode.
+    """The Toeplitz matrix A for which ``A @ v`` is the convolution of a with vectors v of n entries, for the given
+    mode.
 
     >>> import tracejit.numpy as jnp
     >>> print(convolution_matrix(jnp.array([1, 2]), 2))
@@ -209,7 +215,11 @@ def invhilbert(n: int):
      [-6. 12.]]
     """
     comb = math.comb
-    entry = lambda i, j: (-1) ** (i + j) * (i + j + 1) * comb(n + i, n - j - 1) * comb(n + j, n - i - 1) * comb(i + j, i) ** 2
+
+    def entry(i, j):
+        size = (i + j + 1) * comb(n + i, n - j - 1) * comb(n + j, n - i - 1) * comb(i + j, i) ** 2
+        return -size if (i + j) % 2 else size
+
     return float_array(table(n, entry))
 
 

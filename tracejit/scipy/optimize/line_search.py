@@ -1,4 +1,5 @@
-"""A step length along a direction that satisfies the strong Wolfe conditions: sufficient decrease, and a flatter slope."""
+"""A step length along a direction that satisfies the strong Wolfe conditions: sufficient decrease, and a flatter
+slope."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ class Point(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The bracket, its better end first; the trial evaluated last; whether it is accepted, and whether a bracket is known."""
+    """The bracket, its better end first; the trial evaluated last; whether it is accepted, and whether a bracket is
+    known."""
 
     low: Point
     high: Point

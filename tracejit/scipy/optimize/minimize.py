@@ -56,8 +56,8 @@ def minimize(fun: Callable, x0, args: tuple = (), *, method: str, tol: float | N
       method: 'BFGS', or 'l-bfgs-experimental-do-not-rely-on-this' for the variant of limited memory.
       tol: the default of the option gtol.
       options: gtol (1e-5) and norm (inf): stop when that norm of the gradient is below; maxiter (200 per variable);
-        line_search_maxiter (10), for L-BFGS maxls (20); for L-BFGS also maxcor (10) pairs remembered and ftol, the least
-        relative decrease, and maxfun, maxgrad.
+        line_search_maxiter (10), for L-BFGS maxls (20); for L-BFGS also maxcor (10) pairs remembered and ftol, the
+        least relative decrease, and maxfun, maxgrad.
 
     >>> import tracejit.numpy as jnp
     >>> result = minimize(lambda x: ((x - 3.0) ** 2).sum(), jnp.zeros(2), method='BFGS')
@@ -92,12 +92,13 @@ def bfgs(evaluate, x0, maxiter=None, norm=math.inf, gtol=1e-5, line_search_maxit
         left = jnp.eye(s.size, dtype=s.dtype) - rho * jnp.outer(s, y)
         return jnp.where(usable, left @ inverse @ left.T + rho * jnp.outer(s, s), inverse)
 
-    end = quasi_newton(evaluate, x0, direction, update, jnp.eye(x0.size, dtype=x0.dtype), maxiter, norm, gtol, line_search_maxiter)
+    end = quasi_newton(evaluate, x0, direction, update, jnp.eye(x0.size, dtype=x0.dtype), maxiter, norm, gtol,
+                       line_search_maxiter)
     return report(end, end.memory)
 
 
-def lbfgs(evaluate, x0, maxiter=None, norm=math.inf, maxcor=10, ftol=2.220446049250313e-09, gtol=1e-5, maxfun=None, maxgrad=None,
-          maxls=20) -> OptimizeResults:
+def lbfgs(evaluate, x0, maxiter=None, norm=math.inf, maxcor=10, ftol=2.220446049250313e-09, gtol=1e-5, maxfun=None,
+          maxgrad=None, maxls=20) -> OptimizeResults:
     """Nocedal and Wright, algorithms 7.4 and 7.5: the inverse Hessian as a product of the last few updates."""
     empty = jnp.zeros((maxcor, x0.size), x0.dtype)
 
@@ -125,14 +126,16 @@ def lbfgs(evaluate, x0, maxiter=None, norm=math.inf, maxcor=10, ftol=2.220446049
         s, y = (jnp.where(usable, v, 0) for v in (s, y))
         new = [jnp.roll(old, -1, 0).at[-1].set(v) for old, v in ((steps, s), (changes, y))]
         inverse = jnp.where(usable, 1 / jnp.where(usable, curvature, 1), 0)
-        return (*new, jnp.roll(rho, -1).at[-1].set(inverse), jnp.where(usable, curvature / jnp.where(usable, y @ y, 1), scale))
+        return (*new, jnp.roll(rho, -1).at[-1].set(inverse),
+                jnp.where(usable, curvature / jnp.where(usable, y @ y, 1), scale))
 
     memory = (empty, empty, jnp.zeros(maxcor, x0.dtype), jnp.ones((), x0.dtype))
     limit = min(maxfun or math.inf, maxgrad or math.inf)
     return report(quasi_newton(evaluate, x0, direction, update, memory, maxiter, norm, gtol, maxls, ftol, limit), None)
 
 
-def quasi_newton(evaluate, x0, direction, update, memory, maxiter, norm, gtol, line_steps, ftol=None, limit=math.inf) -> Progress:
+def quasi_newton(evaluate, x0, direction, update, memory, maxiter, norm, gtol, line_steps, ftol=None,
+                 limit=math.inf) -> Progress:
     maxiter = 200 * x0.size if maxiter is None else maxiter
 
     def small(gradient):
@@ -151,18 +154,20 @@ def quasi_newton(evaluate, x0, direction, update, memory, maxiter, norm, gtol, l
         s, y = trial.step * p, trial.gradient - state.gradient
         converged = small(trial.gradient)
         if ftol is not None:
-            decrease = (state.value - trial.value) / jnp.maximum(jnp.maximum(jnp.abs(state.value), jnp.abs(trial.value)), 1)
+            size = jnp.maximum(jnp.abs(state.value), jnp.abs(trial.value))
+            decrease = (state.value - trial.value) / jnp.maximum(size, 1)
             converged = converged | found & (decrease <= ftol)
-        return Progress(state.x + s, trial.value, trial.gradient, state.value, update(state.memory, s, y), converged, ~found,
-                        state.steps + 1, state.evaluations + evaluations)
+        return Progress(state.x + s, trial.value, trial.gradient, state.value, update(state.memory, s, y), converged,
+                        ~found, state.steps + 1, state.evaluations + evaluations)
 
     value, gradient = evaluate(x0)
     before = value + jnp.linalg.norm(gradient) / 2
-    start = Progress(x0, value, gradient, before, memory, small(gradient), jnp.asarray(False), jnp.int32(0), jnp.int32(1))
+    start = Progress(x0, value, gradient, before, memory, small(gradient), jnp.asarray(False), jnp.int32(0),
+                     jnp.int32(1))
     return lax.while_loop(goes_on, step, start)
 
 
 def report(end: Progress, hess_inv) -> OptimizeResults:
     status = jnp.where(end.converged, 0, jnp.where(end.failed, 3, 1))
-    return OptimizeResults(end.x, end.converged & ~end.failed, status, end.value, end.gradient, hess_inv, end.evaluations,
-                           end.evaluations, end.steps)
+    return OptimizeResults(end.x, end.converged & ~end.failed, status, end.value, end.gradient, hess_inv,
+                           end.evaluations, end.evaluations, end.steps)

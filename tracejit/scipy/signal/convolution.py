@@ -25,7 +25,8 @@ def ordered(name: str, in1, in2):
         return in1, in2
     if all(a <= b for a, b in zip(in1.shape, in2.shape)):
         return in2, in1
-    raise ValueError(f"{name}: one input must be at least as large as the other along every axis, got {in1.shape} and {in2.shape}")
+    raise ValueError(f"{name}: one input must be at least as large as the other along every axis, got {in1.shape} and "
+                     f"{in2.shape}")
 
 
 def direct(name: str, in1, in2, mode: str, precision):
@@ -34,9 +35,9 @@ def direct(name: str, in1, in2, mode: str, precision):
         raise ValueError(f"{name} does not take empty arrays, got shapes {in1.shape} and {in2.shape}")
     large, small = ordered(name, in1, in2)
     # 'same' means the size of in1 even where that is the smaller one.
-    before = {"full": lambda s, own: s - 1, "valid": lambda s, own: 0, "same": lambda s, own: s - 1 - (own - 1) // 2}[mode]
-    after = {"full": lambda s, own: s - 1, "valid": lambda s, own: 0, "same": lambda s, own: s - own + (own - 1) // 2}[mode]
-    padding = [(before(s, own), after(s, own)) for s, own in zip(small.shape, in2.shape)]
+    padding = [{"full": (s - 1, s - 1), "valid": (0, 0),
+                "same": (s - 1 - (own - 1) // 2, s - own + (own - 1) // 2)}[mode]
+               for s, own in zip(small.shape, in2.shape)]
     out = lax.conv_general_dilated(large[None, None], jnp.flip(small)[None, None], (1,) * large.ndim, padding,
                                    precision=precision)
     return out[0, 0]
@@ -58,7 +59,8 @@ def convolve(in1, in2, mode: str = "full", method: str = "auto", precision=None)
 
 
 def correlate(in1, in2, mode: str = "full", method: str = "auto", precision=None):
-    """The cross-correlation of two arrays: the convolution with in2 reversed and conjugated; arguments as for `convolve`.
+    """The cross-correlation of two arrays: the convolution with in2 reversed and conjugated; arguments as for
+    `convolve`.
 
     >>> import tracejit.numpy as jnp
     >>> print(correlate(jnp.array([1., 2.]), jnp.array([1., 0.])))

@@ -56,11 +56,13 @@ def segment_lengths(name: str, window, nperseg, noverlap, nfft, size: int, warn:
         raise ValueError(f"{name}: nperseg must be positive, got {points}")
     if isinstance(window, (str, tuple)) and points > size:
         if given and warn:
-            warnings.warn(f"{name}: nperseg={points} is greater than the signal's length {size}; using {size}", stacklevel=4)
+            warnings.warn(f"{name}: nperseg={points} is greater than the signal's length {size}; using {size}",
+                          stacklevel=4)
         points = size
     win = window_of(window, points)
     if np.ndim(win) != 1 or np.shape(win)[0] != points:
-        raise ValueError(f"{name}: the window must be one-dimensional of nperseg={points} points, got shape {np.shape(win)}")
+        raise ValueError(f"{name}: the window must be one-dimensional of nperseg={points} points, got shape "
+                         f"{np.shape(win)}")
     overlap = points // 2 if noverlap is None else operator.index(noverlap)
     length = points if nfft is None else operator.index(nfft)
     if overlap >= points:
@@ -121,13 +123,14 @@ def scale_of(name: str, scaling: str, win, fs):
     raise ValueError(f"{name}: scaling must be 'density' or 'spectrum', got {scaling!r}")
 
 
-def stft(x, fs=1.0, window="hann", nperseg: int = 256, noverlap=None, nfft=None, detrend=False, return_onesided: bool = True,
-         boundary: str | None = "zeros", padded: bool = True, axis: int = -1):
-    """``(frequencies, times, Z)``: the short-time Fourier transform along an axis, scaled so that a sine keeps its amplitude.
+def stft(x, fs=1.0, window="hann", nperseg: int = 256, noverlap=None, nfft=None, detrend=False,
+         return_onesided: bool = True, boundary: str | None = "zeros", padded: bool = True, axis: int = -1):
+    """``(frequencies, times, Z)``: the short-time Fourier transform along an axis, scaled so that a sine keeps its
+    amplitude.
 
-    Segments of ``nperseg`` points overlap by ``noverlap`` (default: half) and are multiplied with the window (a name, (name,
-    parameters), or points). ``boundary`` ('zeros', 'even', 'odd', 'constant', None) extends the signal by half a segment;
-    ``padded`` completes the last one. Z has the frequencies in place of the axis and the times last.
+    Segments of ``nperseg`` points overlap by ``noverlap`` (default: half) and are multiplied with the window (a name,
+    (name, parameters), or points). ``boundary`` ('zeros', 'even', 'odd', 'constant', None) extends the signal by half
+    a segment; ``padded`` completes the last one. Z has the frequencies in place of the axis and the times last.
 
     >>> import tracejit.numpy as jnp
     >>> stft(jnp.ones(64), nperseg=16)[2].shape
@@ -145,18 +148,19 @@ def stft(x, fs=1.0, window="hann", nperseg: int = 256, noverlap=None, nfft=None,
     if padded:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -(x.shape[-1] - points) % step % points)])
     onesided = one_sided("stft", return_onesided, x)
-    spectra = transformed(x, win, points, step, length, detrend, onesided) * jnp.sqrt(scale_of("stft", "spectrum", win, fs))
+    spectra = transformed(x, win, points, step, length, detrend, onesided)
+    spectra = spectra * jnp.sqrt(scale_of("stft", "spectrum", win, fs))
     times = (jnp.arange(spectra.shape[-2], dtype=win.dtype) * step + (0 if boundary else points / 2)) / fs
     spectra = jnp.moveaxis(spectra, -2, -1)
     return frequencies(length, fs, onesided, win.dtype), times, jnp.moveaxis(spectra, -2, axis)
 
 
-def csd(x, y, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, detrend="constant", return_onesided: bool = True,
-        scaling: str = "density", axis: int = -1, average: str = "mean"):
+def csd(x, y, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, detrend="constant",
+        return_onesided: bool = True, scaling: str = "density", axis: int = -1, average: str = "mean"):
     """``(frequencies, P)``: the cross power spectral density of x and y along an axis, by Welch's method.
 
-    Periodograms of overlapping windowed segments are averaged by 'mean' or 'median'. ``scaling`` 'density' is per unit of
-    frequency, 'spectrum' is power. The shorter signal is extended with zeros. Other arguments as for `stft`.
+    Periodograms of overlapping windowed segments are averaged by 'mean' or 'median'. ``scaling`` 'density' is per unit
+    of frequency, 'spectrum' is power. The shorter signal is extended with zeros. Other arguments as for `stft`.
 
     >>> import tracejit.numpy as jnp
     >>> csd(jnp.ones(64), jnp.ones(64), nperseg=16)[1].shape
@@ -192,8 +196,8 @@ def averaged(power, average: str):
     return (jnp.median(power.real, -2) + 1j * jnp.median(power.imag, -2)) / bias
 
 
-def welch(x, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, detrend="constant", return_onesided: bool = True,
-          scaling: str = "density", axis: int = -1, average: str = "mean"):
+def welch(x, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, detrend="constant",
+          return_onesided: bool = True, scaling: str = "density", axis: int = -1, average: str = "mean"):
     """``(frequencies, P)``: the power spectral density of x along an axis, by Welch's method; arguments as for `csd`.
 
     >>> import tracejit.numpy as jnp
@@ -205,8 +209,8 @@ def welch(x, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, detr
     return f, power.real
 
 
-def istft(Zxx, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, input_onesided: bool = True, boundary: bool = True,
-          time_axis: int = -1, freq_axis: int = -2):
+def istft(Zxx, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, input_onesided: bool = True,
+          boundary: bool = True, time_axis: int = -1, freq_axis: int = -2):
     """``(times, x)``: the signal whose `stft` is Zxx, by overlap and add; the arguments must be those of `stft`.
 
     >>> import tracejit.numpy as jnp

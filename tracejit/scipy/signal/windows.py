@@ -15,7 +15,8 @@ COSINES = {
     "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168),
     "flattop": (0.21557895, 0.41663158, 0.277263158, 0.083578947, 0.006947368),
 }
-ALIASES = {"hanning": "hann", "rectangular": "boxcar", "box": "boxcar", "ones": "boxcar", "triangle": "triang", "bart": "bartlett"}
+ALIASES = {"hanning": "hann", "rectangular": "boxcar", "box": "boxcar", "ones": "boxcar", "triangle": "triang",
+           "bart": "bartlett"}
 
 
 def cosine_sum(phase, coefficients):

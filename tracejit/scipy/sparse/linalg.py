@@ -1,7 +1,7 @@
 """Krylov solvers: a matrix-vector product and a right-hand side -> the solution, differentiable in both.
 
-Operators and right-hand sides may be pytrees of arrays. Derivatives are those of the solution, obtained by another solve, not
-those of the iteration.
+Operators and right-hand sides may be pytrees of arrays. Derivatives are those of the solution, obtained by another
+solve, not those of the iteration.
 """
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def solved(name: str, iterate, A, b, x0, M, maxiter, symmetric: bool):
     b = tree_map(jnp.asarray, b)
     x0 = tree_map(jnp.zeros_like, b) if x0 is None else tree_map(jnp.asarray, x0)
     if tree_structure(x0) != tree_structure(b):
-        raise ValueError(f"{name}: x0 and b must have the same tree structure: {tree_structure(x0)}, {tree_structure(b)}")
+        raise ValueError(f"{name}: x0 and b must have the same tree structure: {tree_structure(x0)}, "
+                         f"{tree_structure(b)}")
     if tree_map(np.shape, x0) != tree_map(np.shape, b):
         raise ValueError(f"{name}: x0 and b must have the same shapes")
     right, unravel = ravel_pytree(b)
@@ -58,7 +59,8 @@ def square_of(v):
 
 
 def cg(A, b, x0=None, *, tol=1e-5, atol=0.0, maxiter=None, M=None):
-    """``(x, None)`` with ``A x = b`` for a Hermitian positive definite A, by conjugate gradients (Hestenes, Stiefel, 1952).
+    """``(x, None)`` with ``A x = b`` for a Hermitian positive definite A, by conjugate gradients (Hestenes, Stiefel,
+    1952).
 
     Args:
       A: a function v -> A v or a square matrix; M: likewise, an approximate inverse of A.
@@ -127,8 +129,8 @@ def bicgstab(A, b, x0=None, *, tol=1e-5, atol=0.0, maxiter=None, M=None):
 def gmres(A, b, x0=None, *, tol=1e-5, atol=0.0, restart: int = 20, maxiter=None, M=None, solve_method: str = "batched"):
     """``(x, None)`` with ``A x = b`` by the generalised minimal residual method (Saad, Schultz, 1986); see `cg`.
 
-    Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart`` vectors. ``solve_method`` 'batched' or 'incremental'
-    is accepted as in JAX; both solve the small least-squares problem once per cycle.
+    Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart`` vectors. ``solve_method`` 'batched' or
+    'incremental' is accepted as in JAX; both solve the small least-squares problem once per cycle.
 
     >>> import tracejit.numpy as jnp
     >>> print(gmres(jnp.array([[4.0]]), jnp.array([2.0]))[0])

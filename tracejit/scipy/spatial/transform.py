@@ -174,7 +174,8 @@ class Rotation(NamedTuple):
         return jnp.rad2deg(out) if degrees else out
 
     def as_quat(self, canonical: bool = False, scalar_first: bool = False):
-        """Unit quaternions ``[..., 4]``; ``canonical`` takes that of the two whose scalar (or first nonzero) part is positive."""
+        """Unit quaternions ``[..., 4]``; ``canonical`` takes that of the two whose scalar (or first nonzero) part is
+        positive."""
         quat = self.quat
         if canonical:
             x, y, z, w = (quat[..., i] for i in range(4))

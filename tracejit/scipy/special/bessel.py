@@ -92,8 +92,8 @@ def bessel_jn(z, *, v: int, n_iter: int = 50):
 def sph_harm_y(n, m, theta, phi, diff_n=None, n_max=None):
     """The spherical harmonic of degree n and order m, ``abs(m) <= n``, at polar angle theta and azimuth phi; complex.
 
-    All four are arrays that broadcast together. ``n_max``, the largest degree, must be known while tracing; the default is
-    the largest n. ``diff_n`` (derivatives) is not offered: use `grad`.
+    All four are arrays that broadcast together. ``n_max``, the largest degree, must be known while tracing; the
+    default is the largest n. ``diff_n`` (derivatives) is not offered: use `grad`.
 
     >>> import tracejit.numpy as jnp
     >>> print(sph_harm_y(jnp.array([0]), jnp.array([0]), 0.5, jnp.array([0.5])).real)
@@ -127,7 +127,8 @@ def normalized_legendre(n, m, theta, n_max):
         # Entries with k <= m are not used and must not be infinite.
         squares = jnp.where(k > m, k * k - m * m, 1)
         previous = jnp.where(k > m + 1, (k - 1) ** 2 - m * m, 0)
-        upward = jnp.sqrt((4 * k * k - 1) / squares) * (x * current - jnp.sqrt(previous / jnp.maximum(4 * (k - 1) ** 2 - 1, 3)) * before)
+        weight = jnp.sqrt(previous / jnp.maximum(4 * (k - 1) ** 2 - 1, 3))
+        upward = jnp.sqrt((4 * k * k - 1) / squares) * (x * current - weight * before)
         new = jnp.where(k <= m, diagonal, upward)
         return current, new, jnp.where(n == degree, new, wanted)
 

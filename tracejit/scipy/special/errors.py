@@ -132,8 +132,9 @@ def erfinv(x):
 @custom_jvp
 def dawson(x):
     size = jnp.abs(x)
-    near, middle, far = (rational(pair, argument) for pair, argument in zip(tables.DAWSON, (
-        jnp.square(jnp.minimum(size, 3.25)), 1 / jnp.square(jnp.clip(size, 3.25, 6.25)), 1 / jnp.square(jnp.maximum(size, 6.25)))))
+    arguments = (jnp.square(jnp.minimum(size, 3.25)), 1 / jnp.square(jnp.clip(size, 3.25, 6.25)),
+                 1 / jnp.square(jnp.maximum(size, 6.25)))
+    near, middle, far = map(rational, tables.DAWSON, arguments)
     beyond = jnp.maximum(size, 3.25)
     tail = jnp.where(size < 6.25, middle, far)
     outside = 0.5 / beyond * (1 + tail / jnp.square(beyond))
@@ -238,7 +239,7 @@ OWEN_NODES, OWEN_WEIGHTS = ((points + shift) / 2 for points, shift in zip(np.pol
 
 @custom_jvp
 def owen(h, a):
-    """T(h, a) by quadrature for abs(a) <= 1, else by T(h, a) + T(a h, 1 / a) = (ndtr(h) + ndtr(a h)) / 2 - both multiplied."""
+    """By quadrature for abs(a) <= 1; else T(h, a) + T(a h, 1 / a) is (p + q) / 2 - p q, p = ndtr(h), q = ndtr(a h)."""
     h, size = jnp.abs(h), jnp.abs(a)
     swap = size > 1
     width = jnp.where(swap, 1 / jnp.where(swap, size, 1), size)
@@ -270,7 +271,9 @@ def owens_t(h, a):
 
 def fresnel_terms(first: int) -> tuple[float, ...]:
     """Coefficients of the power series of C (first = 0) or S (first = 1) in x^4, highest power first."""
-    return tuple((-1) ** (n // 2) * (math.pi / 2) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(first, 28, 2))[::-1]
+    half = math.pi / 2
+    terms = ((-1) ** (n // 2) * half**n / (math.factorial(n) * (2 * n + 1)) for n in range(first, 28, 2))
+    return tuple(terms)[::-1]
 
 
 FRESNEL_COSINE, FRESNEL_SINE = fresnel_terms(0), fresnel_terms(1)

@@ -137,7 +137,8 @@ def gauss(a, b, c, x):
     y = jnp.where(flipped, x / (x - 1), x)
     inside = ending | (y < 1)
     q = jnp.where(flipped, c - b, b)
-    value = on_unit_interval(a, q, c, jnp.where(inside, y, 0)) * jnp.where(flipped, (1 - jnp.where(flipped, x, 0)) ** -a, 1)
+    factor = jnp.where(flipped, (1 - jnp.where(flipped, x, 0)) ** -a, 1)
+    value = on_unit_interval(a, q, c, jnp.where(inside, y, 0)) * factor
     at_one = jnp.where(c - a - b > 0, gamma_quotient((c, jnp.maximum(c - a - b, 1e-30)), (c - a, c - b)), np.inf)
     value = jnp.where(inside, value, jnp.where(x == 1, at_one, np.inf))
     ends_first = (is_ending(a) & (a >= c)) | (is_ending(b) & (b >= c))

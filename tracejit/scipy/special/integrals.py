@@ -64,7 +64,8 @@ def continued_fraction(n, x):
         return step + 1, b, c, d, value * new, new
 
     b = x + n
-    start = (jnp.int32(1), b, jnp.full_like(b, 1 / float(jnp.finfo(x.dtype).tiny) ** 0.5), 1 / b, 1 / b, jnp.full_like(b, 2))
+    start = (jnp.int32(1), b, jnp.full_like(b, 1 / float(jnp.finfo(x.dtype).tiny) ** 0.5), 1 / b, 1 / b,
+             jnp.full_like(b, 2))
     return lax.while_loop(unfinished, extend, start)[4] * jnp.exp(-x)
 
 
@@ -95,7 +96,8 @@ def exponential_integral(x):
     value = jnp.minimum(positive, 2) * rational(first, jnp.minimum(positive, 2)) + np.euler_gamma + jnp.log(positive)
     for power, pair in enumerate(others, 1):
         inverse = 1 / jnp.maximum(positive, 2.0**power)
-        value = jnp.where(positive > 2.0**power, jnp.exp(positive) * inverse * (1 + inverse * rational(pair, inverse)), value)
+        value = jnp.where(positive > 2.0**power, jnp.exp(positive) * inverse * (1 + inverse * rational(pair, inverse)),
+                          value)
     value = jnp.where(x > 0, value, -generalized(jnp.ones_like(x), jnp.maximum(-x, 0)))
     return jnp.where(jnp.isnan(x), np.nan, jnp.where(x == np.inf, np.inf, value))
 

@@ -1,4 +1,5 @@
-"""What functions of real arguments share: promotion, the refusal of complex numbers, half precision computed in single."""
+"""What functions of real arguments share: promotion, the refusal of complex numbers, half precision computed in
+single."""
 from __future__ import annotations
 
 import functools

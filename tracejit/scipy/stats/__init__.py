@@ -1,4 +1,5 @@
-"""Statistical distributions (one module each: ``norm.logpdf(x, loc, scale)``), descriptive statistics, density estimates."""
+"""Statistical distributions (one module each: ``norm.logpdf(x, loc, scale)``), descriptive statistics, density
+estimates."""
 from . import (
     bernoulli,
     beta,
@@ -31,7 +32,7 @@ from .describe import mode, rankdata, sem
 from .kde import gaussian_kde
 
 __all__ = [
-    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gaussian_kde", "gennorm",
-    "geom", "gumbel_l", "gumbel_r", "laplace", "logistic", "mode", "multinomial", "multivariate_normal", "nbinom", "norm",
-    "pareto", "poisson", "rankdata", "sem", "t", "truncnorm", "uniform", "vonmises", "wrapcauchy",
+    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gaussian_kde",
+    "gennorm", "geom", "gumbel_l", "gumbel_r", "laplace", "logistic", "mode", "multinomial", "multivariate_normal",
+    "nbinom", "norm", "pareto", "poisson", "rankdata", "sem", "t", "truncnorm", "uniform", "vonmises", "wrapcauchy",
 ]

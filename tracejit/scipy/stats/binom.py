@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import jit
 
 from ..special import betaln, xlog1py, xlogy
 from .support import INF, promoted

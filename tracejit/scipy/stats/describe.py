@@ -26,7 +26,8 @@ def check_policy(name: str, nan_policy: str) -> None:
     if nan_policy not in POLICIES:
         raise ValueError(f"{name}: nan_policy must be one of {POLICIES}, got {nan_policy!r}")
     if nan_policy != "propagate":
-        raise NotImplementedError(f"{name}: nan_policy={nan_policy!r} would need values while tracing; filter nans before")
+        raise NotImplementedError(f"{name}: nan_policy={nan_policy!r} would need values while tracing; filter nans "
+                                  "before")
 
 
 @partial(jit, static_argnames=("axis", "nan_policy", "keepdims"))
@@ -39,10 +40,9 @@ def mode(a, axis: int | None = 0, nan_policy: str = "propagate", keepdims: bool 
     """
     check_policy("mode", nan_policy)
     x = jnp.atleast_1d(a)
-    lines = x.reshape(-1, 1) if axis is None else jnp.moveaxis(x, canonical_axis(axis, x.ndim), 0).reshape(x.shape[axis], -1)
-    shape = tuple(1 if axis is None or i == axis % x.ndim else size for i, size in enumerate(x.shape))
-    if not keepdims:
-        shape = () if axis is None else tuple(size for i, size in enumerate(x.shape) if i != axis % x.ndim)
+    axes = range(x.ndim) if axis is None else (canonical_axis(axis, x.ndim),)
+    lines = x.reshape(-1, 1) if axis is None else jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keepdims or i not in axes)
     if lines.shape[0] == 0:
         return ModeResult(jnp.full(shape, np.nan), jnp.zeros(shape))
     values, counts = most_frequent(lines)
@@ -66,8 +66,8 @@ def most_frequent(lines):
 def rankdata(a, method: str = "average", *, axis: int | None = None, nan_policy: str = "propagate"):
     """Ranks from 1 on, as floats, along an axis (None: of all entries in one list).
 
-    Equal entries get the 'average', 'min' or 'max' of their ranks; 'dense' leaves no gaps after them; 'ordinal' numbers them
-    in order. A line with a nan is nan.
+    Equal entries get the 'average', 'min' or 'max' of their ranks; 'dense' leaves no gaps after them; 'ordinal'
+    numbers them in order. A line with a nan is nan.
 
     >>> import tracejit.numpy as jnp
     >>> print(rankdata(jnp.array([10, 30, 20, 20])))
@@ -88,7 +88,8 @@ def ranks(lines, method: str):
     ordered, order = lax.sort((lines, number), dimension=-1, num_keys=1)
     starts = jnp.concatenate([jnp.ones((*lines.shape[:-1], 1), bool), ordered[..., 1:] != ordered[..., :-1]], -1)
     first = lax.cummax(jnp.where(starts, number, 0), axis=lines.ndim - 1)
-    following = jnp.where(jnp.concatenate([starts[..., 1:], jnp.ones_like(starts[..., :1])], -1), number, lines.shape[-1])
+    following = jnp.where(jnp.concatenate([starts[..., 1:], jnp.ones_like(starts[..., :1])], -1), number,
+                          lines.shape[-1])
     last = lax.cummin(following, axis=lines.ndim - 1, reverse=True)
     by_method = {"ordinal": number + 1, "min": first + 1, "max": last + 1, "average": (first + last) / 2 + 1,
                  "dense": jnp.cumsum(starts, axis=-1)}

@@ -14,8 +14,8 @@ def logpdf(x, alpha):
     """The logarithm of the density at x, whose first axis has as many entries as alpha, or one fewer."""
     x, alpha = (jnp.asarray(v) for v in promote_dtypes_inexact("dirichlet.logpdf", x, alpha))
     if alpha.ndim != 1 or x.shape[0] not in (alpha.shape[0], alpha.shape[0] - 1):
-        raise ValueError(f"dirichlet.logpdf takes x of shape [n, ...] or [n - 1, ...] and alpha of shape [n], got {x.shape} "
-                         f"and {alpha.shape}")
+        raise ValueError(f"dirichlet.logpdf takes x of shape [n, ...] or [n - 1, ...] and alpha of shape [n], got "
+                         f"{x.shape} and {alpha.shape}")
     if x.shape[0] != alpha.shape[0]:
         x = jnp.concatenate([x, 1 - x.sum(0, keepdims=True)])
     inside = (x > 0).all(0) & (jnp.abs(x.sum(0) - 1) < 1e-6)

@@ -18,8 +18,8 @@ from ..special import logsumexp, ndtr
 class gaussian_kde:
     """The density estimate of a dataset ``[d, n]`` (or ``[n]``), optionally with weights ``[n]``.
 
-    ``bw_method`` sets the bandwidth: 'scott' (default), 'silverman', a number, or a function of this object. Attributes:
-    dataset, weights, neff (effective number of points), covariance (of the kernel), inv_cov.
+    ``bw_method`` sets the bandwidth: 'scott' (default), 'silverman', a number, or a function of this object.
+    Attributes: dataset, weights, neff (effective number of points), covariance (of the kernel), inv_cov.
 
     >>> import tracejit.numpy as jnp
     >>> gaussian_kde(jnp.array([0., 1., 2.]))(jnp.array([1.])).shape
@@ -42,7 +42,8 @@ class gaussian_kde:
         power = -1.0 / (self.d + 4)
         if method is None or isinstance(method, str):
             if method not in (None, "scott", "silverman"):
-                raise ValueError(f"gaussian_kde: bw_method must be 'scott', 'silverman', a number or a function, got {method!r}")
+                raise ValueError(f"gaussian_kde: bw_method must be 'scott', 'silverman', a number or a function, got "
+                                 f"{method!r}")
             return (self.neff * (self.d + 2) / 4 if method == "silverman" else self.neff) ** power
         return method(self) if callable(method) else method
 
@@ -79,7 +80,8 @@ class gaussian_kde:
             raise NotImplementedError("gaussian_kde takes real points")
         if points.shape[0] != self.d:
             if points.shape != (1, self.d):
-                raise ValueError(f"gaussian_kde: points have dimension {points.shape[0]}, the dataset has dimension {self.d}")
+                raise ValueError(f"gaussian_kde: points have dimension {points.shape[0]}, the dataset has dimension "
+                                 f"{self.d}")
             points = points.reshape(self.d, 1)
         return points
 
@@ -87,7 +89,8 @@ class gaussian_kde:
         """The integral of the density times a normal density of the given mean ``[d]`` and covariance ``[d, d]``."""
         mean, cov = jnp.atleast_1d(jnp.squeeze(mean)), jnp.atleast_2d(cov)
         if mean.shape != (self.d,) or cov.shape != (self.d, self.d):
-            raise ValueError(f"integrate_gaussian: mean and cov must have dimension {self.d}, got {mean.shape} and {cov.shape}")
+            raise ValueError(f"integrate_gaussian: mean and cov must have dimension {self.d}, got {mean.shape} and "
+                             f"{cov.shape}")
         return jnp.sum(overlaps(self.covariance + cov, self.dataset, mean[:, None])[:, 0] * self.weights)
 
     def integrate_kde(self, other):

@@ -28,7 +28,8 @@ def log_density(x, mean, cov):
     if cov.ndim == 0:
         return -0.5 * (jnp.square(x - mean).sum(-1) / cov + n * (math.log(2 * math.pi) + jnp.log(cov)))
     if cov.shape[-2:] != (n, n):
-        raise ValueError(f"multivariate_normal.logpdf takes mean [..., n] and cov [..., n, n], got {mean.shape} and {cov.shape}")
+        raise ValueError(f"multivariate_normal.logpdf takes mean [..., n] and cov [..., n, n], got {mean.shape} and "
+                         f"{cov.shape}")
     factor, offset = jnp.linalg.cholesky(cov), x - mean
     batch = jnp.broadcast_shapes(offset.shape[:-1], cov.shape[:-2])
     factors = jnp.broadcast_to(factor, (*batch, n, n))

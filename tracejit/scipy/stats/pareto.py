@@ -1,4 +1,5 @@
-"""The Pareto distribution with shape parameter b: density ``b / z**(b + 1)`` for ``z = (x - loc) / scale >= 1``, over scale."""
+"""The Pareto distribution with shape parameter b: density ``b / z**(b + 1)`` for ``z = (x - loc) / scale >= 1``, over
+scale."""
 from __future__ import annotations
 
 import tracejit.numpy as jnp
