@@ -26,5 +26,9 @@ class Builder(Elementary):
         """The builder of another function of the module, visible only there."""
         return Builder(self.module, name, params, linkage="internal")
 
+    def function_in(self, module: Module, name: str, params: Sequence[tuple]) -> Builder:
+        """The builder of a function of another module."""
+        return Builder(module, name, params)
+
 
 __all__ = ["PTR", "Builder", "ComplexValue", "Module", "Value"]

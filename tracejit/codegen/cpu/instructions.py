@@ -1,6 +1,7 @@
 """One function body as lines of LLVM IR: constants, lanes, blocks, and one line per distinct value."""
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -104,15 +105,31 @@ class Instructions:
     def outline(self, name: str, body: Callable[..., Value], *xs: Value) -> Value:
         """body(builder, *xs) of Values of one type, as a call of a function of its own.
 
-        For long rarely taken paths: compiled once per module whatever the number of uses.
+        For long rarely taken paths: compiled once per module, or per process, whatever the number of uses.
         """
         full = f"{name}.{suffix_text(xs[0].dtype, xs[0].lanes)}"
-        if not self.module.is_defined(full):
-            params = [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
+        params = [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
+        if self.module.shared is not None:
+            full = self.shared_function(full, params, body)
+        elif not self.module.is_defined(full):
             inner = self.internal_function(full, params)
             inner.ret(body(inner, *inner.params))
             inner.finish()
         return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge=True)
+
+    def shared_function(self, name: str, params: list, body: Callable[..., Value]) -> str:
+        """The name of a function in a module of its own, named by its content."""
+        shared = self.module.shared
+        found = next((symbol for symbol in shared if symbol.startswith(f"{name}.")), None)
+        if found is None:
+            module = type(self.module)(self.isa)
+            inner = self.function_in(module, "SHARED", params)
+            inner.ret(body(inner, *inner.params))
+            inner.finish()
+            text = module.text()
+            found = f"{name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            shared[found] = text.replace("@SHARED(", f"@{found}(")
+        return found
 
     def function_pointer(self, name: str) -> Value:
         """The address of a function defined in this module or declared by a call."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cpu.builder import PTR, Module, Value
+from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
 from tracejit.codegen.lower import ControlStep, aligned, carry_params, size_of
@@ -60,7 +60,7 @@ class LoopEmitter:
         table = b.alloca(8 * len(buffers))
         for k, v in enumerate(buffers):
             b.store(pointers[v], b.gep(table, k, PTR))
-        module = Module(emitter.isa)
+        module = emitter.new_module()
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
                                      is_scan and op.reverse)
         kernel.emit()

@@ -20,8 +20,9 @@ class Module:
     True
     """
 
-    def __init__(self, isa: Isa):
-        self.isa = isa
+    def __init__(self, isa: Isa, shared: dict[str, str] | None = None):
+        """With `shared`, long rarely taken paths go into modules of their own, collected there by name."""
+        self.isa, self.shared = isa, shared
         self._declared: dict[str, str] = {}
         self._globals: dict[tuple, tuple[str, str]] = {}
         self._functions: list[str] = []

@@ -115,6 +115,7 @@ class ProgramEmitter:
         self.schedules: list[Schedule] = []
         self.host: list[HostCall] = []
         self.tapes: list[Value] = []
+        self.shared: dict[str, str] = {}
         self.module = Module(isa)
 
     def emit(self, program: Program) -> Code:
@@ -206,13 +207,19 @@ class ProgramEmitter:
             self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
 
     def kernel_function(self, emit, plan: Schedule, buffers: list) -> str:
-        module = Module(self.isa)
+        module = self.new_module()
         emit(module, "KERNEL", plan, buffers)
         return self.add_module(module.text(), "KERNEL", "tj_kernel")
+
+    def new_module(self) -> Module:
+        """A module for one kernel; long rarely taken paths are shared by all kernels."""
+        return Module(self.isa, self.shared)
 
     def add_module(self, text: str, placeholder: str, stem: str) -> str:
         """A module with one public function, under a name made of its content."""
         name = f"{stem}_{digest(text)}"
+        for symbol, shared in self.shared.items():
+            self.modules.setdefault(symbol, shared)     # callees are loaded before their callers
         self.modules.setdefault(name, text.replace(f"@{placeholder}(", f"@{name}("))
         return name
 
