@@ -64,6 +64,7 @@ def inverse_gaps(values: Any, like: Any):
 class Eigh(Stacked):
     """Orthonormal eigenvectors (columns) and ascending real eigenvalues of symmetric or Hermitian matrices."""
     lower: bool = True
+    own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
 
@@ -129,6 +130,7 @@ class Eig(Stacked):
     left: bool
     right: bool
     with_derivatives: bool
+    own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
 
@@ -242,6 +244,7 @@ class Svd(Stacked):
     """Descending singular values; with vectors, x = U diag(s) Vh, all columns of U and V or the first min(m, n)."""
     vectors: bool
     full_matrices: bool
+    own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
 
@@ -348,6 +351,7 @@ def svd(x: Any, *, full_matrices: bool = True, compute_uv: bool = True, subset_b
 class Schur(Stacked):
     """x = Q T adjoint(Q), Q unitary; T upper triangular, for real x with 2x2 blocks for complex pairs."""
     vectors: bool
+    own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
 

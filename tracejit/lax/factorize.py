@@ -9,6 +9,7 @@ import numpy as np
 from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, real_dtype, type_of
+from tracejit.lax import side_by_side
 from tracejit.lax.broadcast import broadcast_in_dim
 from tracejit.lax.compare import select
 from tracejit.lax.convert import convert_element_type, stop_gradient
@@ -71,6 +72,14 @@ class Cholesky(Stacked):
         with f.loop(0, n) as row, f.loop(f.add(row.index, 1), n) as column:
             f.store(f.const(0, t.dtype), f.gep(out, f.add(f.mul(row.index, n), column.index), t.dtype))
 
+    def group_areas(self, x): return [(x.size, x.dtype)]
+
+    def group(self, group, ins, outs, areas, types):
+        t = types[0]
+        group.get(ins[0], t.size, t.dtype, areas[0])
+        side_by_side.cholesky(group, group.matrix(areas[0], t.shape[0]), t.shape[0])
+        group.put(areas[0], t.size, t.dtype, outs[0])
+
 
 def cholesky(x: Any, *, symmetrize_input: bool = True):
     """The lower triangular L with x = L adjoint(L), of a stack of positive definite matrices.
@@ -130,6 +139,16 @@ class Lu(Stacked):
             place = f.gep(pivots, loop.index, INT)
             f.store(f.sub(f.load(INT, place), 1), place)
         permutation(f, order, pivots, min(m, n), m)
+
+    def group_areas(self, x): return [(x.size, x.dtype), (min(x.shape), INT), (x.shape[0], INT)]
+
+    def group(self, group, ins, outs, areas, types):
+        (t,), (m, n) = types, types[0].shape
+        group.get(ins[0], t.size, t.dtype, areas[0])
+        pivots, order = (group.matrix(area, 1, INT) for area in areas[1:])
+        side_by_side.lu(group, group.matrix(areas[0], n), pivots, order, m, n)
+        for area, out, size, dtype in zip(areas, outs, (t.size, min(m, n), m), (t.dtype, INT, INT)):
+            group.put(area, size, dtype, out)
 
 
 def padded_to(x: Any, m: int, n: int):

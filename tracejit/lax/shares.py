@@ -19,11 +19,11 @@ class Shares:
     offsets: tuple[int, ...]
 
     @staticmethod
-    def of(n: int, areas: Sequence[tuple[int, np.dtype]]) -> Shares:
+    def of(n: int, areas: Sequence[tuple[int, np.dtype]], most: int = MOST_SHARES) -> Shares:
         """For work areas of (count, dtype) each; 64-byte aligned."""
         sizes = (-(-count * dtype.itemsize // 64) * 64 for count, dtype in areas)
         offsets = tuple(itertools.accumulate(sizes, initial=0))
-        return Shares(n, max(1, min(n, MOST_SHARES, MOST_SCRATCH // max(offsets[-1], 1))), offsets)
+        return Shares(n, max(1, min(n, most, MOST_SCRATCH // max(offsets[-1], 1))), offsets)
 
     @property
     def nbytes(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
+from tracejit.lax import side_by_side
 from tracejit.lax.elementwise import add, mul, neg
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, swap_rows, transposed
@@ -104,6 +105,18 @@ class TriangularSolve(Stacked):
         f.routine(letter(t.dtype) + "trsm", "R" if self.left_side else "L", "U" if self.lower else "L", form,
                   "U" if self.unit_diagonal else "N", columns, rows, t.dtype.type(1), a, n, out, columns)
 
+    def group_areas(self, a, b): return [(a.size, a.dtype), (b.size, b.dtype)]
+
+    def group(self, group, ins, outs, areas, types):
+        (t, u), direct = types, self.left_side != self.transpose_a
+        for source, own, area in zip(ins, types, areas):
+            group.get(source, own.size, own.dtype, area)
+        matrix = group.matrix(areas[0], t.shape[1], transposed=not direct)
+        x = group.matrix(areas[1], u.shape[1], transposed=not self.left_side)
+        columns = u.shape[1 if self.left_side else 0]
+        side_by_side.substitute(group, matrix, x, t.shape[0], columns, self.lower == direct, self.unit_diagonal)
+        group.put(areas[1], u.size, u.dtype, outs[0])
+
 
 def triangular_solve(a: Any, b: Any, *, left_side: bool = False, lower: bool = False, transpose_a: bool = False,
                      conjugate_a: bool = False, unit_diagonal: bool = False):
@@ -183,6 +196,22 @@ class LuSolve(Stacked):
         steps = [exchange, lambda: substitute("U", "U"), lambda: substitute("L", "N")]
         for step in reversed(steps) if self.transposed else steps:
             step()
+
+    def group_areas(self, a, lu, pivots, b): return [(a.size, a.dtype), (pivots.size, INT), (b.size, b.dtype)]
+
+    def group(self, group, ins, outs, areas, types):
+        (*_, u), n, columns = types, types[0].shape[0], types[3].shape[1]
+        for source, own, area in zip(ins[1:], types[1:], areas):
+            group.get(source, own.size, own.dtype, area)
+        factors = group.matrix(areas[0], n, transposed=self.transposed)
+        pivots, x = group.matrix(areas[1], 1, INT), group.matrix(areas[2], columns)
+        if not self.transposed:
+            side_by_side.exchange_all(group, x, pivots, n, columns, backwards=False)
+        side_by_side.substitute(group, factors, x, n, columns, forwards=True, unit=not self.transposed)
+        side_by_side.substitute(group, factors, x, n, columns, forwards=False, unit=self.transposed)
+        if self.transposed:
+            side_by_side.exchange_all(group, x, pivots, n, columns, backwards=True)
+        group.put(areas[2], u.size, u.dtype, outs[0])
 
 
 @op_dataclass

@@ -11,7 +11,8 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, short_name
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import count_up, identity
-from tracejit.lax.shares import Shares
+from tracejit.lax.shares import MOST_SHARES, Shares
+from tracejit.lax.side_by_side import Group, fits, lanes_of
 
 LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 
@@ -26,6 +27,7 @@ class Stacked(Opaque):
     """Routine on the last `ranks` axes of its operands; the leading axes of all operands are the same."""
     ranks: ClassVar[tuple[int, ...]] = (2,)
     integers: ClassVar[tuple[int, ...]] = ()   # operands that hold int32 positions
+    own_threads: ClassVar[int] = 80            # from this order on the library's own threads are faster than ours
 
     def lead(self, *types: ArrayType) -> tuple[int, ...]:
         """The leading axes, after checking ranks, leading axes and dtypes."""
@@ -83,26 +85,50 @@ class Stacked(Opaque):
         """Emit the work on one lane, which has elements; types are without leading axes."""
         raise NotImplementedError(f"{type(self).__name__}.lane")
 
+    # For many small matrices: `group` works on as many as fill a vector register, where an op has it.
+
+    def group_areas(self, *types: ArrayType) -> list[tuple[int, np.dtype]] | None:
+        """(count, dtype) of each work area of one of a group's matrices; None if they are not done side by side."""
+        return None
+
+    def group(self, group: Group, ins: list, outs: list, areas: list, types: list[ArrayType]) -> None:
+        raise NotImplementedError(f"{type(self).__name__}.group")
+
     def own_types(self, types) -> list[ArrayType]:
         return [ArrayType(t.shape[t.ndim - rank:], t.dtype) for t, rank in zip(types, self.ranks)]
 
+    def n_lanes(self, types) -> int:
+        return math.prod(types[0].shape[:types[0].ndim - self.ranks[0]])
+
+    def in_groups(self, types) -> bool:
+        own = self.own_types(types)
+        return fits(self.n_lanes(types), own) and self.group_areas(*own) is not None
+
     def shares(self, types) -> Shares:
-        lead = types[0].shape[:types[0].ndim - self.ranks[0]]
-        return Shares.of(math.prod(lead), self.areas(*self.own_types(types)))
+        own, n = self.own_types(types), self.n_lanes(types)
+        if self.in_groups(types):
+            lanes = lanes_of(own[0].dtype)
+            return Shares.of(-(-n // lanes), [(lanes * count, d) for count, d in self.group_areas(*own)])
+        alone = max((d for t in own for d in t.shape), default=0) >= self.own_threads
+        return Shares.of(n, self.areas(*own), 1 if alone else MOST_SHARES)
 
     def scratch_bytes(self, types): return self.shares(types).nbytes
 
     def call(self, b, ins, outs, types):
-        own = self.own_types(types)
+        own, n = self.own_types(types), self.n_lanes(types)
         results = self.infer(*own)
         results = list(results) if self.multiple else [results]
-        steps = [t.nbytes for t in [*own, *results]]
+        grouped = self.in_groups(types)
 
         def emit(f, pointers, areas):
-            if all(t.size for t in own):
-                self.lane(f, pointers[:len(ins)], pointers[len(ins):], areas, own)
+            given, made = pointers[:len(ins)], pointers[len(ins):]
+            if grouped:
+                self.group(Group(f, n, own[0].dtype), given, made, areas, own)
+            elif all(t.size for t in own):
+                self.lane(f, given, made, areas, own)
             else:
-                empty_lane(f, pointers[len(ins):], results)
+                empty_lane(f, made, results)
+        steps = [0 if grouped else t.nbytes for t in [*own, *results]]
         self.shares(types).run(b, [*ins, *outs], emit, steps)
 
 
