@@ -23,12 +23,15 @@ import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Operation
+from tracejit.ir.graph import fields_of, subgraphs
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
 
 KIND_NAMES = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "floating", "c": "complex"}
 
-op_dataclass = functools.partial(dataclasses.dataclass, frozen=True, repr=False)
+# Equality, hash and immutability are inherited from Op: generated for each of 200 classes they would
+# make up half of the time that the package takes to import.
+op_dataclass = functools.partial(dataclasses.dataclass, eq=False, repr=False)
 
 
 class Linear:
@@ -69,6 +72,28 @@ class Op(Operation):
         cls.has_transpose = cls.transpose is not Op.transpose
 
     name: ClassVar[str] = "op"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r} of an op")
+        self.__dict__[name] = value
+
+    def values(self) -> tuple:
+        """The static parameters."""
+        own = self.__class__.__dict__.get("_fields")
+        if own is None:
+            own = [f.name for f in dataclasses.fields(self)]
+            type.__setattr__(self.__class__, "_fields", own)
+        return tuple([self.__dict__[name] for name in own])
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (self.__class__ is other.__class__ and self.values() == other.values())
+
+    def __hash__(self) -> int:
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.__class__, self.values()))
+        return found
 
     def infer(self, *types):
         raise NotImplementedError(f"{type(self).__name__}.infer")
@@ -257,3 +282,7 @@ class Opaque(Op):
 class Control(Op):
     """Runs sub-graphs: loops and branches, compiled natively into the same executable."""
     multiple: ClassVar[bool] = True
+
+    @property
+    def lane_dependent(self) -> bool:
+        return any(g.lane_dependent for _, value in fields_of(self) for g in subgraphs(value))
