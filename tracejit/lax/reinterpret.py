@@ -21,7 +21,13 @@ class Bitcast(Elementwise):
     """The bits of x read as another dtype of the same width."""
     dtype: np.dtype
 
-    def infer(self, x): return ArrayType(x.shape, self.dtype)
+    def infer(self, x):
+        if "b" in x.dtype.kind + self.dtype.kind or x.dtype.itemsize != self.dtype.itemsize or \
+                (x.dtype.kind == "c") != (self.dtype.kind == "c"):
+            raise DtypeError(f"bitcast: cannot read the bits of {x} as {self.dtype}", source=user_source(),
+                             fix="use lax.bitcast_convert_type between dtypes of different widths")
+        return ArrayType(x.shape, self.dtype)
+
     def eval(self, x): return np.ascontiguousarray(x).view(self.dtype).reshape(x.shape)
     def scalar(self, b, x): return b.bitcast(x, self.dtype)
 

@@ -144,10 +144,9 @@ def sum_of_products(spec, x, y):
     x_at = place(xb, range(nb)) | place(xf, range(nb, nb + ni)) | place(xc, range(nb + ni + nj, len(shape)))
     y_at = place(yb, range(nb)) | place(yf, range(nb + ni, nb + ni + nj)) | place(yc, range(nb + ni + nj, len(shape)))
     spread = lambda v, at: broadcast_any(v, shape, [at[d] for d in range(v.type.ndim)])
-    product = lax.mul(spread(x, x_at), spread(y, y_at))
-    dtype = x.type.dtype
-    if dtype == np.dtype(bool):
+    if x.type.dtype == np.dtype(bool):
         return lax.reduce_or(lax.bitwise_and(spread(x, x_at), spread(y, y_at)), tuple(range(nb + ni + nj, len(shape))))
+    product = lax.mul(spread(x, x_at), spread(y, y_at))
     return lax.reduce_sum(product, tuple(range(nb + ni + nj, len(shape)))) if nk else product
 
 
