@@ -9,18 +9,41 @@ from typing import Any
 import numpy as np
 
 INT = np.dtype("int32")
-BLOCK = 16  # a transposing loop works on tiles of this many rows and columns
 
 
 def transposed(f: Any, target: Any, source: Any, rows: int, columns: int, dtype: np.dtype) -> None:
-    """target[j][i] = source[i][j] for i < rows, j < columns, both dense; tile by tile."""
-    with f.loop(0, rows, BLOCK) as high, f.loop(0, columns, BLOCK) as left:
-        last_row = f.min(f.add(high.index, BLOCK), rows)
-        last_column = f.min(f.add(left.index, BLOCK), columns)
-        with f.loop(high.index, last_row) as row, f.loop(left.index, last_column) as column:
+    """target[j][i] = source[i][j] for i < rows, j < columns, both dense: in squares of registers, then the borders."""
+    item = np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else dtype
+    side = 64 // dtype.itemsize
+    whole_rows, whole_columns = (n - n % side if item is not dtype else 0 for n in (rows, columns))
+    place = lambda p, i, j, width: f.gep(p, f.add(f.mul(i, width), j), item)
+    if whole_rows and whole_columns:
+        with f.loop(0, whole_rows, side) as row, f.loop(0, whole_columns, side) as column:
             i, j = row.index, column.index
-            x = f.load(dtype, f.gep(source, f.add(f.mul(i, columns), j), dtype))
-            f.store(x, f.gep(target, f.add(f.mul(j, rows), i), dtype))
+            square = [f.load(item, place(source, f.add(i, k), j, columns), side) for k in range(side)]
+            for k, x in enumerate(turned(f, square)):
+                f.store(x, place(target, f.add(j, k), i, rows))
+    else:
+        whole_rows = whole_columns = 0
+    for first, last, left in ((0, whole_rows, whole_columns), (whole_rows, rows, 0)):
+        with f.loop(first, last) as row, f.loop(left, columns) as column:
+            i, j = row.index, column.index
+            f.store(f.load(item, place(source, i, j, columns)), place(target, j, i, rows))
+
+
+def turned(f: Any, rows: list) -> list:
+    """A square of registers transposed, by halves."""
+    rows, n = list(rows), len(rows)
+    step = 1
+    while step < n:
+        low = [j if not j & step else n + j - step for j in range(n)]
+        high = [j + step if not j & step else n + j for j in range(n)]
+        for i in range(n):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i], rows[i + step] = f.shuffle(a, b, low), f.shuffle(a, b, high)
+        step *= 2
+    return rows
 
 
 def fill_nan_if(f: Any, info: Any, target: Any, count: int, dtype: np.dtype) -> None:

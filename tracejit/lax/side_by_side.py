@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.lax.lapack import turned
+
 WIDTH = 64          # bytes: fixed, so that results do not depend on the processor
-LARGEST = 24        # order from which LAPACK is as fast
-FEWEST = 4          # matrices that are worth a group
+LARGEST = 48        # above this order LAPACK is as fast
+TINY, FEWEST = 8, 4  # up to this order so many matrices are worth a group; above it, as many as there are lanes
 INT, I64 = np.dtype("int32"), np.dtype("int64")
 
 
@@ -34,7 +36,7 @@ class Group:
 
         def block(at: Any, mask: Any, count: int) -> None:
             rows = [f.load(dtype, f.gep(source, f.add(f.mul(k, size), at), dtype), lanes, mask=mask) for k in self.numbers]
-            for e, x in enumerate(transposed(f, rows)[:count]):
+            for e, x in enumerate(turned(f, rows)[:count]):
                 f.store(x, f.gep(area, f.mul(f.add(at, e), lanes), dtype))
         self.blocks(size, block)
 
@@ -45,7 +47,7 @@ class Group:
         def block(at: Any, mask: Any, count: int) -> None:
             columns = [f.load(dtype, f.gep(area, f.mul(f.add(at, e), lanes), dtype), lanes) for e in range(count)]
             columns += columns[:1] * (lanes - count)
-            for k, x in zip(self.numbers, transposed(f, columns)):
+            for k, x in zip(self.numbers, turned(f, columns)):
                 f.store(x, f.gep(target, f.add(f.mul(k, size), at), dtype), mask=mask)
         self.blocks(size, block)
 
@@ -59,21 +61,6 @@ class Group:
 
     def matrix(self, area: Any, columns: int, dtype: np.dtype | None = None, transposed: bool = False) -> Matrix:
         return Matrix(self, area, columns, dtype or self.dtype, transposed)
-
-
-def transposed(f: Any, rows: list) -> list:
-    """A square of registers transposed, by halves."""
-    rows, n = list(rows), len(rows)
-    step = 1
-    while step < n:
-        low = [j if not j & step else n + j - step for j in range(n)]
-        high = [j + step if not j & step else n + j for j in range(n)]
-        for i in range(n):
-            if not i & step:
-                a, b = rows[i], rows[i + step]
-                rows[i], rows[i + step] = f.shuffle(a, b, low), f.shuffle(a, b, high)
-        step *= 2
-    return rows
 
 
 class Matrix:
@@ -191,5 +178,7 @@ def exchange_all(group: Group, x: Matrix, pivots: Matrix, n: int, columns: int, 
 
 def fits(n: int, types: Sequence[Any]) -> bool:
     """Whether a stack of n of these is done side by side."""
-    small = all(0 < d <= LARGEST for t in types for d in t.shape)
-    return small and n >= FEWEST and types[0].dtype.kind == "f"
+    sizes, dtype = [d for t in types for d in t.shape], types[0].dtype
+    if dtype.kind != "f" or 0 in sizes or max(sizes) > LARGEST:
+        return False
+    return n >= (FEWEST if max(sizes) <= TINY else lanes_of(dtype))

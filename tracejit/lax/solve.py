@@ -185,6 +185,9 @@ class LuSolve(Stacked):
         f.copy(out, b, u.nbytes)
 
         def substitute(half: str, diagonal: str) -> None:
+            if columns == 1:
+                form = "N" if self.transposed else "T"
+                return f.routine(letter(t.dtype) + "trsv", half, form, diagonal, n, factors, n, out, 1)
             f.routine(letter(t.dtype) + "trsm", "R", half, "T" if self.transposed else "N", diagonal, columns, n, one,
                       factors, n, out, columns)
 
