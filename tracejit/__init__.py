@@ -9,3 +9,5 @@ from tracejit.runtime.jit import jit as jit
 from tracejit.transforms.derivatives import (grad, hessian, jacfwd, jacrev, jvp, linear_transpose, linearize,
                                              value_and_grad, vjp)
 from tracejit.transforms.vmap import vmap as vmap
+from tracejit.transforms.checkpoint import checkpoint, checkpoint_policies, remat
+from tracejit.transforms.custom import closure_convert, custom_gradient, custom_jvp, custom_vjp

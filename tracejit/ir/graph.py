@@ -111,6 +111,11 @@ class Graph:
         """Whether some equation must run even if nobody reads its outputs."""
         return any(eqn.op.has_effects for eqn in self.eqns)
 
+    @property
+    def lane_dependent(self) -> bool:
+        """Whether some equation looks across the lanes of a vmap."""
+        return any(eqn.op.lane_dependent for eqn in self.eqns)
+
     def __repr__(self) -> str:
         return "\n".join(lines_of(self, sources=True))
 

@@ -19,6 +19,7 @@ class Hooks:
     run_op: Callable[[Any, Sequence], Any]             # one op on concrete arrays
     run_graph: Callable[[Graph, Sequence], list]       # a closed graph on concrete arrays
     as_array: Callable[[Any], Any]                     # an Array of a NumPy array or scalar
+    constant: Callable[[Any, Var], Eqn]                # the equation that makes a variable a known array
 
 
 hooks = Hooks()
@@ -29,6 +30,7 @@ class _Local(threading.local):
         self.stack: list[Builder] = []
         self.source = None
         self.axes: dict[Any, int] = {}
+        self.substitutes: dict[int, Any] = {}   # id of a captured Var -> the value that stands for it in a rule
 
 
 _local = _Local()
@@ -56,16 +58,18 @@ class Builder:
     def lift(self, x: Any) -> Atom:
         """A value as an operand of an equation in this builder."""
         if x.__class__ is Var:
-            return x if x.builder is self else self.capture(x, x)
+            return x if x.builder is self else self.capture(x)
         if x.__class__ is Lit:
             return x
         t = type_of(x)
         if t.ndim == 0 and not hasattr(x, "block_until_ready"):
             return Lit(x, t)
-        return self.capture(x if hasattr(x, "block_until_ready") else id(x), x)
+        return self.capture(x)
 
-    def capture(self, key: Any, x: Any) -> Var:
+    def capture(self, x: Any) -> Atom:
         key = id(x)
+        if key in _local.substitutes and _local.substitutes[key] is not x:
+            return self.lift(_local.substitutes[key])
         found = self.captured.get(key)
         if found is None:
             if x.__class__ is Var and x.builder not in _local.stack:
@@ -175,11 +179,28 @@ def trace(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tup
 
 
 def trace_closed(f: Callable, types: Sequence) -> Graph:
-    """Trace a function that captures nothing: the output of a transform."""
+    """Trace the output of a transform, which takes all its values as arguments. Arrays that a custom rule reads become
+    constants of the program."""
     graph, captured = trace(f, types)
-    if captured:
-        raise AssertionError("a transform must not capture values")
-    return graph
+    eqns = []
+    for x, var in zip(captured, graph.params):
+        if x.__class__ is Var:
+            raise UnexpectedTracerError(f"a custom derivative rule uses a traced value of type {x.type} that is not among "
+                                        "its arguments", source=(x.eqn and x.eqn.source) or user_source(),
+                                        fix="make it an argument of the function, or use it in the function itself as well")
+        eqns.append(hooks.constant(x, var))
+    return Graph(graph.params[len(captured):], eqns + graph.eqns, graph.results) if captured else graph
+
+
+@contextlib.contextmanager
+def substituting(captured: Sequence, values: Sequence):
+    """Inside, the values stand for what a function had captured when it was traced."""
+    before = _local.substitutes
+    _local.substitutes = {**before, **{id(x): value for x, value in zip(captured, values)}}
+    try:
+        yield
+    finally:
+        _local.substitutes = before
 
 
 def record_eqn(eqn: Eqn, inputs: Sequence) -> list:

@@ -30,10 +30,13 @@ from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clam
                                       integer_pow, log, max, min, mul, neg, nextafter, pow, real, reciprocal, rem,
                                       round, rsqrt, sign, sqrt, square, sub)
 from tracejit.lax.fft import FftType, fft
+from tracejit.lax.implicit import custom_linear_solve, custom_root
 from tracejit.lax.incomplete import betainc, igamma, igamma_grad_a, igammac, random_gamma_grad
 from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
                                 scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
 from tracejit.lax.padding import PaddingType, padtype_to_pads
+from tracejit.lax.parallel import (all_gather, all_to_all, axis_index, axis_size, pbroadcast, pmax, pmean, pmin, ppermute,
+                                   pshuffle, psum, psum_scatter, pswapaxes, pvary)
 from tracejit.lax.random import RandomAlgorithm, rng_bit_generator
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)

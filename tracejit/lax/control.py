@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph, Var
-from tracejit.ir.trace import bind, inline, trace
+from tracejit.ir.trace import bind, concrete_value, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, type_of
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
@@ -18,7 +19,7 @@ from tracejit.lax.compare import ne
 from tracejit.lax.convert import ConvertElementType
 from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
 from tracejit.lax.loops import COUNT, Scan, While
-from tracejit.lax.shape import concatenate, pad, reshape, rev, slice_in_dim
+from tracejit.lax.shape import concatenate, index_in_dim, pad, reshape, rev, slice_in_dim, stack
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
 
 
@@ -69,6 +70,23 @@ def common_type(types: Sequence[ArrayType]) -> ArrayType | None:
     return first
 
 
+# --- step by step, for debugging --------------------------------------------------------------------------------
+
+def step_by_step(x) -> np.ndarray | None:
+    """The value of a condition under disable_jit, where it is known: the branch to take is then an ordinary one."""
+    known = concrete_value(x) if config.disable_jit else None
+    return None if known is None else np.asarray(known)
+
+
+def scan_in_python(f: Callable, carry: Any, xs: list, xs_tree, n: int, reverse: bool) -> tuple[Any, Any]:
+    ys: list = [None] * n
+    for i in reversed(range(n)) if reverse else range(n):
+        carry, ys[i] = f(carry, unflatten(xs_tree, [index_in_dim(x, i, 0, False) for x in xs]))
+    leaves = [tree_flatten(y)[0] for y in ys]
+    stacks = [stack(column, 0) for column in zip(*leaves)]
+    return carry, unflatten(tree_flatten(ys[0])[1], stacks)
+
+
 # --- cond, switch ------------------------------------------------------------------------------------------------
 
 @filtered
@@ -87,6 +105,9 @@ def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand:
     if t.ndim:
         raise ShapeError(f"cond: the predicate must be a scalar, got {t}", source=user_source(),
                          fix="use jnp.where to choose element by element, or vmap over cond")
+    known = step_by_step(pred)
+    if known is not None:
+        return (true_fun if known else false_fun)(*operands)
     is_true = pred if t.dtype == bool else ne(pred, convert_type(0, ArrayType((), t.dtype, t.weak_type)))
     index = convert_element_type(is_true, np.int32)
     return choose("cond", index, (false_fun, true_fun), operands, ("false_fun", "true_fun"))
@@ -109,6 +130,9 @@ def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = N
         raise ValueError("switch: there must be at least one branch")
     if len(branches) == 1:
         return branches[0](*operands)
+    known = step_by_step(index)
+    if known is not None:
+        return branches[builtins.min(builtins.max(int(known), 0), len(branches) - 1)](*operands)
     index = clamp(np.int32(0), convert_element_type(index, np.int32), np.int32(len(branches) - 1))
     return choose("switch", index, branches, operands, [f"branch {i}" for i in range(len(branches))])
 
@@ -179,6 +203,8 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reve
     """
     xs_leaves, xs_tree = tree_flatten(xs)
     n = scan_length(xs_leaves, length)
+    if config.disable_jit and n:
+        return scan_in_python(f, init, xs_leaves, xs_tree, n, reverse)
     x_types = [ArrayType(type_of(x).shape[1:], type_of(x).dtype, type_of(x).weak_type) for x in xs_leaves]
 
     def trace_body(types):
@@ -228,6 +254,14 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     >>> lax.while_loop(lambda x: x < 100., lambda x: x * 2., 3.)
     Array(192., dtype=float32, weak_type=True)
     """
+    if config.disable_jit:
+        known = step_by_step(cond_fun(init_val))
+        while known is not None:
+            if not known:
+                return init_val
+            init_val = body_fun(init_val)
+            known = step_by_step(cond_fun(init_val))
+
     def trace_body(types):
         return trace_tree(body_fun, (init_val,), types)
     body, body_consts, _, leaves = trace_loop_body("while_loop", trace_body, init_val, lambda tree, types: (tree, types))

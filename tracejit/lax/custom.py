@@ -1,14 +1,19 @@
 """Functions with rules of their own: custom_jvp, custom_vjp, checkpoint. Inlined when a program is compiled."""
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from tracejit.ir.graph import Eqn, Graph, Var, evaluate
-from tracejit.ir.trace import bind, inline, trace_closed
-from tracejit.ir.types import type_of
-from tracejit.lax.kinds import Op, is_linear, op_dataclass
+import numpy as np
+
+from tracejit.errors import UnexpectedTracerError, user_source
+from tracejit.ir.graph import Eqn, Graph, Lit, Var, evaluate
+from tracejit.ir.trace import bind, hooks, inline, sourced, trace_closed
+from tracejit.ir.types import ArrayType, type_of
+from tracejit.lax.kinds import Op, Opaque, View, is_linear, op_dataclass
 from tracejit.lax.reduce import reduce_sum
 
 
@@ -23,54 +28,172 @@ class Call(Op):
         return self.graph.effects
 
     def infer(self, *types): return tuple(self.graph.out_types)
+    def calls(self, *types): return [(self.graph, list(types))]
     def eval(self, *args): return evaluate(self.graph, args)
+
+    def jvp(self, ctx, primals, tangents):
+        graph, out_nonzero = ctx.jvp(self.graph, [t is not None for t in tangents])
+        outs = bind(replace(self, graph=graph), *primals, *[t for t in tangents if t is not None])
+        n = len(out_nonzero)
+        ts = iter(outs[n:])
+        return outs[:n], [next(ts) if nz else None for nz in out_nonzero]
+
+    def split(self, ctx, eqn: Eqn, linear):
+        """A call of its known part, and one of its linear part."""
+        part = ctx.split(self.graph, linear)
+        pick = lambda values, flags, want: [v for v, f in zip(values, flags) if f is want]
+        residuals = [Var(r.type) for r in part.residuals]
+        known = Eqn(Call(part.known), pick(eqn.inputs, linear, False), pick(eqn.outputs, part.out_linear, False) + residuals,
+                    eqn.source)
+        rest = Eqn(Rematerialized(part.linear), residuals + pick(eqn.inputs, linear, True),
+                   pick(eqn.outputs, part.out_linear, True), eqn.source)
+        return [known], [rest]
+
+    def batch(self, ctx, args, batched):
+        graph, out_batched = ctx.batch(self.graph, batched)
+        return bind(replace(self, graph=graph), *args), out_batched
+
+
+class Held:
+    """A known array inside a program; the same array is the same object."""
+    _interned: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+    _serials = itertools.count()
+
+    def __init__(self, array: Any):
+        self.array, self.serial = array, next(self._serials)
+
+    @classmethod
+    def of(cls, array: Any) -> Held:
+        found = cls._interned.get(id(array))  # an array lives as long as what holds it
+        if found is None:
+            found = cls._interned.setdefault(id(array), cls(array))
+        return found
+
+    def __repr__(self) -> str:
+        return f"array#{self.serial}"
+
+
+@op_dataclass
+class Constant(Opaque):
+    """A known array, written into the program: what a custom rule reads besides its arguments."""
+    value: Held
+
+    def infer(self): return self.value.array.type
+    def eval(self): return np.asarray(self.value.array)
+
+    def call(self, b, ins, outs, types):
+        x = np.asarray(self.value.array)
+        if x.size:
+            b.emitter.copy(outs[0], b.module.table(x.reshape(-1)), x.nbytes)
+
+
+def constant(x: Any, var: Var) -> Eqn:
+    """The equation that makes a variable a known array; a scalar is a literal, which fuses."""
+    if type_of(x).ndim:
+        return Eqn(Constant(Held.of(x)), [], [var])
+    return Eqn(Name(""), [Lit(np.asarray(x), type_of(x))], [var])
+
+
+hooks.constant = constant
+
+
+@op_dataclass
+class Name(View):
+    """x itself, under a name that a checkpoint policy can ask for."""
+    label: str
+
+    def infer(self, x: ArrayType) -> ArrayType: return x
+    def eval(self, x): return x
+    def pull(self, b, index, read, types): return read(0, index)
+    def transpose(self, ctx, ct, x): return (ct,)
+    def batch(self, ctx, args, batched): return bind(self, *args), batched[0]
 
 
 @op_dataclass
 class CustomJvp(Call):
-    """graph(*args), whose tangents come from rule(primals, tangents) -> (outputs, tangents) on flat values."""
+    """graph(*consts, *args), whose tangents come from rule(consts, args, tangents) -> (outputs, tangents), flat.
+
+    `consts` are what the function had captured; the rule gives no derivative with respect to them. A tangent is None
+    where it is zero.
+    """
     rule: Callable
+    n_consts: int = 0
 
     def jvp(self, ctx, primals, tangents):
-        return self.rule(primals, ctx.instantiate(primals, tangents))
+        n = self.n_consts
+        check_consts("custom_jvp", tangents[:n])
+        with sourced(None):
+            return self.rule(primals[:n], primals[n:], tangents[n:])
 
     def batch(self, ctx, args, batched):
         graph, out_batched = ctx.batch(self.graph, batched, [True] * len(self.graph.results))
-        types = self.graph.in_types
-        n = len(args)
+        n, types = self.n_consts, self.graph.in_types
 
-        def rule(primals, tangents):
-            strong = [t.strong() for t in types]
-            both = trace_closed(lambda *v: [x for part in self.rule(v[:n], v[n:]) for x in part], types + strong)
-            lanes, _ = ctx.batch(both, list(batched) * 2, [True] * len(both.results))
-            outs = inline(lanes, [*primals, *tangents])
-            return outs[:len(outs) // 2], outs[len(outs) // 2:]
-        return bind(CustomJvp(graph, rule), *args), out_batched
+        def rule(consts, primals, tangents):
+            moving = [t is not None for t in tangents]
+            nonzero: list[bool] = []
+
+            def both(*v):
+                given = iter(v[len(types):])
+                outs, ts = self.rule(v[:n], v[n:len(types)], [next(given) if m else None for m in moving])
+                nonzero[:] = [t is not None for t in ts]
+                return [*outs, *[t for t in ts if t is not None]]
+            strong = [t.strong() for t, m in zip(types[n:], moving) if m]
+            one = trace_closed(both, types + strong)
+            flags = [*batched, *[b for b, m in zip(batched[n:], moving) if m]]
+            lanes, _ = ctx.batch(one, flags, [True] * len(one.results))
+            outs = inline(lanes, [*consts, *primals, *[t for t in tangents if t is not None]])
+            ts = iter(outs[len(nonzero):])
+            return outs[:len(nonzero)], [next(ts) if nz else None for nz in nonzero]
+        return bind(CustomJvp(graph, rule, n), *args), out_batched
+
+
+def check_consts(what: str, tangents) -> None:
+    if any(t is not None for t in tangents):
+        raise UnexpectedTracerError(f"{what}: the function is differentiated with respect to a value that it closes over, "
+                                    "for which its rule says nothing", source=user_source(),
+                                    fix="make that value an argument of the function")
 
 
 @op_dataclass
 class CustomVjp(Call):
-    """graph(*args), whose reverse mode is fwd(args) -> (outputs, residuals) and bwd(residuals, cts) -> cts."""
+    """graph(*consts, *args), whose reverse mode is fwd(consts, args, perturbed) -> (outputs, residuals, bwd) and
+    bwd(residuals, cts) -> cts of args."""
     fwd: Callable
-    bwd: Callable
+    n_consts: int = 0
 
     def jvp(self, ctx, primals, tangents):
-        outs, residuals = self.fwd(primals)
-        op = Pullback(tuple(type_of(x).strong() for x in primals), tuple(type_of(y).strong() for y in outs),
-                      len(residuals), self.bwd)
-        return outs, bind(op, *residuals, *ctx.instantiate(primals, tangents))
+        n = self.n_consts
+        check_consts("custom_vjp", tangents[:n])
+        args, moving = primals[n:], [t is not None for t in tangents[n:]]
+        with sourced(None):
+            outs, residuals, bwd = self.fwd(primals[:n], args, moving)
+        live = [x for x, m in zip(args, moving) if m]
+        op = Pullback(tuple(type_of(x).strong() for x in live), tuple(type_of(y).strong() for y in outs), len(residuals),
+                      bwd if all(moving) else only(bwd, tuple(moving)))
+        return outs, bind(op, *residuals, *[t for t in tangents[n:] if t is not None])
 
     def batch(self, ctx, args, batched):
         graph, out_batched = ctx.batch(self.graph, batched, [True] * len(self.graph.results))
-        n_out, types = len(self.graph.results), self.graph.in_types
+        n, n_out, types = self.n_consts, len(self.graph.results), self.graph.in_types
 
-        def fwd(primals):
-            both = trace_closed(lambda *v: [x for part in self.fwd(v) for x in part], types)
+        def fwd(consts, primals, moving):
+            found = []
+
+            def flat(*v):
+                outs, residuals, bwd = self.fwd(v[:n], v[n:], moving)
+                found[:] = [bwd]
+                return [*outs, *residuals]
+            both = trace_closed(flat, types)
             lanes, _ = ctx.batch(both, batched, [True] * len(both.results))
-            outs = inline(lanes, primals)
-            return outs[:n_out], outs[n_out:]
-        bwd = batched_bwd(ctx, self.bwd, n_out)
-        return bind(CustomVjp(graph, fwd, sum_unbatched(bwd, batched)), *args), out_batched
+            outs = inline(lanes, [*consts, *primals])
+            return outs[:n_out], outs[n_out:], sum_unbatched(batched_bwd(ctx, found[0], n_out), batched[n:])
+        return bind(CustomVjp(graph, fwd, n), *args), out_batched
+
+
+def only(bwd: Callable, moving: tuple[bool, ...]) -> Callable:
+    """bwd, of which only some cotangents are asked for."""
+    return lambda residuals, cts: [ct for ct, m in zip(bwd(residuals, cts), moving) if m]
 
 
 def batched_bwd(ctx, bwd: Callable, n_out: int) -> Callable:
@@ -78,16 +201,23 @@ def batched_bwd(ctx, bwd: Callable, n_out: int) -> Callable:
     def lanes_bwd(residuals, cts):
         lane = lambda x: type_of(x).update(shape=type_of(x).shape[1:])
         n = len(residuals)
-        one = trace_closed(lambda *v: bwd(v[:n], v[n:]), [lane(x) for x in (*residuals, *cts)])
+        present: list[bool] = []
+
+        def flat(*v):
+            outs = bwd(v[:n], v[n:])
+            present[:] = [ct is not None for ct in outs]
+            return [ct for ct in outs if ct is not None]
+        one = trace_closed(flat, [lane(x) for x in (*residuals, *cts)])
         lanes, _ = ctx.batch(one, [True] * len(one.params), [True] * len(one.results))
-        return inline(lanes, [*residuals, *cts])
+        found = iter(inline(lanes, [*residuals, *cts]))
+        return [next(found) if there else None for there in present]
     return lanes_bwd
 
 
 def sum_unbatched(bwd: Callable, batched) -> Callable:
     """Cotangents of arguments that all lanes share are summed over the lanes."""
     def summed(residuals, cts):
-        return [ct if b else reduce_sum(ct, (0,)) for ct, b in zip(bwd(residuals, cts), batched)]
+        return [ct if b or ct is None else reduce_sum(ct, (0,)) for ct, b in zip(bwd(residuals, cts), batched)]
     return summed
 
 
@@ -107,11 +237,13 @@ class Pullback(Op):
 
     def eval(self, *args): raise forward_mode_error()
     def jvp(self, ctx, primals, tangents): raise forward_mode_error()
+    def call(self, b, ins, outs, types): raise forward_mode_error()
 
     def transpose(self, ctx, cts, *args):
         n = self.n_residuals
         cts = [ctx.zeros(t) if ct is None else ct for ct, t in zip(cts, self.out_types)]
-        in_cts = self.bwd(args[:n], cts)
+        with sourced(None):
+            in_cts = self.bwd(args[:n], cts)
         return [None] * n + [ct if is_linear(x) else None for ct, x in zip(in_cts, args[n:])]
 
     def batch(self, ctx, args, batched):
@@ -132,14 +264,6 @@ class Checkpoint(Call):
     """graph(*args), whose reverse mode keeps only the arguments (and what the policy names) and computes the rest again."""
     policy: Callable | None = None      # equation -> whether its outputs are kept
 
-    def jvp(self, ctx, primals, tangents):
-        nonzero = [t is not None for t in tangents]
-        graph, out_nonzero = ctx.jvp(self.graph, nonzero)
-        outs = bind(replace(self, graph=graph), *primals, *[t for t in tangents if t is not None])
-        n = len(out_nonzero)
-        ts = iter(outs[n:])
-        return outs[:n], [next(ts) if nz else None for nz in out_nonzero]
-
     def split(self, ctx, eqn: Eqn, linear):
         part = ctx.split(self.graph, linear)
         n = len(self.graph.results) - sum(part.out_linear)
@@ -156,20 +280,17 @@ class Checkpoint(Call):
                 [Eqn(Rematerialized(second), kept + pick(eqn.inputs, False) + pick(eqn.inputs, True), linear_outs,
                      eqn.source)])
 
-    def batch(self, ctx, args, batched):
-        graph, out_batched = ctx.batch(self.graph, batched)
-        return bind(replace(self, graph=graph), *args), out_batched
-
 
 def saved_and_recomputed(part, n_known: int, policy) -> tuple[list[Var], Graph]:
     """The values that the policy keeps, and the known part as recomputed from them and the params."""
     wanted = set(part.known.results[n_known:])
     saved = [v for eqn in part.known.eqns if policy is not None and policy(eqn) for v in eqn.outputs]
-    needed, eqns = wanted - set(saved), []
+    kept = set(saved)
+    needed, eqns = wanted - kept, []
     for eqn in reversed(part.known.eqns):
-        if any(v in needed for v in eqn.outputs) and not any(v in saved for v in eqn.outputs):
+        if any(v in needed for v in eqn.outputs) and not any(v in kept for v in eqn.outputs):
             eqns.append(eqn)
-            needed.update(x for x in eqn.inputs if isinstance(x, Var) and x not in saved)
+            needed.update(x for x in eqn.inputs if isinstance(x, Var) and x not in kept)
     return saved, Graph(part.known.params, eqns[::-1], [])
 
 
