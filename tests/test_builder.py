@@ -11,6 +11,7 @@ from llvm_harness import TARGET_IDS, TARGETS, Kernels, address, compile_module, 
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module
 from tracejit.codegen.cpu.isa import host_isa, make_isa
+from tracejit.config import config
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 INTEGERS = [np.dtype(t) for t in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")]
@@ -490,8 +491,7 @@ def test_isa_names():
     assert f'"prefer-vector-width"="{host.vector_bits}"' in host.attributes
 
 
-def test_isa_from_the_environment(monkeypatch):
-    monkeypatch.setenv("TRACEJIT_ISA", "baseline")
-    assert host_isa() is make_isa("baseline")
-    monkeypatch.delenv("TRACEJIT_ISA")
+def test_isa_from_the_settings():
+    with config.setting(isa="baseline"):
+        assert host_isa() is make_isa("baseline")
     assert host_isa() is make_isa("native")

@@ -1,7 +1,9 @@
 """Settings: names, parsing, variables, threads, and what the cache key holds."""
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +121,12 @@ def test_table_is_sound(setting: Setting):
     assert setting.default is None or setting.parse(setting.default) == setting.default
     assert setting.doc.endswith(".") and setting.name in Config(environ={}).describe()
     hash(setting.default)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+def test_every_setting_is_read_or_has_one_value(setting: Setting):
+    """A setting that nothing reads would be a promise that nobody keeps."""
+    files = [path for path in Path(module.__file__).parent.rglob("*.py") if path != Path(module.__file__)]
+    fixed = {"default_device", "platforms", "platform_name", "transfer_guard", "threefry_partitionable"}
+    read = any(re.search(rf"config\.{setting.name}\b|shared\[\"{setting.name}\"\]", path.read_text()) for path in files)
+    assert read != (setting.name in fixed)

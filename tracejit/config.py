@@ -54,8 +54,11 @@ def integer(low: int, high: int | None = None) -> Parser:
     return parse
 
 
-def anything(value: Any) -> Any:
-    return value
+def cpu_device(value: Any) -> Any:
+    """A device, or its platform's name, if it is the CPU."""
+    if getattr(value, "platform", value) == "cpu":
+        return value
+    raise ValueError(f"expected a CPU device, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ SETTINGS: tuple[Setting, ...] = (
             "Bit generator behind random.key(seed)."),
     Setting("enable_custom_prng", False, flag, True,
             "random.PRNGKey returns a typed key, as random.key does, not raw uint32 words."),
-    Setting("threefry_partitionable", True, flag, True,
-            "Counter layout of the threefry generator: True for the bits of current JAX, False for those of old ones."),
+    Setting("threefry_partitionable", True, one_of(True), True,
+            "True: the random bits of current JAX; those of its old versions (False) are not made."),
     # what runs
     Setting("disable_jit", False, flag, True,
             "jit, scan, cond and while_loop run their Python functions step by step, for debugging."),
@@ -111,8 +114,8 @@ SETTINGS: tuple[Setting, ...] = (
             "Verify the graph after each compiler stage and compare it with its meaning on random input."),
     Setting("inexact_rules", False, flag, True,
             "Allow rewrite rules that hold for real numbers but may change rounding, nan or -0.0."),
-    Setting("isa", None, optional(str), True,
-            "Instruction set to compile for, such as avx2 or avx512; unset: what this machine has."),
+    Setting("isa", None, optional(one_of("native", "avx512", "avx2", "baseline")), True,
+            "Instruction set to compile for, never wider than what this machine has; unset: all that it has."),
     Setting("threads", None, optional(integer(1)), False,
             "Threads that compiled code may use; unset: the CPUs of this process. Results never depend on it."),
     Setting("native_dispatch", True, flag, False,
@@ -131,14 +134,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("traceback_filtering", "auto",
             one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
             "off: tracebacks also show the frames inside tracejit."),
-    # guards
-    Setting("check_tracer_leaks", False, flag, True, "A traced value that outlives its trace is an error at once."),
-    Setting("debug_key_reuse", False, flag, True, "Using a random key twice raises KeyReuseError."),
-    Setting("transfer_guard", None, optional(GUARDS), False, "What to do on a copy between host and device."),
     # where it runs
-    Setting("default_device", None, anything, True, "Device of new arrays and of functions without committed inputs."),
-    Setting("platforms", None, optional(str), False, "Comma-separated platforms to offer, the first is the default."),
-    Setting("platform_name", None, optional(str), False, "Platform of the default device."),
+    Setting("transfer_guard", None, optional(GUARDS), False,
+            "What to do on a copy between host and device; on the CPU there are none."),
+    Setting("default_device", None, optional(cpu_device), True, "Device of new arrays; the only one is the CPU."),
+    Setting("platforms", None, optional(one_of("cpu")), False, "Platforms to offer; the only one is cpu."),
+    Setting("platform_name", None, optional(one_of("cpu")), False, "Platform of the default device."),
 )
 
 
@@ -276,8 +277,6 @@ debug_infs = block("debug_infs", True)
 disable_jit = block("disable_jit", True)
 log_compiles = block("log_compiles", True)
 explain_cache_misses = block("explain_cache_misses", True)
-checking_leaks = block("check_tracer_leaks", True)
-debug_key_reuse = block("debug_key_reuse", True)
 enable_custom_prng = block("enable_custom_prng", True)
 threefry_partitionable = block("threefry_partitionable", True)
 default_matmul_precision = block("default_matmul_precision")

@@ -165,6 +165,11 @@ class StaticArgumentError(TracejitError, ValueError, TypeError):
     fix = "static arguments are dictionary keys: pass a tuple for a list, and arrays as ordinary arguments"
 
 
+class NonFiniteError(TracejitError, FloatingPointError):
+    """A nan or an infinity was made while the setting debug_nans or debug_infs was on."""
+    fix = "look at what goes into this operation; to compute on, turn debug_nans and debug_infs off"
+
+
 class CompileError(TracejitError, RuntimeError):
     """The compiler reached a state that it must not reach: a bug in tracejit."""
     fix = "report it with the output of TRACEJIT_CHECK=1 TRACEJIT_DEBUG=4"

@@ -15,6 +15,7 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import jit
+from tracejit.config import config
 from tracejit.tree_util import register_pytree_node
 
 from . import rbg, threefry
@@ -223,7 +224,7 @@ def trailing(index) -> tuple:
 def generator_of(impl) -> Generator:
     """The generator that ``impl`` names: None (the default), a name, a key dtype or a Generator."""
     if impl is None:
-        return THREEFRY
+        return GENERATORS[config.default_prng_impl]
     if isinstance(impl, Generator):
         return impl
     if isinstance(impl, KeyDType):
@@ -277,9 +278,13 @@ def key(seed, *, impl=None, dtype=None) -> PRNGKeyArray:
 def PRNGKey(seed, *, impl=None):
     """An old-style key: the raw key data ``uint32[2]`` (``uint32[4]`` for the rbg generators) of an integer ``seed``.
 
+    With the setting enable_custom_prng, a new-style key.
+
     >>> print(PRNGKey(7))
     [0 7]
     """
+    if config.enable_custom_prng:
+        return key(seed, impl=impl)
     return seed_data("PRNGKey", seed, generator_of(impl))
 
 

@@ -19,6 +19,7 @@ from tracejit.ir.types import type_of
 from tracejit.runtime import cache, callbacks, threads
 from tracejit.runtime.array import ArrayImpl, from_numpy
 from tracejit.runtime.executable import Executable
+from tracejit.runtime.guards import Guarded, is_guarding
 from tracejit.runtime.report import Report as Report
 from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import PASSES
@@ -30,6 +31,7 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[in
     """A graph as native code. `consts` are the values of its last params; results may take the memory of the
     params whose numbers are `donated`."""
     report, source = Report(graph), graph
+    donated = () if is_guarding() else donated      # a second run needs the arguments
     start, before = time.perf_counter(), (cache.stats.compiled, cache.stats.disk)
     for name, change in PASSES:
         graph = report.stage(name, change, graph)
@@ -41,8 +43,9 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[in
     report.seconds = time.perf_counter() - start
     report.finish(code, isa, compile_graph)
     n = len(graph.params) - len(consts)
-    return Executable(symbols[code.entry], source.in_types[:n], source.out_types, consts, code.arena_bytes,
+    made = Executable(symbols[code.entry], source.in_types[:n], source.out_types, consts, code.arena_bytes,
                       is_long(graph, code), code.program.reused, keep=kept)
+    return Guarded(made, source, run_op) if is_guarding() else made
 
 
 def load(modules: list[str], isa) -> dict[str, int]:

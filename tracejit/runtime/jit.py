@@ -19,6 +19,9 @@ from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.compile import as_array, compile_graph
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable
+from tracejit.runtime.guards import Guarded
+from tracejit.runtime.misses import CallKey, explain
+from tracejit.runtime.report import log
 from tracejit.runtime.trees import result_of, spec_of
 
 
@@ -102,15 +105,19 @@ class Compiler:
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
         types = tuple(leaf_type(x) for x in leaves)
-        key = tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items()), len(args)
+        key = CallKey(tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items()),
+                      len(args))
         traced = self.trace(key, tree, types, fixed)
         if current_builder() is not None:
             return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
         code = self.compiled.get(key)
         if code is None:
+            if config.explain_cache_misses:
+                log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             flags = [gone for x, gone in zip(dynamic, donated) for _ in tree_flatten(x)[0]]
             code = self.compiled[key] = compile_traced(traced, [i for i, gone in enumerate(flags) if gone])
-            self.teach(args, kwargs, code, traced, donated)
+            if not isinstance(code, Guarded):
+                self.teach(args, kwargs, code, traced, donated)
         outs = unflatten(traced.out_tree, code.run([as_array(x) for x in leaves]))
         for x, gone in zip(dynamic, donated):
             if gone:

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 import numpy as np
+
+from tracejit.config import config
 
 _AVX512 = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd")
 _AVX2 = ("avx2", "fma", "f16c", "bmi2")
@@ -133,5 +134,5 @@ def make_isa(name: str) -> Isa:
 
 
 def host_isa() -> Isa:
-    """The instruction set to compile for: that of TRACEJIT_ISA, else all that this host has."""
-    return make_isa(os.environ.get("TRACEJIT_ISA", "native") or "native")
+    """The instruction set to compile for: that of the setting isa, else all that this host has."""
+    return make_isa(config.isa or "native")
