@@ -1,14 +1,17 @@
 """Settings: names, parsing, variables, threads, and what the cache key holds."""
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from pathlib import Path
 
 import pytest
 
-from tracejit import config as module
 from tracejit.config import SETTINGS, Config, Setting, disable_x64, enable_x64, flag, numpy_rank_promotion
+from tracejit.config import config as shared
+
+PACKAGE = Path(inspect.getfile(Config)).parent
 
 
 @pytest.fixture
@@ -103,7 +106,7 @@ def test_listeners_hear_each_change(config):
 
 
 def test_jax_style_blocks():
-    config = module.config
+    config = shared
     with enable_x64():
         assert config.enable_x64 is True
     with enable_x64(False):
@@ -126,7 +129,7 @@ def test_table_is_sound(setting: Setting):
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 def test_every_setting_is_read_or_has_one_value(setting: Setting):
     """A setting that nothing reads would be a promise that nobody keeps."""
-    files = [path for path in Path(module.__file__).parent.rglob("*.py") if path != Path(module.__file__)]
+    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "config.py"]
     fixed = {"default_device", "platforms", "platform_name", "transfer_guard", "threefry_partitionable"}
     read = any(re.search(rf"config\.{setting.name}\b|shared\[\"{setting.name}\"\]", path.read_text()) for path in files)
     assert read != (setting.name in fixed)
