@@ -4,7 +4,6 @@ import pytest
 from oracle import assert_same, check, floats, ints
 
 import tracejit.numpy as jnp
-from oracle import jax_numpy
 
 
 @pytest.mark.parametrize("value", [1, 1.5, 1j, True, [1, 2], [1.0, 2], [True, 2], [[1], [2]], [], [[], []], (1, 2), range(3), [1j, 2],

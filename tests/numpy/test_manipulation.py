@@ -1,7 +1,7 @@
 """Shapes, joins, splits, repeats, rolls, padding and products against NumPy and jax.numpy."""
 import numpy as np
 import pytest
-from oracle import assert_same, bools, check, complexes, floats, ints
+from oracle import assert_same, check, complexes, floats, ints
 
 import tracejit.numpy as jnp
 

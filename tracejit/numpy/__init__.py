@@ -3,7 +3,7 @@
     import tracejit.numpy as jnp
     jnp.sum(jnp.arange(3.0) ** 2)
 """
-# ruff: noqa: A004  (names such as sum and abs are the public ones)
+# ruff: noqa: F401  (imported names are public here)
 from __future__ import annotations
 
 from typing import Any
@@ -58,10 +58,13 @@ from tracejit.numpy.taking import (
     take, take_along_axis, tril_indices, tril_indices_from, triu_indices, triu_indices_from, unravel_index,
 )
 from tracejit.numpy.manipulation import (
-    append, array_split, atleast_1d, atleast_2d, atleast_3d, block, broadcast_arrays, broadcast_shapes,
-    broadcast_to, column_stack, concat, concatenate, dsplit, dstack, expand_dims, flip, fliplr, flipud, hsplit,
-    hstack, matrix_transpose, moveaxis, ndim, permute_dims, ravel, repeat, reshape, resize, roll, rollaxis,
-    rot90, shape, size, split, squeeze, stack, swapaxes, tile, transpose, unstack, vsplit, vstack,
+    atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_shapes, broadcast_to, expand_dims, flip,
+    fliplr, flipud, matrix_transpose, moveaxis, ndim, permute_dims, ravel, reshape, roll, rollaxis, rot90,
+    shape, size, squeeze, swapaxes, transpose,
+)
+from tracejit.numpy.joining import (
+    append, array_split, block, column_stack, concat, concatenate, dsplit, dstack, hsplit, hstack, repeat,
+    resize, split, stack, tile, unstack, vsplit, vstack,
 )
 from tracejit.numpy.padding import delete, insert, pad
 from tracejit.numpy.linear import (

@@ -1,15 +1,16 @@
 """Maps Python functions of scalars, vectors or cores to functions of whole arrays, by vmap."""
+
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.numpy.manipulation import expand_dims, moveaxis
+from tracejit.numpy.manipulation import expand_dims
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, broadcast_shape, canonical_axis, check_arraylike
 from tracejit.numpy.ufuncs import ufunc
 from tracejit.transforms.vmap import vmap
@@ -22,7 +23,7 @@ Core = tuple[str, ...]
 
 
 def _parse(signature: str) -> tuple[list[Core], list[Core]]:
-    """"(m,n),(n)->(m)" as the names of the core axes of arguments and results."""
+    """ "(m,n),(n)->(m)" as the names of the core axes of arguments and results."""
     text = signature.replace(" ", "")
     if not _SIGNATURE.match(text):
         raise ValueError(f"not a valid gufunc signature: {signature}")
@@ -33,14 +34,18 @@ def _parse(signature: str) -> tuple[list[Core], list[Core]]:
 
 def _check_cores(sizes: dict[str, int], core: Core, shape: tuple[int, ...], what: str) -> None:
     if len(shape) < len(core):
-        raise ValueError(f"input with shape {shape} does not have enough dimensions for all core dimensions {core} {what}")
-    for name, size in zip(core, shape[len(shape) - len(core):], strict=True):
+        raise ValueError(
+            f"input with shape {shape} does not have enough dimensions for all core dimensions {core} {what}"
+        )
+    for name, size in zip(core, shape[len(shape) - len(core) :], strict=True):
         if name.isdigit() and int(name) != size or sizes.setdefault(name, size) != size:
             raise ValueError(f"inconsistent size for core dimension {name!r}: {size} vs {sizes.get(name, name)} {what}")
 
 
-def vectorize(pyfunc: Callable, *, excluded: Collection[int | str] = frozenset(), signature: str | None = None) -> Callable:
-    """pyfunc over arrays that broadcast together, by vmap; a signature such as "(n),(n)->()" names axes that it takes whole.
+def vectorize(
+    pyfunc: Callable, *, excluded: Collection[int | str] = frozenset(), signature: str | None = None
+) -> Callable:
+    """pyfunc over arrays that broadcast together, by vmap; a signature "(n),(n)->()" names axes it takes whole.
 
     Arguments whose position or name is in `excluded` are passed as they are.
 
@@ -48,7 +53,9 @@ def vectorize(pyfunc: Callable, *, excluded: Collection[int | str] = frozenset()
     Array([3., 3., 3., 3.], dtype=float32)
     """
     if any(not isinstance(e, (int, str)) for e in excluded):
-        raise TypeError(f"jax.numpy.vectorize can only exclude integer or string arguments, but excluded={set(excluded)!r}")
+        raise TypeError(
+            f"jax.numpy.vectorize can only exclude integer or string arguments, but excluded={set(excluded)!r}"
+        )
     if any(isinstance(e, int) and e < 0 for e in excluded):
         raise ValueError(f"excluded={excluded!r} contains negative numbers")
     cores = None if signature is None else _parse(signature)
@@ -62,10 +69,12 @@ def vectorize(pyfunc: Callable, *, excluded: Collection[int | str] = frozenset()
 
         def on_cores(*values: Any) -> Any:
             full = list(args)
-            for i, v in zip(places, values[:len(places)], strict=True):
+            for i, v in zip(places, values[: len(places)], strict=True):
                 full[i] = v
-            return pyfunc(*full, **{**kwargs, **dict(zip(names, values[len(places):], strict=True))})
+            return pyfunc(*full, **{**kwargs, **dict(zip(names, values[len(places) :], strict=True))})
+
         return _over_batch(on_cores, [as_array(x) for x in flat], cores)
+
     return wrapped
 
 
@@ -76,7 +85,7 @@ def _over_batch(f: Callable, args: list[Array], cores: tuple[list[Core], list[Co
     sizes: dict[str, int] = {}
     for core, x in zip(inputs, args, strict=True):
         _check_cores(sizes, core, x.shape, "on vectorized function with signature")
-    leads = [x.shape[:x.ndim - len(core)] for core, x in zip(inputs, args, strict=True)]
+    leads = [x.shape[: x.ndim - len(core)] for core, x in zip(inputs, args, strict=True)]
     batch = broadcast_shape("vectorize", leads)
     checked = f if cores is None else _checked_results(f, cores[1], sizes)
     levels, thin = [], []
@@ -103,6 +112,7 @@ def _checked_results(f: Callable, outputs: list[Core], sizes: dict[str, int]) ->
                 raise TypeError(f"output shape {np.shape(r)} does not match core dimensions {core}")
             _check_cores(known, core, np.shape(r), "of an output")
         return tuple(out) if isinstance(out, list) else out
+
     return run
 
 

@@ -1,4 +1,5 @@
 """Maps arrays to sums, products, quotients, powers and integer arithmetic, elementwise."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,8 +10,19 @@ from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.types import is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, cast_numpy, check_arraylike, convert, dtype_of, literal
-from tracejit.numpy.promotion import promote, promote_dtypes, promote_inexact
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    Var,
+    as_array,
+    cast_numpy,
+    check_arraylike,
+    dtype_of,
+    literal,
+    promote,
+    promote_dtypes,
+    promote_inexact,
+)
 from tracejit.numpy.ufuncs import binary_ufunc, unary_ufunc
 
 
@@ -66,6 +78,7 @@ def _extremum_reduce(reduce):
     def run(a, axis=0, dtype=None, keepdims=False, initial=None, where=None):
         a = a if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
         return reduce(a, axis=axis, keepdims=keepdims, initial=initial, where=where)
+
     return run
 
 
@@ -73,6 +86,7 @@ def _running_extremum(scan):
     def run(a, axis=0, dtype=None):
         a = a if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
         return scan(a, axis % a.ndim)
+
     return run
 
 
@@ -227,8 +241,10 @@ def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     base_dtype, exponent_dtype = dtype_of(x1), dtype_of(x2)
     if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and base_dtype.kind != "b":
         if x2 < 0 and base_dtype.kind in "iu":
-            raise DtypeError(f"Integers cannot be raised to negative powers, got exponent {x2}",
-                             fix="use jnp.float_power, or a floating-point base")
+            raise DtypeError(
+                f"Integers cannot be raised to negative powers, got exponent {x2}",
+                fix="use jnp.float_power, or a floating-point base",
+            )
         return lax.integer_pow(promote_dtypes("power", x1, x2)[0], int(x2))
     if is_float(base_dtype) and exponent_dtype.kind in "iu":
         return _float_to_integer(x1, x2)
@@ -259,6 +275,7 @@ def _integer_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
         odd = lax.ne(lax.bitwise_and(exponent, one), zero)
         out = lax.mul(out, lax.select(odd, base, lax.full_like(base, 1)))
         return out, lax.mul(base, base), lax.shift_right_logical(exponent, one)
+
     out, *_ = lax.fori_loop(0, bits, step, (lax.full_like(x1, 1, x1.dtype), x1, x2))
     if x1.dtype.kind == "u":
         return out
@@ -281,7 +298,7 @@ def reciprocal(x: ArrayLike, /) -> Array:
     >>> jnp.reciprocal(jnp.array([2.0, 4.0]))
     Array([0.5 , 0.25], dtype=float32)
     """
-    x, = promote_inexact("reciprocal", x)
+    (x,) = promote_inexact("reciprocal", x)
     return lax.div(cast_numpy(1, dtype_of(x)) if isinstance(x, (Array, Var, np.ndarray)) else type(x)(1), x)
 
 
@@ -355,7 +372,10 @@ def gcd(x1: ArrayLike, x2: ArrayLike) -> Array:
         a, b = state
         done = lax.eq(b, zero)
         return lax.select(done, a, b), lax.select(done, b, lax.rem(a, lax.select(done, lax.full_like(b, 1), b)))
-    return lax.while_loop(lambda s: lax.reduce_or(lax.ne(s[1], zero), tuple(range(x1.ndim))), step, (absolute(x1), absolute(x2)))[0]
+
+    return lax.while_loop(
+        lambda s: lax.reduce_or(lax.ne(s[1], zero), tuple(range(x1.ndim))), step, (absolute(x1), absolute(x2))
+    )[0]
 
 
 def lcm(x1: ArrayLike, x2: ArrayLike) -> Array:

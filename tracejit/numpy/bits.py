@@ -1,4 +1,5 @@
 """Maps arrays of bits to bytes and back."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -52,7 +53,9 @@ def unpackbits(a: ArrayLike, axis: int | None = None, count: int | None = None, 
     axis = 0 if axis is None else canonical_axis(axis, x.ndim)
     x = moveaxis(x, axis, -1)
     shape = (*x.shape, 8)
-    bits = lax.shift_right_logical(lax.broadcast_in_dim(x, shape, tuple(range(x.ndim))), expand_to(_shifts(bitorder), shape))
+    bits = lax.shift_right_logical(
+        lax.broadcast_in_dim(x, shape, tuple(range(x.ndim))), expand_to(_shifts(bitorder), shape)
+    )
     bits = lax.reshape(lax.bitwise_and(bits, np.uint8(1)), (*x.shape[:-1], x.shape[-1] * 8))
     if count is not None:
         n = bits.shape[-1]

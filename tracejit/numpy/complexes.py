@@ -1,14 +1,13 @@
 """Maps complex numbers to their parts, conjugates and angles, and says which arrays are complex."""
+
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import real_dtype
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, dtype_of, inexact
+from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, inexact
 from tracejit.numpy.transcendental import rad2deg
 
 

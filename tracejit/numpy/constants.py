@@ -1,4 +1,5 @@
 """Numbers with names: pi, e, euler_gamma, inf, nan and newaxis."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,18 +1,19 @@
 """Maps two vectors to their discrete convolution or correlation."""
+
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.manipulation import flip
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, promote_dtypes
+from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, promote_dtypes_inexact
 
 
-def _convolve(name: str, x: Array, y: Array, mode: str, correlate: bool, precision: Any, preferred: DTypeLike | None) -> Array:
+def _convolve(
+    name: str, x: Array, y: Array, mode: str, correlate: bool, precision: Any, preferred: DTypeLike | None
+) -> Array:
     if x.ndim != 1 or y.ndim != 1:
         raise ValueError(f"{name}() only support 1-dimensional inputs.")
     if x.shape[0] == 0 or y.shape[0] == 0:
@@ -24,37 +25,52 @@ def _convolve(name: str, x: Array, y: Array, mode: str, correlate: bool, precisi
         y = conjugate(y)
     if swapped:
         x, y = y, x
-    if not correlate or swapped:
-        # conv_general_dilated correlates; a swapped correlation runs backwards, so the longer vector is the one to turn.
-        y = flip(y) if not correlate else y
+    if not correlate:
+        y = flip(y)  # conv_general_dilated correlates
     n, m = x.shape[0], y.shape[0]
     padding = {"full": (m - 1, m - 1), "same": (m // 2, m - m // 2 - 1), "valid": (0, 0)}[mode]
-    if correlate and swapped and mode == "same":
-        padding = padding[::-1]
     dtype = None if preferred is None else canonicalize_dtype(preferred)
-    out = lax.conv_general_dilated(lax.reshape(x, (1, 1, n)), lax.reshape(y, (1, 1, m)), (1,), [padding], precision=precision,
-                                   preferred_element_type=dtype)
+    out = lax.conv_general_dilated(
+        lax.reshape(x, (1, 1, n)),
+        lax.reshape(y, (1, 1, m)),
+        (1,),
+        [padding],
+        precision=precision,
+        preferred_element_type=dtype,
+    )
     out = lax.reshape(out, (out.shape[2],))
     return flip(out) if correlate and swapped else out
 
 
-def convolve(a: ArrayLike, v: ArrayLike, mode: str = "full", *, precision: Any = None,
-             preferred_element_type: DTypeLike | None = None) -> Array:
+def convolve(
+    a: ArrayLike,
+    v: ArrayLike,
+    mode: str = "full",
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> Array:
     """The convolution of two vectors: "full", "same" (as long as the longer) or "valid" (complete overlap only).
 
     >>> jnp.convolve(jnp.array([1, 2]), jnp.array([1, 1]))
-    Array([1, 3, 2], dtype=int32)
+    Array([1., 3., 2.], dtype=float32)
     """
-    a, v = (as_array(x) for x in promote_dtypes("convolve", a, v))
+    a, v = (as_array(x) for x in promote_dtypes_inexact("convolve", a, v))
     return _convolve("convolve", a, v, mode, False, precision, preferred_element_type)
 
 
-def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid", *, precision: Any = None,
-              preferred_element_type: DTypeLike | None = None) -> Array:
+def correlate(
+    a: ArrayLike,
+    v: ArrayLike,
+    mode: str = "valid",
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> Array:
     """The cross-correlation of two vectors; the second is conjugated.
 
     >>> jnp.correlate(jnp.array([1, 2, 3]), jnp.array([0, 1]))
-    Array([2, 3], dtype=int32)
+    Array([2., 3.], dtype=float32)
     """
-    a, v = (as_array(x) for x in promote_dtypes("correlate", a, v))
+    a, v = (as_array(x) for x in promote_dtypes_inexact("correlate", a, v))
     return _convolve("correlate", a, v, mode, True, precision, preferred_element_type)

@@ -1,4 +1,5 @@
 """Maps Python objects, shapes and ranges to new arrays."""
+
 from __future__ import annotations
 
 import math
@@ -13,16 +14,37 @@ from tracejit.ir.types import SHORT_NAMES, canonicalize_dtype, default_dtype, is
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy import promotion
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, Shape, Var, as_array, canonical_axis, canonical_shape
-from tracejit.numpy.promotion import cast_numpy, check_arraylike, concrete, concrete_int, convert, expand_to
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    Var,
+    as_array,
+    canonical_axis,
+    canonical_shape,
+    cast_numpy,
+    check_arraylike,
+    concrete,
+    concrete_int,
+    convert,
+    expand_to,
+)
 from tracejit.runtime.transfer import device_put
-
 
 # --- from Python objects -----------------------------------------------------------------------------
 
-def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, order: str | None = "K", ndmin: int = 0, *,
-          device: Any = None, out_sharding: Any = None) -> Array:
-    """An array made of a scalar, nested sequences or another array; floats are float32 unless the object says otherwise.
+
+def array(
+    object: Any,
+    dtype: DTypeLike | None = None,
+    copy: bool = True,
+    order: str | None = "K",
+    ndmin: int = 0,
+    *,
+    device: Any = None,
+    out_sharding: Any = None,
+) -> Array:
+    """An array of a scalar, nested sequences or another array; floats are float32 unless the object says otherwise.
 
     >>> jnp.array([[1, 2.5], [3, 4]])
     Array([[1. , 2.5],
@@ -36,8 +58,15 @@ def array(object: Any, dtype: DTypeLike | None = None, copy: bool = True, order:
     return place_on(result, device, out_sharding)
 
 
-def asarray(a: Any, dtype: DTypeLike | None = None, order: str | None = None, *, copy: bool | None = None,
-            device: Any = None, out_sharding: Any = None) -> Array:
+def asarray(
+    a: Any,
+    dtype: DTypeLike | None = None,
+    order: str | None = None,
+    *,
+    copy: bool | None = None,
+    device: Any = None,
+    out_sharding: Any = None,
+) -> Array:
     """`array`, which copies only if copy is True.
 
     >>> jnp.asarray([True, 2]).dtype
@@ -81,8 +110,10 @@ def _from_array(x: Array, dtype: np.dtype | None, copy: bool) -> Array:
 
 def _checked(numbers: np.ndarray, source: Any) -> np.ndarray:
     if numbers.dtype not in SHORT_NAMES:
-        raise DtypeError(f"Value {str(source)[:80]!r} with dtype {numbers.dtype} is not a valid array type. "
-                         "Only arrays of numeric types are supported.")
+        raise DtypeError(
+            f"Value {str(source)[:80]!r} with dtype {numbers.dtype} is not a valid array type. "
+            "Only arrays of numeric types are supported."
+        )
     return numbers
 
 
@@ -122,7 +153,11 @@ def _dtype_of_leaves(x: Sequence, leaves: list) -> np.dtype:
     for leaf in leaves:
         if isinstance(leaf, (str, bytes)) or leaf is None or isinstance(leaf, dict):
             raise DtypeError(f"Value {str(x)[:80]!r} is not a valid array. Only arrays of numeric types are supported.")
-        t = type_of_any(leaf) if not hasattr(leaf, "__array__") or hasattr(leaf, "dtype") else type_of_any(np.asarray(leaf))
+        t = (
+            type_of_any(leaf)
+            if not hasattr(leaf, "__array__") or hasattr(leaf, "dtype")
+            else type_of_any(np.asarray(leaf))
+        )
         pairs.add((t.dtype, t.weak_type))
     dtype, weak = join_types(sorted(pairs, key=str))
     return default_dtype(kind_of(dtype)) if weak and is_inexact(dtype) else dtype
@@ -204,6 +239,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 
 # --- constant arrays ---------------------------------------------------------------------------------
 
+
 def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
     """An array of zeros.
 
@@ -231,8 +267,9 @@ def empty(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out
     return zeros(shape, dtype, device=device, out_sharding=out_sharding)
 
 
-def full(shape: Any, fill_value: ArrayLike, dtype: DTypeLike | None = None, *, device: Any = None,
-         out_sharding: Any = None) -> Array:
+def full(
+    shape: Any, fill_value: ArrayLike, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None
+) -> Array:
     """An array of copies of fill_value, which broadcasts to shape.
 
     >>> jnp.full((2, 2), jnp.array([1, 2]))
@@ -265,8 +302,9 @@ def _like(name: str, a: Any, fill: ArrayLike, dtype: DTypeLike | None, shape: An
     return place_on(full(shape, fill, a.dtype if dtype is None else dtype), device)
 
 
-def zeros_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None, *, device: Any = None,
-               out_sharding: Any = None) -> Array:
+def zeros_like(
+    a: Any, dtype: DTypeLike | None = None, shape: Any = None, *, device: Any = None, out_sharding: Any = None
+) -> Array:
     """Zeros of the shape and dtype of another array, where not said otherwise.
 
     >>> jnp.zeros_like(jnp.array([1, 2]))
@@ -275,8 +313,9 @@ def zeros_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None, *, dev
     return _like("zeros_like", a, 0, dtype, shape, device if device is not None else out_sharding)
 
 
-def ones_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None, *, device: Any = None,
-              out_sharding: Any = None) -> Array:
+def ones_like(
+    a: Any, dtype: DTypeLike | None = None, shape: Any = None, *, device: Any = None, out_sharding: Any = None
+) -> Array:
     """Ones of the shape and dtype of another array, where not said otherwise.
 
     >>> jnp.ones_like(jnp.array([3, 2]))
@@ -294,21 +333,36 @@ def empty_like(prototype: Any, dtype: DTypeLike | None = None, shape: Any = None
     return _like("empty_like", prototype, 0, dtype, shape, device)
 
 
-def full_like(a: Any, fill_value: ArrayLike, dtype: DTypeLike | None = None, shape: Any = None, *,
-              device: Any = None) -> Array:
+def full_like(
+    a: Any,
+    fill_value: ArrayLike,
+    dtype: DTypeLike | None = None,
+    shape: Any = None,
+    *,
+    device: Any = None,
+    out_sharding: Any = None,
+) -> Array:
     """Copies of fill_value in the shape and dtype of another array.
 
     >>> jnp.full_like(jnp.array([3, 2]), 7.5)
     Array([7, 7], dtype=int32)
     """
     check_arraylike("full_like", fill_value)
-    return _like("full_like", a, fill_value, dtype, shape, device)
+    return _like("full_like", a, fill_value, dtype, shape, device if device is not None else out_sharding)
 
 
 # --- ranges and grids --------------------------------------------------------------------------------
 
-def arange(start: Any, stop: Any = None, step: Any = None, dtype: DTypeLike | None = None, *, device: Any = None,
-           out_sharding: Any = None) -> Array:
+
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = None,
+    dtype: DTypeLike | None = None,
+    *,
+    device: Any = None,
+    out_sharding: Any = None,
+) -> Array:
     """Evenly spaced values in [start, stop). The bounds must be known while tracing: they fix the shape.
 
     >>> jnp.arange(2, 8, 3)
@@ -329,7 +383,7 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: DTypeLike | No
 
 
 def _is_wide(numbers: Sequence) -> bool:
-    return any(isinstance(x, int) and not -2**31 <= x < 2**31 for x in numbers)
+    return any(isinstance(x, int) and not -(2**31) <= x < 2**31 for x in numbers)
 
 
 def _evenly_spaced(start: Any, stop: Any, step: Any, dtype: np.dtype) -> Array:
@@ -351,8 +405,17 @@ def _exact(x: Any) -> Any:
     return x.item() if hasattr(x, "item") else x
 
 
-def linspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, retstep: bool = False,
-             dtype: DTypeLike | None = None, axis: int = 0, *, device: Any = None) -> Any:
+def linspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
     """num evenly spaced values from start to stop along a new axis; with retstep also the spacing.
 
     >>> jnp.linspace(0, 1, 3)
@@ -362,10 +425,15 @@ def linspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = 
     num = concrete_int(num, "num")
     if num < 0:
         raise ValueError(f"Number of samples, {num}, must be non-negative.")
-    computed = promotion.inexact_type(promotion.common_type("linspace", promotion.types_of("linspace", (start, stop)))[0])
+    computed = promotion.inexact_type(
+        promotion.common_type("linspace", promotion.types_of("linspace", (start, stop)))[0]
+    )
     result_dtype = computed if dtype is None else _dtype_arg(dtype)
     lo, hi = promotion.broadcast_operands("linspace", [as_array(convert(x, computed)) for x in (start, stop)])
-    lo, hi = expand_to(lo, np.broadcast_shapes(lo.shape, hi.shape)), expand_to(hi, np.broadcast_shapes(lo.shape, hi.shape))
+    lo, hi = (
+        expand_to(lo, np.broadcast_shapes(lo.shape, hi.shape)),
+        expand_to(hi, np.broadcast_shapes(lo.shape, hi.shape)),
+    )
     values, step = _interpolate(lo, hi, num, endpoint, computed)
     axis = canonical_axis(axis, lo.ndim + 1)
     if axis:
@@ -394,8 +462,15 @@ def _interpolate(lo: Array, hi: Array, num: int, endpoint: bool, dtype: np.dtype
     return values, lax.div(lax.sub(hi, lo), cast_numpy(parts, dtype))
 
 
-def logspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, base: ArrayLike = 10.0,
-             dtype: DTypeLike | None = None, axis: int = 0) -> Array:
+def logspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    base: ArrayLike = 10.0,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+) -> Array:
     """base to the power of evenly spaced exponents.
 
     >>> jnp.logspace(0, 2, 3)
@@ -408,8 +483,14 @@ def logspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = 
     return values if dtype is None else lax.convert_element_type(values, _dtype_arg(dtype))
 
 
-def geomspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None,
-              axis: int = 0) -> Array:
+def geomspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+) -> Array:
     """num values from start to stop with a constant ratio.
 
     >>> jnp.geomspace(1, 8, 4)
@@ -501,7 +582,9 @@ def indices(dimensions: Sequence[int], dtype: DTypeLike | None = None, sparse: b
     shape = canonical_shape(dimensions)
     n = len(shape)
     if sparse:
-        return tuple(lax.broadcasted_iota(dtype, tuple(d if i == j else 1 for j, d in enumerate(shape)), i) for i in range(n))
+        return tuple(
+            lax.broadcasted_iota(dtype, tuple(d if i == j else 1 for j, d in enumerate(shape)), i) for i in range(n)
+        )
     if not n:
         return lax.full((0,), 0, dtype)
     return lax.concatenate([lax.expand_dims(lax.broadcasted_iota(dtype, shape, i), (0,)) for i in range(n)], 0)

@@ -1,4 +1,5 @@
 """Maps arrays to running sums, products and differences along an axis."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,12 +8,28 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, canonical_axis, check_arraylike
-from tracejit.numpy.promotion import check_no_out, convert, promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    as_array,
+    canonical_axis,
+    check_arraylike,
+    check_no_out,
+    convert,
+    promote_dtypes,
+)
 
 
-def _running(name: str, a: ArrayLike, axis: int | None, dtype: DTypeLike | None, out: None, scan: Callable,
-             fill_nan: int | None = None) -> Array:
+def _running(
+    name: str,
+    a: ArrayLike,
+    axis: int | None,
+    dtype: DTypeLike | None,
+    out: None,
+    scan: Callable,
+    fill_nan: int | None = None,
+) -> Array:
     check_no_out(name, out)
     check_arraylike(name, a)
     x = as_array(a)
@@ -63,16 +80,27 @@ def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = 
     return _running("nancumprod", a, axis, dtype, out, lax.cumprod, 1)
 
 
-def _cumulative(name: str, x: ArrayLike, axis: int | None, dtype: DTypeLike | None, include_initial: bool,
-                scan: Callable, identity: int) -> Array:
+def _cumulative(
+    name: str,
+    x: ArrayLike,
+    axis: int | None,
+    dtype: DTypeLike | None,
+    include_initial: bool,
+    scan: Callable,
+    identity: int,
+) -> Array:
     check_arraylike(name, x)
     x = as_array(x)
     if x.ndim == 0:
-        raise ValueError(f"The input must be non-scalar to take a {name.replace('_', ' ')}, however a scalar value or scalar array was given.")
+        raise ValueError(
+            f"The input must be non-scalar to take a {name.replace('_', ' ')}, but a scalar was given."
+        )
     if axis is None:
         if x.ndim > 1:
-            raise ValueError(f"The input array has rank {x.ndim}, however axis was not set to an explicit value. "
-                             "The axis argument is only optional for one-dimensional arrays.")
+            raise ValueError(
+                f"The input array has rank {x.ndim}, however axis was not set to an explicit value. "
+                "The axis argument is only optional for one-dimensional arrays."
+            )
         axis = 0
     axis = canonical_axis(axis, x.ndim)
     if dtype is None and x.dtype.kind in "iu" and x.dtype.itemsize < default_dtype("i").itemsize:
@@ -84,8 +112,9 @@ def _cumulative(name: str, x: ArrayLike, axis: int | None, dtype: DTypeLike | No
     return lax.concatenate([first, out], axis)
 
 
-def cumulative_sum(x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None,
-                   include_initial: bool = False) -> Array:
+def cumulative_sum(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Array:
     """Running sums along an axis, optionally with a leading 0 (array API standard).
 
     >>> jnp.cumulative_sum(jnp.array([1, 2]), include_initial=True)
@@ -94,8 +123,9 @@ def cumulative_sum(x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike
     return _cumulative("cumulative_sum", x, axis, dtype, include_initial, lax.cumsum, 0)
 
 
-def cumulative_prod(x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None,
-                    include_initial: bool = False) -> Array:
+def cumulative_prod(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
+) -> Array:
     """Running products along an axis, optionally with a leading 1 (array API standard).
 
     >>> jnp.cumulative_prod(jnp.array([2, 3]), include_initial=True)
@@ -104,8 +134,9 @@ def cumulative_prod(x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLik
     return _cumulative("cumulative_prod", x, axis, dtype, include_initial, lax.cumprod, 1)
 
 
-def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: ArrayLike | None = None,
-         append: ArrayLike | None = None) -> Array:
+def diff(
+    a: ArrayLike, n: int = 1, axis: int = -1, prepend: ArrayLike | None = None, append: ArrayLike | None = None
+) -> Array:
     """The n-th differences of neighbours along an axis.
 
     >>> jnp.diff(jnp.array([1, 4, 9]))
@@ -136,7 +167,9 @@ def diff(a: ArrayLike, n: int = 1, axis: int = -1, prepend: ArrayLike | None = N
 def _as_end(end: ArrayLike, x: Array, axis: int) -> Array:
     check_arraylike("diff", end)
     end = as_array(end)
-    return end if end.ndim else lax.broadcast_in_dim(end, tuple(1 if i == axis else d for i, d in enumerate(x.shape)), ())
+    return (
+        end if end.ndim else lax.broadcast_in_dim(end, tuple(1 if i == axis else d for i, d in enumerate(x.shape)), ())
+    )
 
 
 def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike | None = None) -> Array:
@@ -152,5 +185,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
     for values, front in ((to_begin, True), (to_end, False)):
         if values is not None:
             check_arraylike("ediff1d", values)
-            parts.insert(0 if front else len(parts), lax.reshape(convert(as_array(values), x.dtype), (np.size(values),)))
+            parts.insert(
+                0 if front else len(parts), lax.reshape(convert(as_array(values), x.dtype), (np.size(values),))
+            )
     return lax.concatenate(parts, 0) if len(parts) > 1 else parts[0]

@@ -1,4 +1,5 @@
 """Maps names of element types (jnp.float32, "f4", float) to NumPy dtypes, and answers questions about them."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -53,8 +54,15 @@ class _ScalarMeta(type):
 
 
 def _make_scalar_type(name: str, of: Any) -> _ScalarMeta:
-    return _ScalarMeta(name, (object,), {"dtype": np.dtype(of), "__module__": "tracejit.numpy",
-                                         "__doc__": f"The element type {name}: jnp.{name}(x) makes an array of it."})
+    return _ScalarMeta(
+        name,
+        (object,),
+        {
+            "dtype": np.dtype(of),
+            "__module__": "tracejit.numpy",
+            "__doc__": f"The element type {name}: jnp.{name}(x) makes an array of it.",
+        },
+    )
 
 
 bool_ = _make_scalar_type("bool", bool)
@@ -92,8 +100,26 @@ float8_e5m2 = _make_scalar_type("float8_e5m2", ml_dtypes.float8_e5m2)
 float8_e5m2fnuz = _make_scalar_type("float8_e5m2fnuz", ml_dtypes.float8_e5m2fnuz)
 float8_e8m0fnu = _make_scalar_type("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu)
 
-_SCALAR_TYPES = {t.dtype: t for t in (bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16,
-                                      bfloat16, float32, float64, complex64, complex128)}
+_SCALAR_TYPES = {
+    t.dtype: t
+    for t in (
+        bool_,
+        int8,
+        int16,
+        int32,
+        int64,
+        uint8,
+        uint16,
+        uint32,
+        uint64,
+        float16,
+        bfloat16,
+        float32,
+        float64,
+        complex64,
+        complex128,
+    )
+}
 
 
 def default_scalar_type(kind: str) -> _ScalarMeta:
@@ -168,8 +194,15 @@ def _extra_bases(scalar: type) -> tuple[type, ...]:
     return (np.unsignedinteger,) if scalar.__name__.startswith("uint") else (np.floating,)
 
 
-_KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
-          "complex floating": "c", "numeric": "iufc"}
+_KINDS = {
+    "bool": "b",
+    "signed integer": "i",
+    "unsigned integer": "u",
+    "integral": "iu",
+    "real floating": "f",
+    "complex floating": "c",
+    "numeric": "iufc",
+}
 
 
 def isdtype(dtype: DTypeLike, kind: Any) -> bool:
@@ -187,7 +220,9 @@ def isdtype(dtype: DTypeLike, kind: Any) -> bool:
         try:
             named = np.dtype(k)
         except TypeError:
-            raise ValueError(f"Unrecognized kind {k!r} for isdtype; expected one of {list(_KINDS)} or a dtype") from None
+            raise ValueError(
+                f"Unrecognized kind {k!r} for isdtype; expected one of {list(_KINDS)} or a dtype"
+            ) from None
         if isinstance(k, str) and k not in (named.name, named.str, named.char, named.str[1:]):
             raise ValueError(f"Unrecognized kind {k!r} for isdtype; expected one of {list(_KINDS)} or a dtype")
         if named == own:
@@ -196,7 +231,7 @@ def isdtype(dtype: DTypeLike, kind: Any) -> bool:
 
 
 def astype(x: ArrayLike, dtype: DTypeLike | None, /, *, copy: bool = False, device: Any = None) -> Array:
-    """x in another dtype: floats to integers truncate, anything to bool is x != 0, complex to real drops the imaginary part.
+    """x in another dtype: floats to integers truncate, to bool is x != 0, complex to real drops the imaginary part.
 
     >>> jnp.astype(jnp.array([1.7, -2.0]), jnp.int32)
     Array([ 1, -2], dtype=int32)

@@ -1,7 +1,8 @@
 """Maps subscripts such as "ij,jk->ik" and arrays to a sequence of contractions of two arrays each.
 
-    "ij,jk,kl->il"  ->  an order (from NumPy's einsum_path)  ->  dot_general, dot_general
+"ij,jk,kl->il"  ->  an order (from NumPy's einsum_path)  ->  dot_general, dot_general
 """
+
 from __future__ import annotations
 
 import string
@@ -15,14 +16,30 @@ from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype
 from tracejit.numpy import reductions
 from tracejit.numpy.linear import contract
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, check_arraylike, check_no_out, expand_to
-from tracejit.numpy.promotion import promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    DTypeLike,
+    as_array,
+    check_arraylike,
+    check_no_out,
+    expand_to,
+    promote_dtypes,
+)
 
 LETTERS = string.ascii_letters
 
 
-def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any = "auto", precision: Any = None,
-           preferred_element_type: DTypeLike | None = None, _dot_general: Any = None, out_sharding: Any = None) -> Array:
+def einsum(
+    subscripts: Any,
+    /,
+    *operands: Any,
+    out: None = None,
+    optimize: Any = "auto",
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    _dot_general: Any = None,
+    out_sharding: Any = None,
+) -> Array:
     """Einstein's summation: letters name axes, a letter that is missing in the result is summed over.
 
     optimize: "auto", "optimal", "greedy", True, False, or a path as from einsum_path. Sizes of 1 are broadcast.
@@ -46,7 +63,11 @@ def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any =
             picked[:2] = [_contract_two(*picked[:2], later, precision, preferred)]
         work.append(_reduce_one(*picked[0], needed))
     out_array = _arrange(*work[0], result)
-    return out_array if preferred is None or out_array.dtype == preferred else lax.convert_element_type(out_array, preferred)
+    return (
+        out_array
+        if preferred is None or out_array.dtype == preferred
+        else lax.convert_element_type(out_array, preferred)
+    )
 
 
 def einsum_path(subscripts: Any, /, *operands: Any, optimize: Any = "auto") -> tuple[list, Any]:
@@ -63,12 +84,13 @@ def einsum_path(subscripts: Any, /, *operands: Any, optimize: Any = "auto") -> t
 
 # --- subscripts --------------------------------------------------------------------------------------
 
+
 def _read_arguments(subscripts: Any, operands: Sequence) -> tuple[str, list]:
     """Both calling styles as text and arrays: ("ij->ji", x) and (x, [0, 1], [1, 0])."""
     if isinstance(subscripts, str):
         return subscripts.replace(" ", ""), list(operands)
     items = [subscripts, *operands]
-    arrays, lists = items[:len(items) // 2 * 2:2], items[1::2]
+    arrays, lists = items[: len(items) // 2 * 2 : 2], items[1::2]
     text = ",".join(_letters_of(axes) for axes in lists)
     return text + ("->" + _letters_of(items[-1]) if len(items) % 2 else ""), arrays
 
@@ -92,9 +114,9 @@ def parse_subscripts(text: str, shapes: list[tuple[int, ...]]) -> tuple[list[str
     for t, n, s in zip(terms, extra, shapes, strict=True):
         if n < 0 or (n and "..." not in t):
             raise ValueError(f"einsum: the term {t!r} does not fit an operand of shape {s}")
-    dots = "".join(spare[:max([n for t, n in zip(terms, extra, strict=True) if "..." in t], default=0)])[::-1]
+    dots = "".join(spare[: max([n for t, n in zip(terms, extra, strict=True) if "..." in t], default=0)])[::-1]
     dots = "".join(sorted(dots))
-    terms = [t.replace("...", dots[len(dots) - n:]) for t, n in zip(terms, extra, strict=True)]
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, extra, strict=True)]
     if arrow:
         result = result.replace("...", dots)
     else:
@@ -113,8 +135,10 @@ def _check_sizes(terms: list[str], arrays: list[Array]) -> None:
     for t, x in zip(terms, arrays, strict=True):
         for c, n in zip(t, x.shape, strict=True):
             if n != 1 and sizes.setdefault(c, n) != n:
-                raise ShapeError(f"einsum: size of label '{c}' for operand of shape {x.shape} ({n}) does not match previous "
-                                 f"terms ({sizes[c]}).")
+                raise ShapeError(
+                    f"einsum: size of label '{c}' for operand of shape {x.shape} ({n}) does not match previous "
+                    f"terms ({sizes[c]})."
+                )
 
 
 def _numpy_strategy(optimize: Any) -> Any:
@@ -137,6 +161,7 @@ def _contraction_order(terms: list[str], arrays: list[Array], result: str, optim
 
 # --- steps -------------------------------------------------------------------------------------------
 
+
 def _reduce_one(term: str, x: Array, needed: set[str]) -> tuple[str, Array]:
     """Repeated letters as diagonals, letters that nobody needs summed away."""
     for c in sorted(set(term)):
@@ -155,7 +180,7 @@ def _take_diagonal(term: str, x: Array, c: str) -> tuple[str, Array]:
     shape = tuple(n if k in (i, j) else d for k, d in enumerate(x.shape))
     same = lax.eq(lax.broadcasted_iota(np.dtype("int32"), shape, i), lax.broadcasted_iota(np.dtype("int32"), shape, j))
     x = lax.select(same, expand_to(x, shape), lax.full(shape, 0, x.dtype))
-    return term[:j] + term[j + 1:], reductions.sum(x, j, dtype=x.dtype)
+    return term[:j] + term[j + 1 :], reductions.sum(x, j, dtype=x.dtype)
 
 
 def _without_singletons(term: str, x: Array, other_term: str, other: Array) -> tuple[str, Array]:
@@ -165,8 +190,9 @@ def _without_singletons(term: str, x: Array, other_term: str, other: Array) -> t
     return ("".join(c for i, c in enumerate(term) if i not in drop), lax.squeeze(x, drop)) if drop else (term, x)
 
 
-def _contract_two(first: tuple[str, Array], second: tuple[str, Array], needed: set[str], precision: Any,
-                  preferred: np.dtype | None) -> tuple[str, Array]:
+def _contract_two(
+    first: tuple[str, Array], second: tuple[str, Array], needed: set[str], precision: Any, preferred: np.dtype | None
+) -> tuple[str, Array]:
     (t1, x1), (t2, x2) = first, second
     (t1, x1), (t2, x2) = _reduce_one(t1, x1, needed | set(t2)), _reduce_one(t2, x2, needed | set(t1))
     (t1, x1), (t2, x2) = _without_singletons(t1, x1, t2, x2), _without_singletons(t2, x2, t1, x1)
@@ -178,7 +204,9 @@ def _contract_two(first: tuple[str, Array], second: tuple[str, Array], needed: s
     if not summed:
         return out_term, _product(t1, x1, t2, x2, out_term)
     axes = lambda letters, term: tuple(term.index(c) for c in letters)
-    out = contract("einsum", x1, x2, (axes(summed, t1), axes(summed, t2)), (axes(batch, t1), axes(batch, t2)), precision, preferred)
+    out = contract(
+        "einsum", x1, x2, (axes(summed, t1), axes(summed, t2)), (axes(batch, t1), axes(batch, t2)), precision, preferred
+    )
     return out_term, out
 
 
@@ -191,6 +219,7 @@ def _product(t1: str, x1: Array, t2: str, x2: Array, out_term: str) -> Array:
         order = sorted(range(len(term)), key=lambda i: out_term.index(term[i]))
         x = lax.transpose(x, order) if order != list(range(x.ndim)) else x
         return lax.broadcast_in_dim(x, shape, tuple(sorted(out_term.index(c) for c in term))) if x.shape != shape else x
+
     x1, x2 = spread(t1, x1), spread(t2, x2)
     return lax.mul(x1, x2) if x1.dtype.kind != "b" else lax.bitwise_and(x1, x2)
 

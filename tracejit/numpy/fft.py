@@ -1,4 +1,5 @@
 """jax.numpy.fft: discrete Fourier transforms of any length along any axes, in terms of lax.fft."""
+
 from __future__ import annotations
 
 import operator
@@ -8,18 +9,30 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import complex_dtype, default_dtype, real_dtype
+from tracejit.ir.types import complex_dtype
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.creation import place_on
 from tracejit.numpy.manipulation import moveaxis, roll
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, canonical_axes, canonical_axis, cast_numpy
-from tracejit.numpy.promotion import check_arraylike, convert, dtype_or, inexact, literal
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    as_array,
+    canonical_axes,
+    cast_numpy,
+    check_arraylike,
+    convert,
+    dtype_or,
+    inexact,
+)
 
 _FORWARD, _INVERSE = ("fft", "rfft"), ("ifft", "irfft")
 _KIND = {"fft": "FFT", "ifft": "IFFT", "rfft": "RFFT", "irfft": "IRFFT"}
 
 
-def _transform(name: str, kind: str, a: ArrayLike, s: Sequence[int] | None, axes: Sequence[int] | None, norm: str | None) -> Array:
+def _transform(
+    name: str, kind: str, a: ArrayLike, s: Sequence[int] | None, axes: Sequence[int] | None, norm: str | None
+) -> Array:
     """The transform over several axes; those past the third one by one, since lax.fft takes three at most."""
     check_arraylike(f"jnp.fft.{name}", a)
     x = as_array(inexact(name, a))
@@ -42,7 +55,11 @@ def _transform(name: str, kind: str, a: ArrayLike, s: Sequence[int] | None, axes
     x = _resized(x, wanted)
     out = _in_threes(x, kind, sizes)
     out = _scaled(out, kind, sizes, norm)
-    return moveaxis(out, range(out.ndim - len(axes), out.ndim), axes) if axes != tuple(range(out.ndim - len(axes), out.ndim)) else out
+    return (
+        moveaxis(out, range(out.ndim - len(axes), out.ndim), axes)
+        if axes != tuple(range(out.ndim - len(axes), out.ndim))
+        else out
+    )
 
 
 def _sizes(x: Array, kind: str, s: Sequence[int] | None, axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -81,7 +98,9 @@ def _in_threes(x: Array, kind: str, sizes: tuple[int, ...]) -> Array:
 def _scaled(x: Array, kind: str, sizes: tuple[int, ...], norm: str | None) -> Array:
     n = float(np.prod([float(d) for d in sizes]))
     forward = kind in _FORWARD
-    factor = {None: 1.0, "backward": 1.0, "ortho": n ** (-0.5 if forward else 0.5), "forward": 1 / n if forward else n}[norm]
+    factor = {None: 1.0, "backward": 1.0, "ortho": n ** (-0.5 if forward else 0.5), "forward": 1 / n if forward else n}[
+        norm
+    ]
     return x if factor == 1.0 else lax.mul(x, cast_numpy(factor, x.dtype))
 
 
@@ -156,7 +175,9 @@ def ihfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None =
     return conjugate(_transform("ihfft", "rfft", a, _one(n), _one_axis(axis), _swapped_norm(norm)))
 
 
-def fftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None) -> Array:
+def fftn(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
+) -> Array:
     """The transform over several axes, all by default.
 
     >>> jnp.fft.fftn(jnp.ones((2, 2)))[0, 0]
@@ -165,7 +186,9 @@ def fftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | Non
     return _transform("fftn", "fft", a, s, axes, norm)
 
 
-def ifftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None) -> Array:
+def ifftn(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
+) -> Array:
     """The inverse of `fftn`.
 
     >>> jnp.fft.ifftn(jnp.ones((2, 2)))[0, 0]
@@ -174,7 +197,9 @@ def ifftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | No
     return _transform("ifftn", "ifft", a, s, axes, norm)
 
 
-def rfftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None) -> Array:
+def rfftn(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
+) -> Array:
     """The transform of real values over several axes; the last one keeps its non-redundant half.
 
     >>> jnp.fft.rfftn(jnp.ones((2, 4))).shape
@@ -183,7 +208,9 @@ def rfftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | No
     return _transform("rfftn", "rfft", a, s, axes, norm)
 
 
-def irfftn(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None) -> Array:
+def irfftn(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
+) -> Array:
     """The inverse of `rfftn`.
 
     >>> jnp.fft.irfftn(jnp.ones((2, 3))).shape
@@ -198,7 +225,9 @@ def _two(axes: Sequence[int]) -> Sequence[int]:
     return axes
 
 
-def fft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Array:
+def fft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
+) -> Array:
     """The transform over two axes.
 
     >>> jnp.fft.fft2(jnp.ones((2, 2)))[0, 0]
@@ -207,7 +236,9 @@ def fft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2
     return _transform("fft2", "fft", a, s, _two(axes), norm)
 
 
-def ifft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Array:
+def ifft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
+) -> Array:
     """The inverse of `fft2`.
 
     >>> jnp.fft.ifft2(jnp.ones((2, 2)))[0, 0]
@@ -216,7 +247,9 @@ def ifft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-
     return _transform("ifft2", "ifft", a, s, _two(axes), norm)
 
 
-def rfft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Array:
+def rfft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
+) -> Array:
     """The transform of real values over two axes.
 
     >>> jnp.fft.rfft2(jnp.ones((2, 4))).shape
@@ -225,7 +258,9 @@ def rfft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-
     return _transform("rfft2", "rfft", a, s, _two(axes), norm)
 
 
-def irfft2(a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Array:
+def irfft2(
+    a: ArrayLike, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
+) -> Array:
     """The inverse of `rfft2`.
 
     >>> jnp.fft.irfft2(jnp.ones((2, 3))).shape

@@ -1,4 +1,5 @@
 """Maps arrays to NumPy's file formats and back."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,8 @@
 """Maps a NumPy index (integers, slices, None, Ellipsis, masks, arrays) and a shape to a plan of one gather or scatter.
 
-    x[:, i, None, 2:5]  ->  window over axes 0 and 2, one index array for axis 1, a new axis in the result
+x[:, i, None, 2:5]  ->  window over axes 0 and 2, one index array for axis 1, a new axis in the result
 """
+
 from __future__ import annotations
 
 import operator
@@ -20,6 +21,7 @@ INT32, INT64 = np.dtype("int32"), np.dtype("int64")
 
 class Span(NamedTuple):
     """A slice of one axis, resolved against its size: size elements from start in steps."""
+
     start: int
     size: int
     step: int
@@ -27,6 +29,7 @@ class Span(NamedTuple):
 
 class Pick(NamedTuple):
     """An integer index: static (a Python int or NumPy array) or a traced or device array. axis False: a scalar mask."""
+
     index: Any
     consumes: bool = True
 
@@ -36,12 +39,15 @@ NEW_AXIS, GAP = object(), object()  # GAP: an Ellipsis was here, which parts ind
 
 # --- reading the index -------------------------------------------------------------------------------
 
+
 def entries_of(shape: tuple[int, ...], idx: Any) -> list:
     """The index as a list of Span, Pick, NEW_AXIS and GAP, one Span or Pick for each axis of shape."""
     items = [_checked(i) for i in (idx if isinstance(idx, tuple) else (idx,))]
     if not isinstance(idx, tuple) and isinstance(idx, (list, range)):
-        raise TypeError("Using a non-tuple sequence for multidimensional indexing is not allowed; use `arr[array(seq)]` "
-                        "instead of `arr[seq]`.")
+        raise TypeError(
+            "Using a non-tuple sequence for multidimensional indexing is not allowed; use `arr[array(seq)]` "
+            "instead of `arr[seq]`."
+        )
     if sum(i is Ellipsis for i in items) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     used = sum(_axes_used(i) for i in items)
@@ -50,7 +56,7 @@ def entries_of(shape: tuple[int, ...], idx: Any) -> list:
     rest = [slice(None)] * (len(shape) - used)
     if Ellipsis in [i for i in items if i is Ellipsis]:
         at = next(k for k, i in enumerate(items) if i is Ellipsis)
-        items[at:at + 1] = [GAP, *rest]
+        items[at : at + 1] = [GAP, *rest]
     else:
         items += rest
     entries, axis = [], 0
@@ -76,8 +82,10 @@ def _checked(i: Any) -> Any:
         return operator.index(i)
     if isinstance(i, (float, complex)):
         raise TypeError(f"Indexer must have integer or boolean type, got indexer with type {np.asarray(i).dtype}")
-    raise IndexError("only integers, slices (`:`), ellipsis (`...`), newaxis (`None`) and integer or boolean arrays are "
-                     f"valid indices. Got {i}")
+    raise IndexError(
+        "only integers, slices (`:`), ellipsis (`...`), newaxis (`None`) and integer or boolean arrays are "
+        f"valid indices. Got {i}"
+    )
 
 
 def _list_as_array(i: Sequence) -> Any:
@@ -118,8 +126,10 @@ def _span(s: slice, size: int, axis: int) -> Span:
     for part in (s.start, s.stop, s.step):
         value = trace.concrete_value(part) if isinstance(part, Var) else part
         if value is None and part is not None:
-            raise IndexError(f"Slice entries must be static integers. Got {s} at position {axis}: use lax.dynamic_slice, "
-                             "or mark the argument static")
+            raise IndexError(
+                f"Slice entries must be static integers. Got {s} at position {axis}: use lax.dynamic_slice, "
+                "or mark the argument static"
+            )
         ends.append(None if value is None else operator.index(value))
     start, stop, step = slice(*ends).indices(size)
     return Span(start, len(range(start, stop, step)), step)
@@ -128,18 +138,23 @@ def _span(s: slice, size: int, axis: int) -> Span:
 def _mask_picks(mask: Any, shape: tuple[int, ...], axis: int) -> list[Pick]:
     value = trace.concrete_value(mask) if isinstance(mask, Var) else mask
     if value is None:
-        raise NonConcreteBooleanIndexError(f"Array boolean indices must be concrete; got {mask.type if hasattr(mask, 'type') else mask}")
+        raise NonConcreteBooleanIndexError(
+            f"Array boolean indices must be concrete; got {mask.type if hasattr(mask, 'type') else mask}"
+        )
     value = np.asarray(value)
     if value.ndim == 0:
         return [Pick(np.zeros(int(value), INT32), consumes=False)]
-    for k, (own, expected) in enumerate(zip(value.shape, shape[axis:axis + value.ndim], strict=True)):
+    for k, (own, expected) in enumerate(zip(value.shape, shape[axis : axis + value.ndim], strict=True)):
         if own != expected:
-            raise IndexError(f"boolean index did not match shape of indexed array in index {axis + k}: got "
-                             f"{value.shape}, expected {list(shape[axis:axis + value.ndim])}")
+            raise IndexError(
+                f"boolean index did not match shape of indexed array in index {axis + k}: got "
+                f"{value.shape}, expected {list(shape[axis : axis + value.ndim])}"
+            )
     return [Pick(where.astype(INT32)) for where in np.nonzero(value)]
 
 
 # --- picks as non-negative numbers -------------------------------------------------------------------
+
 
 def index_dtype(size: int) -> np.dtype:
     return INT32 if size < 2**31 else INT64
@@ -164,19 +179,21 @@ def wrapped(index: Any, size: int, wrap: bool = True) -> Any:
 
 # --- the plan ----------------------------------------------------------------------------------------
 
+
 class Plan(NamedTuple):
     """One gather, or the scatter that is its mirror image."""
-    indices: Any                       # batch_shape + (number of indexed axes,)
-    offset_dims: tuple[int, ...]       # axes of the result that run over the window
-    collapsed: tuple[int, ...]         # axes of the operand that the index removes
-    start_index_map: tuple[int, ...]   # the operand axis of each index component
-    window: tuple[int, ...]            # window size of each operand axis
-    shape: tuple[int, ...]             # of the gather's result
-    reversed: tuple[int, ...]          # axes of the gather's result to reverse afterwards
-    new_axes: tuple[int, ...]          # axes to insert last
-    unique: bool                       # known to hold no index twice
-    sorted: bool                       # known to be in order
-    inside: bool                       # known to be in bounds
+
+    indices: Any  # batch_shape + (number of indexed axes,)
+    offset_dims: tuple[int, ...]  # axes of the result that run over the window
+    collapsed: tuple[int, ...]  # axes of the operand that the index removes
+    start_index_map: tuple[int, ...]  # the operand axis of each index component
+    window: tuple[int, ...]  # window size of each operand axis
+    shape: tuple[int, ...]  # of the gather's result
+    reversed: tuple[int, ...]  # axes of the gather's result to reverse afterwards
+    new_axes: tuple[int, ...]  # axes to insert last
+    unique: bool  # known to hold no index twice
+    sorted: bool  # known to be in order
+    inside: bool  # known to be in bounds
 
     @property
     def result_shape(self) -> tuple[int, ...]:
@@ -186,54 +203,82 @@ class Plan(NamedTuple):
         return tuple(shape)
 
 
-def make_plan(shape: tuple[int, ...], entries: list, wrap: bool = True) -> Plan:
-    """The plan for resolved entries: index arrays broadcast together, strided slices become index arrays of their own."""
-    layout = _layout(entries)
-    picks = [e for e in entries if isinstance(e, Pick)]
-    joint = _joint_shape(picks)
-    out_shape, batch_shape, window, offset_dims, flips, new_axes = [], [], [], [], [], []
-    components: list[tuple[int, Any, int | None]] = []  # (operand axis, index, batch axis of a strided slice)
-    first_joint = 0
-    axis_of = _operand_axes(entries)
-    sizes = dict.fromkeys(range(len(shape)), 1)
-    collapsed = [axis_of[k] for k, e in enumerate(entries) if isinstance(e, Pick) and e.consumes]
-    result_axis = 0
-    for k in layout:
-        e = None if k is None else entries[k]
-        if e is NEW_AXIS:
-            new_axes.append(result_axis)
-            result_axis += 1
-            continue
-        if k is None:
-            first_joint = len(batch_shape)
-            batch_shape += joint
-            out_shape += joint
-            result_axis += len(joint)
-            continue
-        axis, here = axis_of[k], len(out_shape)
+class _Axes:
+    """The axes of a plan's result while they are laid out from left to right."""
+
+    def __init__(self, shape: tuple[int, ...], joint: list[int]):
+        self.shape, self.joint = shape, joint
+        self.out: list[int] = []
+        self.batch: list[int] = []
+        self.first_joint = 0
+        self.offset_dims: list[int] = []
+        self.flips: list[int] = []
+        self.new_axes: list[int] = []
+        self.collapsed: list[int] = []
+        self.window = [1] * len(shape)
+        self.components: list[tuple[int, Any, int | None]] = []  # (operand axis, index, its batch axis)
+
+    def add_new(self) -> None:
+        self.new_axes.append(len(self.out) + len(self.new_axes))
+
+    def add_joint(self) -> None:
+        self.first_joint = len(self.batch)
+        self.batch += self.joint
+        self.out += self.joint
+
+    def add_span(self, axis: int, e: Span) -> None:
         if abs(e.step) == 1 or e.size <= 1:
-            offset_dims.append(here)
-            sizes[axis] = e.size
-            low = e.start if e.step > 0 or e.size <= 1 else e.start - e.size + 1
-            if e.size != shape[axis]:
-                components.append((axis, low, None))
-            if e.step < 0 and e.size > 1:
-                flips.append(here)
+            self.add_window(axis, e)
+        else:  # a strided slice becomes an index array of its own
+            index = np.arange(e.size, dtype=index_dtype(self.shape[axis])) * e.step + e.start
+            self.components.append((axis, index, len(self.batch)))
+            self.batch.append(e.size)
+            self.collapsed.append(axis)
+        self.out.append(e.size)
+
+    def add_window(self, axis: int, e: Span) -> None:
+        here, backwards = len(self.out), e.step < 0 and e.size > 1
+        self.offset_dims.append(here)
+        self.window[axis] = e.size
+        if e.size != self.shape[axis]:
+            self.components.append((axis, e.start - e.size + 1 if backwards else e.start, None))
+        if backwards:
+            self.flips.append(here)
+
+    def add_pick(self, axis: int, index: Any) -> None:
+        self.components.append((axis, index, -1))
+        self.collapsed.append(axis)
+
+
+def make_plan(shape: tuple[int, ...], entries: list, wrap: bool = True) -> Plan:
+    """The plan for resolved entries; index arrays are broadcast together."""
+    picks = [e for e in entries if isinstance(e, Pick)]
+    axes, axis_of = _Axes(shape, _joint_shape(picks)), _operand_axes(entries)
+    for k in _layout(entries):
+        if k is None:
+            axes.add_joint()
+        elif entries[k] is NEW_AXIS:
+            axes.add_new()
         else:
-            components.append((axis, np.arange(e.size, dtype=index_dtype(shape[axis])) * e.step + e.start, len(batch_shape)))
-            batch_shape.append(e.size)
-            collapsed.append(axis)
-        out_shape.append(e.size)
-        result_axis += 1
+            axes.add_span(axis_of[k], entries[k])
     for k, e in enumerate(entries):
         if isinstance(e, Pick) and e.consumes:
-            components.append((axis_of[k], wrapped(e.index, shape[axis_of[k]], wrap), -1))
-    components.sort(key=lambda c: c[0])
+            axes.add_pick(axis_of[k], wrapped(e.index, shape[axis_of[k]], wrap))
+    axes.components.sort(key=lambda c: c[0])
     static = not any(isinstance(p.index, (Array, Var)) for p in picks)
-    return Plan(_stacked(components, tuple(batch_shape), first_joint, joint), tuple(offset_dims), tuple(sorted(collapsed)),
-                tuple(c[0] for c in components), tuple(sizes[a] for a in range(len(shape))), tuple(out_shape), tuple(flips),
-                tuple(new_axes), not any(np.size(p.index) > 1 for p in picks), not picks and not flips,
-                static and _inside(components, shape))
+    return Plan(
+        indices=_stacked(axes.components, tuple(axes.batch), axes.first_joint, axes.joint),
+        offset_dims=tuple(axes.offset_dims),
+        collapsed=tuple(sorted(axes.collapsed)),
+        start_index_map=tuple(c[0] for c in axes.components),
+        window=tuple(axes.window),
+        shape=tuple(axes.out),
+        reversed=tuple(axes.flips),
+        new_axes=tuple(axes.new_axes),
+        unique=not any(np.size(p.index) > 1 for p in picks),
+        sorted=not picks and not axes.flips,
+        inside=static and _inside(axes.components, shape),
+    )
 
 
 def _inside(components: list, shape: tuple[int, ...]) -> bool:
@@ -257,7 +302,7 @@ def _joint_shape(picks: list[Pick]) -> list[int]:
 
 
 def _layout(entries: list) -> list[int | None]:
-    """The entries in the order in which their axes appear in the result; None stands for the joint axes of index arrays.
+    """The entries in the order of their axes in the result; None stands for the joint axes of index arrays.
 
     They appear where the index arrays stand if those are neighbours, else in front.
     """

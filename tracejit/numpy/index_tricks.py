@@ -1,7 +1,7 @@
 """Maps index expressions between brackets to arrays: mgrid, ogrid, r_, c_, s_, index_exp, and ix_."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import default_dtype
 from tracejit.numpy.creation import arange, array, linspace, meshgrid
-from tracejit.numpy.manipulation import concatenate, stack
+from tracejit.numpy.joining import concatenate, stack
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike, concrete, promote_dtypes
 from tracejit.numpy.selection import nonzero
 
@@ -19,7 +19,9 @@ s_ = np.s_
 
 def _range_of(s: slice) -> Array:
     """start:stop:step, or start:stop:nj for n points with the end included."""
-    start, stop, step = (None if v is None else concrete(v, "an index expression")[()] for v in (s.start, s.stop, s.step))
+    start, stop, step = (
+        None if v is None else concrete(v, "an index expression")[()] for v in (s.start, s.stop, s.step)
+    )
     start = 0 if start is None else start
     if stop is None:
         raise ValueError("index expressions need an end: start:stop:step")
@@ -64,7 +66,7 @@ class _Joined:
 
     def __getitem__(self, key: Any) -> Array:
         items = list(key) if isinstance(key, tuple) else [key]
-        axis, ndmin, trans1d, matrix = self.axis, self.ndmin, self.trans1d, False
+        axis, ndmin, trans1d = self.axis, self.ndmin, self.trans1d
         if items and isinstance(items[0], str):
             directive = items.pop(0)
             if directive in ("r", "c"):
@@ -72,7 +74,7 @@ class _Joined:
             numbers = [int(n) for n in directive.split(",")]
             if len(numbers) > 3:
                 raise ValueError(f"unknown special directive {directive!r}")
-            axis, ndmin, trans1d = (numbers + [axis, ndmin, trans1d][len(numbers):])
+            axis, ndmin, trans1d = numbers + [axis, ndmin, trans1d][len(numbers) :]
         parts = [self._part(item, ndmin, trans1d) for item in items]
         return concatenate(parts, axis)
 

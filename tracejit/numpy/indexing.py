@@ -1,4 +1,5 @@
 """Maps x[index] and x.at[index] to slices, gathers and scatters."""
+
 from __future__ import annotations
 
 import warnings
@@ -10,8 +11,8 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype, promote, type_of
-from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Plan, Span, entries_of, make_plan
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, cast_numpy, check_arraylike, convert, expand_to
+from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, entries_of, make_plan
+from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, check_arraylike, convert, expand_to
 
 # --- reading -----------------------------------------------------------------------------------------
 
@@ -21,8 +22,15 @@ def get_item(x: Array, idx: Any) -> Array:
     return read(x, idx, mode=None)
 
 
-def read(x: Array, idx: Any, mode: Any = None, fill_value: ArrayLike | None = None, indices_are_sorted: bool = False,
-         unique_indices: bool = False, wrap_negative_indices: bool = True) -> Array:
+def read(
+    x: Array,
+    idx: Any,
+    mode: Any = None,
+    fill_value: ArrayLike | None = None,
+    indices_are_sorted: bool = False,
+    unique_indices: bool = False,
+    wrap_negative_indices: bool = True,
+) -> Array:
     entries = entries_of(x.shape, idx)
     picks = [e for e in entries if isinstance(e, Pick)]
     clamps = mode is None or str(mode).lower().endswith(("clip", "promise_in_bounds"))
@@ -30,12 +38,21 @@ def read(x: Array, idx: Any, mode: Any = None, fill_value: ArrayLike | None = No
         return _read_block(x, entries)
     x, entries = _slice_first(x, entries)
     plan = make_plan(x.shape, entries, wrap_negative_indices)
-    dims = lax.GatherDimensionNumbers(offset_dims=plan.offset_dims, collapsed_slice_dims=plan.collapsed,
-                                      start_index_map=plan.start_index_map)
+    dims = lax.GatherDimensionNumbers(
+        offset_dims=plan.offset_dims, collapsed_slice_dims=plan.collapsed, start_index_map=plan.start_index_map
+    )
     if mode is None or plan.inside:
         mode = "promise_in_bounds" if plan.inside else "clip"
-    out = lax.gather(x, plan.indices, dims, plan.window, unique_indices=unique_indices or plan.unique,
-                     indices_are_sorted=indices_are_sorted or plan.sorted, mode=mode, fill_value=fill_value)
+    out = lax.gather(
+        x,
+        plan.indices,
+        dims,
+        plan.window,
+        unique_indices=unique_indices or plan.unique,
+        indices_are_sorted=indices_are_sorted or plan.sorted,
+        mode=mode,
+        fill_value=fill_value,
+    )
     return _finished(out, plan)
 
 
@@ -78,7 +95,9 @@ def _static_slice(x: Array, spans: list[Span]) -> Array:
         lows = [s.start if s.step > 0 else s.start + (s.size - 1) * s.step for s in spans]
         lows = [low if s.size else 0 for low, s in zip(lows, spans, strict=True)]
         steps = [abs(s.step) if s.size > 1 else 1 for s in spans]
-        ends = [low + (s.size - 1) * step + 1 if s.size else low for low, s, step in zip(lows, spans, steps, strict=True)]
+        ends = [
+            low + (s.size - 1) * step + 1 if s.size else low for low, s, step in zip(lows, spans, steps, strict=True)
+        ]
         x = lax.slice(x, lows, ends, None if all(s == 1 for s in steps) else steps)
     backwards = [i for i, s in enumerate(spans) if s.step < 0 and s.size > 1]
     return lax.rev(x, backwards) if backwards else x
@@ -103,8 +122,18 @@ _SCATTERS: dict[str, tuple[Callable, Callable | None]] = {
 }
 
 
-def update_at(x: ArrayLike, idx: Any, values: Any, how: str, *, func: Callable | None = None, mode: Any = None,
-              indices_are_sorted: bool = False, unique_indices: bool = False, wrap_negative_indices: bool = True) -> Array:
+def update_at(
+    x: ArrayLike,
+    idx: Any,
+    values: Any,
+    how: str,
+    *,
+    func: Callable | None = None,
+    mode: Any = None,
+    indices_are_sorted: bool = False,
+    unique_indices: bool = False,
+    wrap_negative_indices: bool = True,
+) -> Array:
     """x with the elements at idx set, added to, multiplied, ..., by values that broadcast to x[idx]."""
     check_arraylike("at", x)
     x = as_array(x)
@@ -117,14 +146,22 @@ def update_at(x: ArrayLike, idx: Any, values: Any, how: str, *, func: Callable |
     if how in ("divide", "power"):
         combine = lax.div if how == "divide" else lax.pow
         neutral = _scatter(lax.full_like(x, 1), entries, values, "multiply", None, wrap_negative_indices, options)
-        x = x if how == "power" or x.dtype.kind in "fcV" else convert(x, promote([(x.dtype, False), (np.dtype("float32"), False)])[0])
+        x = (
+            x
+            if how == "power" or x.dtype.kind in "fcV"
+            else convert(x, promote([(x.dtype, False), (np.dtype("float32"), False)])[0])
+        )
         return combine(x, convert(neutral, x.dtype))
     return _scatter(x, entries, values, how, func, wrap_negative_indices, options)
 
 
 def _is_whole_mask(x: Array, idx: Any) -> bool:
-    return isinstance(idx, (Array, Var, np.ndarray)) and idx.dtype.kind == "b" and 0 < idx.ndim <= x.ndim \
-        and idx.shape == x.shape[:idx.ndim]
+    return (
+        isinstance(idx, (Array, Var, np.ndarray))
+        and idx.dtype.kind == "b"
+        and 0 < idx.ndim <= x.ndim
+        and idx.shape == x.shape[: idx.ndim]
+    )
 
 
 def _set_where(x: Array, mask: Any, value: ArrayLike) -> Array:
@@ -137,10 +174,15 @@ def _cast_update(x: Array, values: ArrayLike) -> Any:
     t = type_of(values)
     dtype, weak = promote([(x.dtype, x.weak_type), (t.dtype, t.weak_type)])
     if canonicalize_dtype(dtype) != x.dtype and not (weak and x.weak_type):
-        warnings.warn("scatter inputs have incompatible types: cannot safely cast value from "
-                      f"dtype={t.dtype} to dtype={x.dtype}. In future releases this will result in an error.",
-                      FutureWarning, stacklevel=5)
-    values = as_array(convert(values, x.dtype) if t.dtype != x.dtype or not isinstance(values, (Array, Var)) else values)
+        warnings.warn(
+            "scatter inputs have incompatible types: cannot safely cast value from "
+            f"dtype={t.dtype} to dtype={x.dtype}. In future releases this will result in an error.",
+            FutureWarning,
+            stacklevel=5,
+        )
+    values = as_array(
+        convert(values, x.dtype) if t.dtype != x.dtype or not isinstance(values, (Array, Var)) else values
+    )
     return values
 
 
@@ -149,8 +191,11 @@ def _scatter(x: Array, entries: list, values: Any, how: str, func: Callable | No
     if how != "apply" and _is_static_block(entries, x.shape):
         return _update_block(x, entries, values, _SCATTERS[how][1])
     plan = make_plan(x.shape, entries, wrap)
-    dims = lax.ScatterDimensionNumbers(update_window_dims=plan.offset_dims, inserted_window_dims=plan.collapsed,
-                                       scatter_dims_to_operand_dims=plan.start_index_map)
+    dims = lax.ScatterDimensionNumbers(
+        update_window_dims=plan.offset_dims,
+        inserted_window_dims=plan.collapsed,
+        scatter_dims_to_operand_dims=plan.start_index_map,
+    )
     options["unique_indices"] |= plan.unique
     options["indices_are_sorted"] |= plan.sorted
     if plan.inside and options["mode"] is None:
@@ -169,16 +214,20 @@ def broadcast_update(values: Array, shape: tuple[int, ...]) -> Array:
     if len(values.shape) > len(shape):
         raise ShapeError(f"Cannot broadcast to shape with fewer dimensions: arr_shape={values.shape} shape={shape}")
     if any(a not in (1, b) for a, b in zip(values.shape[::-1], shape[::-1], strict=False)):
-        raise ShapeError(f"Incompatible shapes for broadcasting: the values have shape {values.shape} and the place to "
-                         f"update has shape {shape}")
+        raise ShapeError(
+            f"Incompatible shapes for broadcasting: the values have shape {values.shape} and the place to "
+            f"update has shape {shape}"
+        )
     return expand_to(values, shape)
 
 
 def _is_static_block(entries: list, shape: tuple[int, ...]) -> bool:
     """Whether the index is a box of consecutive elements, known while tracing and in bounds."""
     axes = [e for e in entries if isinstance(e, (Span, Pick))]
-    return all(abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and -n <= e.index < n
-               for e, n in zip(axes, shape, strict=False)) and len(axes) == len(shape)
+    return all(
+        abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and -n <= e.index < n
+        for e, n in zip(axes, shape, strict=False)
+    ) and len(axes) == len(shape)
 
 
 def _update_block(x: Array, entries: list, values: Array, combine: Callable) -> Array:
@@ -198,6 +247,7 @@ def _update_block(x: Array, entries: list, values: Array, combine: Callable) -> 
 
 
 # --- x.at --------------------------------------------------------------------------------------------
+
 
 class IndexUpdateHelper:
     """x.at: x.at[index] names a place whose methods give a new array with that place changed."""
@@ -232,8 +282,16 @@ class IndexUpdateRef:
     def __repr__(self) -> str:
         return f"_IndexUpdateRef({self.array!r}, {self.index!r})"
 
-    def get(self, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
-            fill_value: ArrayLike | None = None, out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
+    def get(
+        self,
+        *,
+        indices_are_sorted: bool = False,
+        unique_indices: bool = False,
+        mode: Any = None,
+        fill_value: ArrayLike | None = None,
+        out_sharding: Any = None,
+        wrap_negative_indices: bool = True,
+    ) -> Array:
         """x[index]; out of bounds: clamped, or with mode="fill" fill_value (nan by default)."""
         if mode is None and fill_value is not None:
             mode = "fill"

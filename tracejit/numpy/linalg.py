@@ -1,511 +1,32 @@
-"""jax.numpy.linalg: factorizations, solutions, norms and products of (stacks of) matrices, in terms of lax.linalg."""
+"""jax.numpy.linalg: factorizations, solutions, norms and products of (stacks of) matrices."""
+
+# ruff: noqa: F401  (imported names are public here)
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_inexact, real_dtype
-from tracejit.numpy import linear, manipulation, reductions
-from tracejit.numpy.complexes import conjugate
-from tracejit.numpy.creation import eye
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, canonical_axes, canonical_axis, cast_numpy
-from tracejit.numpy.promotion import check_arraylike, convert, expand_to, literal, promote_dtypes_inexact
-from tracejit.numpy.selection import choose_by
-
-INT = np.dtype("int32")
-
-
-class EigResult(NamedTuple):
-    eigenvalues: Array
-    eigenvectors: Array
-
-
-class EighResult(NamedTuple):
-    eigenvalues: Array
-    eigenvectors: Array
-
-
-class QRResult(NamedTuple):
-    Q: Array
-    R: Array
-
-
-class SlogdetResult(NamedTuple):
-    sign: Array
-    logabsdet: Array
-
-
-class SVDResult(NamedTuple):
-    U: Array
-    S: Array
-    Vh: Array
-
-
-def _matrices(name: str, *args: ArrayLike) -> list[Array]:
-    """Arguments as floating arrays of one dtype, each with at least two axes."""
-    check_arraylike(f"jnp.linalg.{name}", *args)
-    out = [as_array(x) for x in promote_dtypes_inexact(name, *args)]
-    for x in out:
-        if x.ndim < 2:
-            raise ValueError(f"{name}: expected arrays of at least two dimensions, got shape {x.shape}")
-    return out
-
-
-def _square(name: str, a: ArrayLike) -> Array:
-    a, = _matrices(name, a)
-    if a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"Argument to {name}() must have shape [..., n, n], got {a.shape}")
-    return a
-
-
-def _adjoint(x: Array) -> Array:
-    return conjugate(manipulation.matrix_transpose(x))
-
-
-def eps_of(dtype: np.dtype) -> float:
-    return float(ml_dtypes.finfo(real_dtype(dtype)).eps)
-
-
-def matrix_diagonal(x: Array) -> Array:
-    return linear.diagonal(x, axis1=-2, axis2=-1)
-
-
-# --- factorizations ----------------------------------------------------------------------------------
-
-def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True) -> Array:
-    """The lower triangular L with L L^H = a (or upper triangular U with U^H U = a); nan if a is not positive definite.
-
-    >>> jnp.linalg.cholesky(jnp.array([[4.0, 0.0], [0.0, 9.0]]))
-    Array([[2., 0.],
-           [0., 3.]], dtype=float32)
-    """
-    lower = lax.linalg.cholesky(_square("cholesky", a), symmetrize_input=symmetrize_input)
-    return _adjoint(lower) if upper else lower
-
-
-def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False,
-        subset_by_index: tuple[int, int] | None = None) -> Any:
-    """Singular values S (falling) and vectors: a = U diag(S) Vh.
-
-    >>> jnp.linalg.svd(jnp.array([[3.0, 0.0], [0.0, 4.0]]), compute_uv=False)
-    Array([4., 3.], dtype=float32)
-    """
-    a, = _matrices("svd", a)
-    if hermitian:
-        return _hermitian_svd(a, compute_uv)
-    if not compute_uv:
-        return lax.linalg.svd(a, full_matrices=full_matrices, compute_uv=False, subset_by_index=subset_by_index)
-    u, s, vh = lax.linalg.svd(a, full_matrices=full_matrices, compute_uv=True, subset_by_index=subset_by_index)
-    return SVDResult(u, s, vh)
-
-
-def _hermitian_svd(a: Array, compute_uv: bool) -> Any:
-    w, v = eigh(a)
-    size = lax.abs(w)
-    last = size.ndim - 1
-    places = lax.broadcasted_iota(INT, size.shape, last)
-    _, order = lax.sort((lax.neg(size), places), dimension=last, num_keys=1)
-    pick = lambda x: take_columns(x, order)
-    s = lax.neg(lax.sort(lax.neg(size), dimension=last))
-    if not compute_uv:
-        return s
-    sign = lax.select(lax.lt(w, literal(0, w.dtype)), lax.full_like(w, -1), lax.full_like(w, 1))
-    signed = lax.mul(v, lax.convert_element_type(lax.broadcast_in_dim(sign, v.shape, (*range(last), last + 1)), v.dtype))
-    return SVDResult(pick(v), s, _adjoint(pick(signed)))
-
-
-def take_columns(x: Array, order: Array) -> Array:
-    """The columns of each matrix in an order of its own."""
-    index = lax.broadcast_in_dim(order, x.shape, (*range(order.ndim - 1), x.ndim - 1))
-    grid = [lax.broadcasted_iota(INT, x.shape, i) for i in range(x.ndim - 1)]
-    return x[(*grid, index)]
-
-
-def svdvals(x: ArrayLike, /) -> Array:
-    """The singular values, falling.
-
-    >>> jnp.linalg.svdvals(jnp.array([[3.0, 0.0], [0.0, 4.0]]))
-    Array([4., 3.], dtype=float32)
-    """
-    return svd(x, compute_uv=False, full_matrices=False)
-
-
-def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -> EighResult:
-    """Rising eigenvalues and orthonormal eigenvectors (columns) of a Hermitian matrix.
-
-    >>> jnp.linalg.eigh(jnp.array([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
-    Array([1., 2.], dtype=float32)
-    """
-    if UPLO not in (None, "L", "U"):
-        raise ValueError(f"UPLO must be one of None, 'L', or 'U', got {UPLO}")
-    v, w = lax.linalg.eigh(_square("eigh", a), lower=UPLO != "U", symmetrize_input=symmetrize_input)
-    return EighResult(w, v)
-
-
-def eigvalsh(a: ArrayLike, UPLO: str | None = "L", *, symmetrize_input: bool = True) -> Array:
-    """The rising eigenvalues of a Hermitian matrix.
-
-    >>> jnp.linalg.eigvalsh(jnp.array([[2.0, 0.0], [0.0, 1.0]]))
-    Array([1., 2.], dtype=float32)
-    """
-    return eigh(a, UPLO, symmetrize_input).eigenvalues
-
-
-def eig(a: ArrayLike) -> EigResult:
-    """Complex eigenvalues and eigenvectors (columns) of a square matrix.
-
-    >>> jnp.linalg.eig(jnp.array([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
-    Array([2.+0.j, 1.+0.j], dtype=complex64)
-    """
-    w, v = lax.linalg.eig(_square("eig", a), compute_left_eigenvectors=False)
-    return EigResult(w, v)
-
-
-def eigvals(a: ArrayLike) -> Array:
-    """The complex eigenvalues of a square matrix.
-
-    >>> jnp.linalg.eigvals(jnp.array([[2.0, 0.0], [0.0, 1.0]]))
-    Array([2.+0.j, 1.+0.j], dtype=complex64)
-    """
-    return lax.linalg.eig(_square("eigvals", a), compute_left_eigenvectors=False, compute_right_eigenvectors=False)[0]
-
-
-def qr(a: ArrayLike, mode: str = "reduced") -> Any:
-    """a = Q R with orthonormal Q and upper triangular R; mode "reduced", "complete", "r" or "raw".
-
-    >>> jnp.abs(jnp.linalg.qr(jnp.array([[3.0], [4.0]]), mode="r"))
-    Array([[5.]], dtype=float32)
-    """
-    a, = _matrices("qr", a)
-    if mode == "raw":
-        packed, taus = lax.linalg.geqrf(a)
-        return manipulation.matrix_transpose(packed), taus
-    if mode not in ("reduced", "complete", "r", "full"):
-        raise ValueError(f"Unsupported QR decomposition mode '{mode}'")
-    q, r = lax.linalg.qr(a, full_matrices=mode in ("complete", "full"))
-    return r if mode == "r" else QRResult(q, r)
-
-
-# --- determinants and inverses -----------------------------------------------------------------------
-
-def slogdet(a: ArrayLike, *, method: str | None = None) -> SlogdetResult:
-    """The sign of the determinant and the logarithm of its size; method "lu" or "qr".
-
-    >>> jnp.linalg.slogdet(jnp.array([[2.0, 0.0], [0.0, 1.0]])).sign
-    Array(1., dtype=float32)
-    """
-    a = _square("slogdet", a)
-    if method not in (None, "lu", "qr"):
-        raise ValueError(f"Unknown slogdet method '{method}'. Supported methods are 'lu' (`None`), and 'qr'.")
-    if method == "qr":
-        packed, taus = lax.linalg.geqrf(a)
-        diagonal = matrix_diagonal(packed)
-        flips = lax.select(lax.ne(taus, literal(0, taus.dtype)), lax.full_like(taus, -1), lax.full_like(taus, 1))
-        parity = lax.reduce_prod(flips, (taus.ndim - 1,))
-    else:
-        factors, pivots, _ = lax.linalg.lu(a)
-        diagonal = matrix_diagonal(factors)
-        parity = _parity(pivots, a.dtype)
-    size = lax.abs(diagonal)
-    zero = literal(0, size.dtype)
-    singular = reductions.any(lax.eq(size, zero), -1)
-    direction = lax.div(diagonal, lax.convert_element_type(size, a.dtype)) if a.dtype.kind == "c" else lax.sign(diagonal)
-    sign = lax.mul(parity, lax.reduce_prod(direction, (direction.ndim - 1,)))
-    log_size = lax.reduce_sum(lax.log(size), (size.ndim - 1,))
-    return SlogdetResult(lax.select(singular, lax.full_like(sign, 0), sign),
-                         lax.select(singular, lax.full_like(log_size, -np.inf), log_size))
-
-
-def _parity(pivots: Array, dtype: np.dtype) -> Array:
-    """-1 to the number of rows that pivoting exchanged."""
-    last = pivots.ndim - 1
-    moved = lax.ne(pivots, lax.broadcasted_iota(pivots.dtype, pivots.shape, last))
-    swaps = lax.reduce_sum(lax.convert_element_type(moved, INT), (last,))
-    odd = lax.ne(lax.bitwise_and(swaps, np.int32(1)), np.int32(0))
-    return lax.select(odd, lax.full(odd.shape, -1, dtype), lax.full(odd.shape, 1, dtype))
-
-
-def det(a: ArrayLike) -> Array:
-    """The determinant; of 2 by 2 and 3 by 3 matrices by their formula, else by LU factorization.
-
-    >>> jnp.linalg.det(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
-    Array(-2., dtype=float32)
-    """
-    a = _square("det", a)
-    n = a.shape[-1]
-    at = lambda i, j: a[..., i, j]
-    if n == 2:
-        return at(0, 0) * at(1, 1) - at(0, 1) * at(1, 0)
-    if n == 3:
-        return (at(0, 0) * (at(1, 1) * at(2, 2) - at(1, 2) * at(2, 1)) - at(0, 1) * (at(1, 0) * at(2, 2) - at(1, 2) * at(2, 0))
-                + at(0, 2) * (at(1, 0) * at(2, 1) - at(1, 1) * at(2, 0)))
-    factors, pivots, _ = lax.linalg.lu(a)
-    diagonal = matrix_diagonal(factors)
-    return lax.mul(_parity(pivots, a.dtype), lax.reduce_prod(diagonal, (diagonal.ndim - 1,)))
-
-
-def solve(a: ArrayLike, b: ArrayLike) -> Array:
-    """x with a x = b, where b is a vector or a matrix (stacks are broadcast).
-
-    >>> jnp.linalg.solve(jnp.array([[2.0, 0.0], [0.0, 4.0]]), jnp.array([2.0, 4.0]))
-    Array([1., 1.], dtype=float32)
-    """
-    check_arraylike("jnp.linalg.solve", a, b)
-    a, b = (as_array(x) for x in promote_dtypes_inexact("solve", a, b))
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"The arguments to solve must have shapes a=[..., m, m] and b=[..., m, k] or b=[..., m]; got a={a.shape}, b={b.shape}")
-    vector = b.ndim == 1
-    b = lax.expand_dims(b, (1,)) if vector else b
-    if b.ndim < 2 or b.shape[-2] != a.shape[-1]:
-        raise ValueError(f"The arguments to solve must have shapes a=[..., m, m] and b=[..., m, k] or b=[..., m]; got a={a.shape}, b={b.shape}")
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    x = lax.linalg.solve(expand_to(a, (*batch, *a.shape[-2:])), expand_to(b, (*batch, *b.shape[-2:])))
-    return lax.squeeze(x, (x.ndim - 1,)) if vector else x
-
-
-def inv(a: ArrayLike) -> Array:
-    """The inverse of a square matrix.
-
-    >>> jnp.linalg.inv(jnp.array([[2.0, 0.0], [0.0, 4.0]]))
-    Array([[0.5 , 0.  ],
-           [0.  , 0.25]], dtype=float32)
-    """
-    a = _square("inv", a)
-    return solve(a, expand_to(eye(a.shape[-1], dtype=a.dtype), a.shape))
-
-
-def pinv(a: ArrayLike, rtol: ArrayLike | None = None, hermitian: bool = False, *, rcond: ArrayLike | None = None) -> Array:
-    """The Moore-Penrose inverse, by singular values above rtol times the largest.
-
-    >>> jnp.linalg.pinv(jnp.array([[2.0, 0.0], [0.0, 0.0]]))
-    Array([[0.5, 0. ],
-           [0. , 0. ]], dtype=float32)
-    """
-    a, = _matrices("pinv", a)
-    rtol = rcond if rtol is None else rtol
-    if rtol is None:
-        rtol = 10.0 * max(a.shape[-2:]) * eps_of(a.dtype)
-    if a.size == 0:
-        return lax.full((*a.shape[:-2], a.shape[-1], a.shape[-2]), 0, a.dtype)
-    u, s, vh = svd(a, full_matrices=False, hermitian=hermitian)
-    limit = lax.mul(lax.slice_in_dim(s, 0, 1, axis=s.ndim - 1), expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1)))
-    kept = lax.gt(s, expand_to(limit, s.shape))
-    inverse = lax.select(kept, lax.div(literal(1, s.dtype), lax.select(kept, s, lax.full_like(s, 1))), lax.full_like(s, 0))
-    scaled = lax.mul(_adjoint(vh), lax.convert_element_type(lax.broadcast_in_dim(inverse, _adjoint(vh).shape, (*range(s.ndim - 1), s.ndim)), a.dtype))
-    return linear.matmul(scaled, _adjoint(u), precision="highest")
-
-
-def _trailing(x: ArrayLike, n: int) -> Array:
-    """x with n axes of length 1 behind."""
-    x = as_array(x)
-    return lax.reshape(x, x.shape + (1,) * n)
-
-
-def matrix_power(a: ArrayLike, n: int) -> Array:
-    """A square matrix to an integer power, by repeated squaring; negative powers invert.
-
-    >>> jnp.linalg.matrix_power(jnp.array([[1.0, 1.0], [0.0, 1.0]]), 3)
-    Array([[1., 3.],
-           [0., 1.]], dtype=float32)
-    """
-    check_arraylike("jnp.linalg.matrix_power", a)
-    a = as_array(a)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise TypeError("matrix_power: expected stacks of square matrices, got shape " + str(a.shape))
-    try:
-        n = operator.index(n)
-    except TypeError as e:
-        raise TypeError(f"exponent must be an integer, got {n}") from e
-    if n == 0:
-        return expand_to(eye(a.shape[-1], dtype=a.dtype), a.shape)
-    if n < 0:
-        a, n = inv(a), -n
-    out = None
-    while n:
-        if n & 1:
-            out = a if out is None else linear.matmul(out, a)
-        n >>= 1
-        a = linear.matmul(a, a) if n else a
-    return out
-
-
-def matrix_rank(M: ArrayLike, rtol: ArrayLike | None = None, *, hermitian: bool = False, tol: ArrayLike | None = None) -> Array:
-    """How many singular values are above rtol times the largest.
-
-    >>> jnp.linalg.matrix_rank(jnp.array([[1.0, 2.0], [2.0, 4.0]]))
-    Array(1, dtype=int32)
-    """
-    M, = _matrices("matrix_rank", M)
-    s = lax.abs(eigvalsh(M)) if hermitian else svdvals(M)
-    rtol = tol if rtol is None else rtol
-    if rtol is None:
-        rtol = max(M.shape[-2:]) * eps_of(M.dtype)
-    limit = lax.mul(reductions.max(s, -1, keepdims=True), expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1)))
-    return reductions.sum(lax.gt(s, expand_to(limit, s.shape)), -1, dtype=INT)
-
-
-def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None, *, numpy_resid: bool = False) -> tuple[Array, Array, Array, Array]:
-    """(x with the least |a x - b|, squared residuals, rank, singular values), by singular values.
-
-    >>> jnp.linalg.lstsq(jnp.array([[1.0], [1.0]]), jnp.array([1.0, 3.0]))[0].round(3)
-    Array([2.], dtype=float32)
-    """
-    check_arraylike("jnp.linalg.lstsq", a, b)
-    a, b = (as_array(x) for x in promote_dtypes_inexact("lstsq", a, b))
-    if a.shape[0] != b.shape[0]:
-        raise ValueError("Leading dimensions of input arrays must match")
-    vector = b.ndim == 1
-    b = lax.expand_dims(b, (1,)) if vector else b
-    if a.ndim != 2:
-        raise TypeError(f"{a.ndim}-dimensional array given. Array must be two-dimensional")
-    if b.ndim != 2:
-        raise TypeError(f"{b.ndim}-dimensional array given. Array must be one or two-dimensional")
-    m, n = a.shape
-    eps = eps_of(a.dtype)
-    rcond = eps * max(m, n) if rcond is None else (eps if not hasattr(rcond, "shape") and rcond < 0 else rcond)
-    u, s, vh = svd(a, full_matrices=False)
-    kept = lax.ge(s, expand_to(lax.mul(as_array(convert(rcond, s.dtype)), s[0]), s.shape))
-    rank = reductions.sum(kept, dtype=INT)
-    inverse = lax.select(kept, lax.div(literal(1, s.dtype), lax.select(kept, s, lax.full_like(s, 1))), lax.full_like(s, 0))
-    projected = linear.matmul(_adjoint(u), b, precision="highest")
-    x = linear.matmul(_adjoint(vh), lax.mul(projected, lax.convert_element_type(lax.broadcast_in_dim(inverse, projected.shape, (0,)), a.dtype)),
-                      precision="highest")
-    if numpy_resid:
-        full_rank = m > n and int(rank) == n
-        residuals = _squared_residuals(a, x, b) if full_rank else lax.full((0,), 0, s.dtype)
-    else:
-        residuals = _squared_residuals(a, x, b)
-    return (lax.squeeze(x, (1,)) if vector else x), residuals, rank, s
-
-
-def _squared_residuals(a: Array, x: Array, b: Array) -> Array:
-    apart = lax.sub(b, linear.matmul(a, x, precision="highest"))
-    return reductions.sum(lax.square(lax.abs(apart)), 0)
-
-
-# --- norms -------------------------------------------------------------------------------------------
-
-def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
-    """The norm of vectors (one axis) or matrices (two axes), by any `ord` of numpy.linalg.norm.
-
-    >>> jnp.linalg.norm(jnp.array([3.0, 4.0]))
-    Array(5., dtype=float32)
-    """
-    check_arraylike("jnp.linalg.norm", x)
-    x = as_array(promote_dtypes_inexact("norm", x)[0])
-    if axis is None:
-        if ord is None:
-            return _root_of_squares(x, tuple(range(x.ndim)), keepdims)
-        axes = tuple(range(x.ndim))
-    else:
-        axes = canonical_axes(axis if isinstance(axis, (tuple, list)) else (axis,), x.ndim)
-    if len(axes) == 1:
-        return vector_norm(x, ord=2 if ord is None else ord, axis=axes, keepdims=keepdims)
-    if len(axes) == 2:
-        return _matrix_norm(x, "fro" if ord is None else ord, axes, keepdims)
-    raise ValueError(f"Improper number of axes for norm: axes={axes}. Pass one axis to compute a vector-norm, or two axes to "
-                     "compute a matrix-norm.")
-
-
-def _root_of_squares(x: Array, axes: Any, keepdims: bool) -> Array:
-    squares = lax.square(x) if x.dtype.kind != "c" else lax.real(lax.mul(x, lax.conj(x)))
-    return lax.sqrt(reductions.sum(squares, axes, keepdims=keepdims))
-
-
-def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Array:
-    """The norm of vectors along axes (of the flattened array if None).
-
-    >>> jnp.linalg.vector_norm(jnp.array([3.0, -4.0]), ord=1)
-    Array(7., dtype=float32)
-    """
-    check_arraylike("jnp.linalg.vector_norm", x)
-    x = as_array(promote_dtypes_inexact("vector_norm", x)[0])
-    axes = canonical_axes(axis, x.ndim)
-    fold = lambda v, reduce: reduce(v, axes, keepdims=keepdims)
-    if ord is None or ord == 2:
-        return _root_of_squares(x, axes, keepdims)
-    if isinstance(ord, str):
-        raise ValueError(f"Invalid order '{ord}' for vector norm.")
-    size = lax.abs(x)
-    if ord == np.inf:
-        return fold(size, reductions.max)
-    if ord == -np.inf:
-        return fold(size, reductions.min)
-    if ord == 0:
-        return reductions.sum(lax.ne(x, literal(0, x.dtype)), axes, dtype=size.dtype, keepdims=keepdims)
-    if ord == 1:
-        return fold(size, reductions.sum)
-    power = convert(ord, size.dtype)
-    return lax.pow(fold(lax.pow(size, power), reductions.sum), lax.div(literal(1, size.dtype), power))
-
-
-def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:
-    """The norm of the matrices in the last two axes.
-
-    >>> jnp.linalg.matrix_norm(jnp.array([[3.0, 0.0], [0.0, 4.0]]), ord=2)
-    Array(4., dtype=float32)
-    """
-    x, = _matrices("matrix_norm", x)
-    return _matrix_norm(x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
-
-
-def _matrix_norm(x: Array, ord: Any, axes: tuple[int, int], keepdims: bool) -> Array:
-    row, column = axes
-    if row == column:
-        raise ValueError(f"Duplicate axes given: {axes}")
-    if ord in ("fro", "f"):
-        return _root_of_squares(x, axes, keepdims)
-    best = {1: reductions.max, -1: reductions.min, np.inf: reductions.max, -np.inf: reductions.min}
-    if ord in best:
-        first, second = (row, column) if abs(ord) == 1 else (column, row)
-        return best[ord](reductions.sum(lax.abs(x), first, keepdims=True), second, keepdims=True) if keepdims else \
-            best[ord](reductions.sum(lax.abs(x), first), second - (second > first))
-    if ord not in (2, -2, "nuc"):
-        raise ValueError(f"Invalid order '{ord}' for matrix norm.")
-    s = svdvals(manipulation.moveaxis(x, axes, (-2, -1)))
-    out = {2: reductions.max, -2: reductions.min, "nuc": reductions.sum}[ord](s, -1)
-    return manipulation.expand_dims(out, axes) if keepdims else out
-
-
-def cond(x: ArrayLike, p: Any = None) -> Array:
-    """The condition number: the norm of x times that of its inverse; by singular values for p None, 2 and -2.
-
-    >>> jnp.linalg.cond(jnp.array([[2.0, 0.0], [0.0, 1.0]]))
-    Array(2., dtype=float32)
-    """
-    x, = _matrices("cond", x)
-    if x.size == 0:
-        raise ValueError(f"jnp.linalg.cond: input array must not be empty; got {x.shape}")
-    if p in (None, 2, -2):
-        s = svdvals(x)
-        ratio = (s[..., 0], s[..., -1]) if p != -2 else (s[..., -1], s[..., 0])
-        out = lax.div(*ratio)
-    else:
-        x = _square("cond", x)
-        out = lax.mul(norm(x, p, (-2, -1)), norm(inv(x), p, (-2, -1)))
-    has_nan = reductions.any(lax.ne(x, x), (-2, -1))
-    return choose_by(lax.bitwise_and(lax.ne(out, out), lax.bitwise_not(has_nan)), lax.full_like(out, np.inf), out)
-
-
-# --- products ----------------------------------------------------------------------------------------
-
-def matmul(x1: ArrayLike, x2: ArrayLike, /, *, precision: Any = None, preferred_element_type: DTypeLike | None = None) -> Array:
-    """As jnp.matmul.
-
-    >>> jnp.linalg.matmul(jnp.ones((1, 2)), jnp.ones((2, 1)))
-    Array([[2.]], dtype=float32)
-    """
-    return linear.matmul(x1, x2, precision=precision, preferred_element_type=preferred_element_type)
-
-
-def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1, precision: Any = None,
-           preferred_element_type: DTypeLike | None = None) -> Array:
+from tracejit.numpy import linear, manipulation
+from tracejit.numpy.matrices import EighResult, EigResult, QRResult, SlogdetResult, SVDResult
+from tracejit.numpy.matrices import cholesky, det, eig, eigh, eigvals, eigvalsh, inv, lstsq, matrix_power, matrix_rank
+from tracejit.numpy.matrices import pinv, qr, slogdet, solve, svd, svdvals
+from tracejit.numpy.norms import cond, matrix_norm, norm, vector_norm
+from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, check_arraylike
+
+
+def vecdot(
+    x1: ArrayLike,
+    x2: ArrayLike,
+    /,
+    *,
+    axis: int = -1,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> Array:
     """As jnp.vecdot.
 
     >>> jnp.linalg.vecdot(jnp.array([1, 2]), jnp.array([3, 4]))
@@ -514,8 +35,16 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1, precision: Any = 
     return linear.vecdot(x1, x2, axis=axis, precision=precision, preferred_element_type=preferred_element_type)
 
 
-def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: Any = 2, precision: Any = None,
-              preferred_element_type: DTypeLike | None = None, out_sharding: Any = None) -> Array:
+def tensordot(
+    x1: ArrayLike,
+    x2: ArrayLike,
+    /,
+    *,
+    axes: Any = 2,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+) -> Array:
     """As jnp.tensordot.
 
     >>> jnp.linalg.tensordot(jnp.ones((2, 2)), jnp.ones((2, 2)))
@@ -541,7 +70,9 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """
     check_arraylike("jnp.linalg.outer", x1, x2)
     if np.ndim(x1) != 1 or np.ndim(x2) != 1:
-        raise ValueError(f"Input arrays must be one-dimensional, but they are x1.ndim={np.ndim(x1)} x2.ndim={np.ndim(x2)}")
+        raise ValueError(
+            f"Input arrays must be one-dimensional, but they are x1.ndim={np.ndim(x1)} x2.ndim={np.ndim(x2)}"
+        )
     return linear.outer(x1, x2)
 
 
@@ -553,8 +84,10 @@ def cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Array:
     """
     check_arraylike("jnp.linalg.cross", x1, x2)
     if np.shape(x1)[axis] != 3 or np.shape(x2)[axis] != 3:
-        raise ValueError(f"Both input arrays must be (arrays of) 3-dimensional vectors, but they have shape {np.shape(x1)[axis]=} "
-                         f"and {np.shape(x2)[axis]=}")
+        raise ValueError(
+            f"Both input arrays must be (arrays of) 3-dimensional vectors, but they have shape {np.shape(x1)[axis]=} "
+            f"and {np.shape(x2)[axis]=}"
+        )
     return linear.cross(x1, x2, axis=axis)
 
 
@@ -587,13 +120,17 @@ def multi_dot(arrays: Sequence[ArrayLike], *, precision: Any = None) -> Array:
     if len(arrays) < 2:
         raise ValueError(f"multi_dot requires at least two arrays; got len(arrays)={len(arrays)}")
     if not all(x.ndim in (1, 2) for x in (arrays[0], arrays[-1])) or not all(x.ndim == 2 for x in arrays[1:-1]):
-        raise ValueError(f"multi_dot: input arrays must all be two-dimensional, except for the first and last array which may be "
-                         f"one-dimensional. Got array shapes {[x.shape for x in arrays]}")
+        raise ValueError(
+            f"multi_dot: input arrays must all be two-dimensional, except for the first and last array which may be "
+            f"one-dimensional. Got array shapes {[x.shape for x in arrays]}"
+        )
     rows = [1 if arrays[0].ndim == 1 else arrays[0].shape[0]]
     sizes = rows + [x.shape[0] for x in arrays[1:]] + [1 if arrays[-1].ndim == 1 else arrays[-1].shape[1]]
     if any(a.shape[-1] != b.shape[0] for a, b in zip(arrays[:-1], arrays[1:], strict=True)):
-        raise ValueError(f"multi_dot: last dimension of each array must match first dimension of following array. Got array shapes "
-                         f"{[x.shape for x in arrays]}")
+        raise ValueError(
+            f"multi_dot: last dimension of each array must match first dimension of following array. Got array shapes "
+            f"{[x.shape for x in arrays]}"
+        )
     return _chain(arrays, _cheapest_cuts(sizes), 0, len(arrays) - 1, precision)
 
 
@@ -613,7 +150,9 @@ def _chain(arrays: list[Array], cut: dict, i: int, j: int, precision: Any) -> Ar
     if i == j:
         return arrays[i]
     k = cut[i, j]
-    return linear.dot(_chain(arrays, cut, i, k, precision), _chain(arrays, cut, k + 1, j, precision), precision=precision)
+    return linear.dot(
+        _chain(arrays, cut, i, k, precision), _chain(arrays, cut, k + 1, j, precision), precision=precision
+    )
 
 
 def tensorinv(a: ArrayLike, ind: int = 2) -> Array:
@@ -642,7 +181,9 @@ def tensorsolve(a: ArrayLike, b: ArrayLike, axes: tuple[int, ...] | None = None)
     a, b = as_array(a), as_array(b)
     if axes is not None:
         a = manipulation.moveaxis(a, axes, tuple(range(a.ndim - len(axes), a.ndim)))
-    rest = a.shape[b.ndim:]
-    if a.shape[:b.ndim] != b.shape or math.prod(rest) != b.size:
-        raise ValueError(f"After moving axes to end, leading shape of a must match shape of b. got a.shape={a.shape}, b.shape={b.shape}")
+    rest = a.shape[b.ndim :]
+    if a.shape[: b.ndim] != b.shape or math.prod(rest) != b.size:
+        raise ValueError(
+            f"After moving axes to end, leading shape of a must match shape of b. got {a.shape} and {b.shape}"
+        )
     return lax.reshape(solve(lax.reshape(a, (b.size, b.size)), lax.reshape(b, (b.size,))), rest)

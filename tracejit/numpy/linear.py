@@ -1,8 +1,8 @@
 """Maps arrays to products of vectors, matrices and tensors, and to diagonals and triangles."""
+
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,29 +10,54 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype
-from tracejit.numpy import manipulation, reductions
+from tracejit.numpy import joining, manipulation, reductions
 from tracejit.numpy.arithmetic import multiply
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.creation import tri
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, canonical_axes, canonical_axis, check_arraylike
-from tracejit.numpy.promotion import check_no_out, concrete_int, convert, expand_to, promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    as_array,
+    canonical_axes,
+    check_arraylike,
+    check_no_out,
+    concrete_int,
+    expand_to,
+    promote_dtypes,
+)
 from tracejit.numpy.selection import choose_by
 
 
-def contract(name: str, a: ArrayLike, b: ArrayLike, contracting: tuple, batch: tuple = ((), ()), precision: Any = None,
-             preferred_element_type: DTypeLike | None = None) -> Array:
+def contract(
+    name: str,
+    a: ArrayLike,
+    b: ArrayLike,
+    contracting: tuple,
+    batch: tuple = ((), ()),
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> Array:
     """dot_general of promoted arguments, with sizes checked."""
     a, b = (as_array(x) for x in promote_dtypes(name, a, b))
     for i, j in zip(contracting[0], contracting[1], strict=True):
         if a.shape[i] != b.shape[j]:
-            raise ShapeError(f"{name}: dot_general requires contracting dimensions to have the same shape, got {a.shape} and "
-                             f"{b.shape}: axis {i} of the first is {a.shape[i]}, axis {j} of the second is {b.shape[j]}")
+            raise ShapeError(
+                f"{name}: dot_general requires contracting dimensions to have the same shape, got {a.shape} and "
+                f"{b.shape}: axis {i} of the first is {a.shape[i]}, axis {j} of the second is {b.shape[j]}"
+            )
     preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
     return lax.dot_general(a, b, (contracting, batch), precision=precision, preferred_element_type=preferred)
 
 
-def dot(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None,
-        out_sharding: Any = None) -> Array:
+def dot(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+) -> Array:
     """Sums of products over the last axis of a and the second-last (or only) axis of b; scalars multiply.
 
     >>> jnp.dot(jnp.array([[1, 2], [3, 4]]), jnp.array([1, 1]))
@@ -42,16 +67,24 @@ def dot(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_
     n, m = np.ndim(a), np.ndim(b)
     if n == 0 or m == 0:
         return _as_preferred(multiply(a, b), preferred_element_type)
-    return contract("dot", a, b, ((n - 1,), (max(m - 2, 0),)), precision=precision, preferred_element_type=preferred_element_type)
+    return contract(
+        "dot", a, b, ((n - 1,), (max(m - 2, 0),)), precision=precision, preferred_element_type=preferred_element_type
+    )
 
 
 def _as_preferred(x: Array, dtype: DTypeLike | None) -> Array:
     return x if dtype is None else lax.convert_element_type(x, canonicalize_dtype(dtype))
 
 
-def matmul(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None,
-           out_sharding: Any = None) -> Array:
-    """The matrix product over the last two axes, broadcast over the others; vectors are rows on the left, columns on the right.
+def matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+) -> Array:
+    """The matrix product over the last two axes, broadcast over the others; vectors are rows left, columns right.
 
     >>> jnp.matmul(jnp.array([[1, 2], [3, 4]]), jnp.array([[1, 0], [0, 1]]))
     Array([[1, 2],
@@ -64,8 +97,10 @@ def matmul(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_eleme
     a, b = (as_array(x) for x in promote_dtypes("matmul", a, b))
     left_vector, right_vector = a.ndim == 1, b.ndim == 1
     if a.shape[-1] != b.shape[0 if right_vector else -2]:
-        raise ShapeError(f"matmul: dot_general requires contracting dimensions to have the same shape, got {a.shape} and {b.shape}: "
-                         f"the last axis of the first is {a.shape[-1]}, the rows of the second are {b.shape[0 if right_vector else -2]}")
+        raise ShapeError(
+            f"matmul: dot_general requires contracting dimensions to have the same shape, got {a.shape} and {b.shape}: "
+            f"the first has {a.shape[-1]} columns, the second {b.shape[0 if right_vector else -2]} rows"
+        )
     plan = _matmul_axes(a.shape[:-1] if left_vector else a.shape[:-2], b.shape[:-1] if right_vector else b.shape[:-2])
     return _matmul(a, b, plan, left_vector, right_vector, precision, preferred_element_type)
 
@@ -77,18 +112,25 @@ def _matmul_axes(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ..
         raise ShapeError(f"matmul: batch axes {left} and {right} cannot be broadcast together") from None
 
 
-def _matmul(a: Array, b: Array, batch: tuple[int, ...], left_vector: bool, right_vector: bool, precision: Any,
-            preferred: DTypeLike | None) -> Array:
-    """Axes shared by both are batch axes of dot_general; an axis that one of them lacks stays a free axis of the other."""
+def _matmul(
+    a: Array,
+    b: Array,
+    batch: tuple[int, ...],
+    left_vector: bool,
+    right_vector: bool,
+    precision: Any,
+    preferred: DTypeLike | None,
+) -> Array:
+    """Axes shared by both are batch axes of dot_general; one that only one of them has stays a free axis."""
     a_core, b_core = (1 if left_vector else 2), (1 if right_vector else 2)
     rank = len(batch)
-    a_batch = (1,) * (rank - (a.ndim - a_core)) + a.shape[:a.ndim - a_core]
-    b_batch = (1,) * (rank - (b.ndim - b_core)) + b.shape[:b.ndim - b_core]
+    a_batch = (1,) * (rank - (a.ndim - a_core)) + a.shape[: a.ndim - a_core]
+    b_batch = (1,) * (rank - (b.ndim - b_core)) + b.shape[: b.ndim - b_core]
     shared = [i for i in range(rank) if a_batch[i] == b_batch[i]]
     a_axes = [i for i in range(rank) if a_batch[i] != 1 or i in shared]
     b_axes = [i for i in range(rank) if b_batch[i] != 1 or i in shared]
-    a = _reshaped(a, tuple(a_batch[i] for i in a_axes) + a.shape[a.ndim - a_core:])
-    b = _reshaped(b, tuple(b_batch[i] for i in b_axes) + b.shape[b.ndim - b_core:])
+    a = _reshaped(a, tuple(a_batch[i] for i in a_axes) + a.shape[a.ndim - a_core :])
+    b = _reshaped(b, tuple(b_batch[i] for i in b_axes) + b.shape[b.ndim - b_core :])
     contracting = ((a.ndim - 1,), (b.ndim - b_core,))
     batch_dims = (tuple(a_axes.index(i) for i in shared), tuple(b_axes.index(i) for i in shared))
     out = contract("matmul", a, b, contracting, batch_dims, precision, preferred)
@@ -96,17 +138,26 @@ def _matmul(a: Array, b: Array, batch: tuple[int, ...], left_vector: bool, right
     free = [("batch", i) for i in a_axes if i not in shared] + ([] if left_vector else ["row"])
     free += [("batch", i) for i in b_axes if i not in shared] + ([] if right_vector else ["column"])
     order_of.update({name: len(shared) + k for k, name in enumerate(free)})
-    order = [order_of[("batch", i)] for i in range(rank) if ("batch", i) in order_of] + [order_of[n] for n in ("row", "column") if n in order_of]
+    order = [order_of[("batch", i)] for i in range(rank) if ("batch", i) in order_of] + [
+        order_of[n] for n in ("row", "column") if n in order_of
+    ]
     out = manipulation.transpose(out, order) if order != list(range(out.ndim)) else out
-    return _reshaped(out, (*batch, *out.shape[out.ndim - (not left_vector) - (not right_vector):]))
+    return _reshaped(out, (*batch, *out.shape[out.ndim - (not left_vector) - (not right_vector) :]))
 
 
 def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
     return x if x.shape == shape else lax.reshape(x, shape)
 
 
-def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2, *, precision: Any = None,
-              preferred_element_type: DTypeLike | None = None, out_sharding: Any = None) -> Array:
+def tensordot(
+    a: ArrayLike,
+    b: ArrayLike,
+    axes: Any = 2,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+) -> Array:
     """Sums of products over the last axes of a and the first of b (axes: how many), or over named axes of both.
 
     >>> jnp.tensordot(jnp.ones((2, 3)), jnp.ones((3, 4)), 1).shape
@@ -129,18 +180,32 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: Any = 2, *, precision: Any = Non
     return contract("tensordot", a, b, pair, precision=precision, preferred_element_type=preferred_element_type)
 
 
-def vdot(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None) -> Array:
+def vdot(
+    a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None
+) -> Array:
     """The sum of conj(a) * b over all elements.
 
     >>> jnp.vdot(jnp.array([1, 2]), jnp.array([3, 4]))
     Array(11, dtype=int32)
     """
     check_arraylike("vdot", a, b)
-    return dot(conjugate(manipulation.ravel(a)), manipulation.ravel(b), precision=precision, preferred_element_type=preferred_element_type)
+    return dot(
+        conjugate(manipulation.ravel(a)),
+        manipulation.ravel(b),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
 
 
-def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1, precision: Any = None,
-           preferred_element_type: DTypeLike | None = None) -> Array:
+def vecdot(
+    x1: ArrayLike,
+    x2: ArrayLike,
+    /,
+    *,
+    axis: int = -1,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> Array:
     """The sums of conj(x1) * x2 along an axis, broadcast over the others.
 
     >>> jnp.vecdot(jnp.ones((2, 3)), jnp.ones(3))
@@ -177,7 +242,9 @@ def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.squeeze(out, (out.ndim - 2,))
 
 
-def inner(a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None) -> Array:
+def inner(
+    a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None
+) -> Array:
     """Sums of products over the last axes of both.
 
     >>> jnp.inner(jnp.array([1, 2]), jnp.array([3, 4]))
@@ -211,11 +278,15 @@ def kron(a: ArrayLike, b: ArrayLike) -> Array:
     a, b = as_array(a), as_array(b)
     rank = max(a.ndim, b.ndim)
     a, b = (lax.reshape(x, (1,) * (rank - x.ndim) + x.shape) for x in (a, b))
-    product = multiply(lax.expand_dims(a, tuple(range(1, 2 * rank, 2))), lax.expand_dims(b, tuple(range(0, 2 * rank, 2))))
+    product = multiply(
+        lax.expand_dims(a, tuple(range(1, 2 * rank, 2))), lax.expand_dims(b, tuple(range(0, 2 * rank, 2)))
+    )
     return lax.reshape(product, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
 
 
-def cross(a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
+def cross(
+    a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Array:
     """The cross product of vectors of 3 (or 2) components.
 
     >>> jnp.cross(jnp.array([1, 0, 0]), jnp.array([0, 1, 0]))
@@ -230,12 +301,16 @@ def cross(a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: i
     if a.shape[-1] == 2 and b.shape[-1] == 2:
         return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     batch = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    parts = [[expand_to(x[..., i], batch) if i < x.shape[-1] else lax.full(batch, 0, x.dtype) for i in range(3)] for x in (a, b)]
+    parts = [
+        [expand_to(x[..., i], batch) if i < x.shape[-1] else lax.full(batch, 0, x.dtype) for i in range(3)]
+        for x in (a, b)
+    ]
     (a0, a1, a2), (b0, b1, b2) = parts
-    return manipulation.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=axisc)
+    return joining.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=axisc)
 
 
 # --- diagonals and triangles -------------------------------------------------------------------------
+
 
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The offset-th diagonal of the planes of two axes, as a new last axis.
@@ -282,7 +357,9 @@ def diagflat(v: ArrayLike, k: int = 0) -> Array:
     return diag(manipulation.ravel(v), k)
 
 
-def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DTypeLike | None = None, out: None = None) -> Array:
+def trace(
+    a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DTypeLike | None = None, out: None = None
+) -> Array:
     """The sum of a diagonal.
 
     >>> jnp.trace(jnp.array([[1, 2], [3, 4]]))
@@ -341,4 +418,4 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Arra
     if n < 0:
         raise ValueError("N must be nonnegative")
     powers = [lax.integer_pow(x, k) if k else lax.full_like(x, 1) for k in range(n)]
-    return manipulation.stack(powers if increasing else powers[::-1], axis=1) if n else lax.full((x.shape[0], 0), 0, x.dtype)
+    return joining.stack(powers if increasing else powers[::-1], axis=1) if n else lax.full((x.shape[0], 0), 0, x.dtype)

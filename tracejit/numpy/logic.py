@@ -1,4 +1,5 @@
 """Maps arrays to truth values: comparisons, logical and bitwise operations, tests of floats, closeness."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,17 +9,29 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import is_float, is_inexact
+from tracejit.ir.types import is_float
 from tracejit.numpy import reductions
 from tracejit.numpy.complexes import imag, real
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, broadcast_operands, cast_numpy, check_arraylike
-from tracejit.numpy.promotion import check_no_out, convert, dtype_of, promote, promote_dtypes, promote_inexact
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    broadcast_operands,
+    cast_numpy,
+    check_arraylike,
+    check_no_out,
+    convert,
+    dtype_of,
+    promote,
+    promote_inexact,
+)
 from tracejit.numpy.ufuncs import binary_ufunc
 
 BOOL = np.dtype(bool)
 
 
 # --- comparisons -------------------------------------------------------------------------------------
+
 
 def _compare(name: str, x: ArrayLike, y: ArrayLike, op: Callable, strict: Callable | None = None) -> Array:
     """op of the promoted arguments; complex numbers compare by real part, then imaginary part."""
@@ -85,6 +98,7 @@ def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 # --- logical -----------------------------------------------------------------------------------------
 
+
 def to_bool(name: str, x: ArrayLike) -> Array:
     check_arraylike(name, x)
     x = as_array(x)
@@ -96,9 +110,12 @@ def _logical(name: str, op: Callable, x: ArrayLike, y: ArrayLike) -> Array:
 
 
 def _logical_reduce(reduce: Callable) -> Callable:
-    def run(a: ArrayLike, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None):
+    def run(
+        a: ArrayLike, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None
+    ):
         out = reduce(a, axis=axis, keepdims=keepdims, where=where)
         return out if dtype is None else lax.convert_element_type(out, np.dtype(dtype))
+
     return run
 
 
@@ -143,21 +160,27 @@ def logical_not(x: ArrayLike, /) -> Array:
 
 # --- bitwise -----------------------------------------------------------------------------------------
 
+
 def _bits(name: str, x: ArrayLike, y: ArrayLike, kinds: str = "biu") -> list:
     x, y = promote(name, x, y)
     if dtype_of(x).kind not in kinds:
-        raise DtypeError(f"{name} does not accept dtype {dtype_of(x)}: only integers" + " and booleans" * ("b" in kinds))
+        raise DtypeError(
+            f"{name} does not accept dtype {dtype_of(x)}: only integers" + " and booleans" * ("b" in kinds)
+        )
     return [x, y]
 
 
 def _bitwise_reduce(op: Callable, identity: int) -> Callable:
-    def run(a: ArrayLike, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None):
+    def run(
+        a: ArrayLike, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None
+    ):
         x = as_array(a) if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
         fill = cast_numpy(identity, x.dtype) if x.dtype.kind != "b" else bool(identity)
         x = reductions.masked(x, where, fill)
         axes = reductions.canonical_axes(axis, x.ndim)
         out = reductions.keep_axes(op(x, axes), axes, keepdims)
         return out
+
     return run
 
 
@@ -247,6 +270,7 @@ def bitwise_count(x: ArrayLike, /) -> Array:
 
 # --- tests of floats ---------------------------------------------------------------------------------
 
+
 def isnan(x: ArrayLike, /) -> Array:
     """Where x is not a number.
 
@@ -317,7 +341,10 @@ def isneginf(x: ArrayLike, /, out: None = None) -> Array:
 
 # --- closeness ---------------------------------------------------------------------------------------
 
-def isclose(a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False) -> Array:
+
+def isclose(
+    a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False
+) -> Array:
     """|a - b| <= atol + rtol * |b|, elementwise; equal infinities are close.
 
     >>> jnp.isclose(jnp.array([1.0, 2.0]), 1.000001)
@@ -334,7 +361,9 @@ def isclose(a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike
     return lax.bitwise_or(lax.bitwise_and(both_finite, close), same)
 
 
-def allclose(a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False) -> Array:
+def allclose(
+    a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False
+) -> Array:
     """Whether all elements are close, as `isclose` has it.
 
     >>> jnp.allclose(jnp.array([1.0, 2.0]), jnp.array([1.0, 2.000001]))

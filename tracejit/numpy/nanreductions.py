@@ -1,17 +1,26 @@
 """Maps arrays to reductions that leave nan out."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact, real_dtype
+from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.logic import isnan
-from tracejit.numpy.promotion import Array, ArrayLike, Axis, DTypeLike, as_array, canonical_axes, check_arraylike, check_no_out
-from tracejit.numpy.promotion import convert, expand_to, inexact
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    Axis,
+    DTypeLike,
+    as_array,
+    canonical_axes,
+    check_arraylike,
+    check_no_out,
+    expand_to,
+)
 
 
 def _filled(name: str, a: ArrayLike, fill: Callable | float) -> tuple[Array, Array | None]:
@@ -24,8 +33,17 @@ def _filled(name: str, a: ArrayLike, fill: Callable | float) -> tuple[Array, Arr
     return lax.select(missing, lax.full_like(x, fill(x.dtype) if callable(fill) else fill), x), missing
 
 
-def _extremum(name: str, reduce: Callable, worst: Callable, a: ArrayLike, axis: Axis, out: None, keepdims: bool,
-              initial: ArrayLike | None, where: ArrayLike | None) -> Array:
+def _extremum(
+    name: str,
+    reduce: Callable,
+    worst: Callable,
+    a: ArrayLike,
+    axis: Axis,
+    out: None,
+    keepdims: bool,
+    initial: ArrayLike | None,
+    where: ArrayLike | None,
+) -> Array:
     check_no_out(name, out)
     x, missing = _filled(name, a, worst)
     result = reduce(x, axis, keepdims=keepdims, initial=initial, where=where)
@@ -35,8 +53,14 @@ def _extremum(name: str, reduce: Callable, worst: Callable, a: ArrayLike, axis: 
     return lax.select(none_left, lax.full_like(result, np.nan), result)
 
 
-def nanmax(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, initial: ArrayLike | None = None,
-           where: ArrayLike | None = None) -> Array:
+def nanmax(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The largest element that is not nan; nan if there is none.
 
     >>> jnp.nanmax(jnp.array([1, jnp.nan, 3]))
@@ -45,8 +69,14 @@ def nanmax(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = F
     return _extremum("nanmax", reductions.max, reductions.lowest, a, axis, out, keepdims, initial, where)
 
 
-def nanmin(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, initial: ArrayLike | None = None,
-           where: ArrayLike | None = None) -> Array:
+def nanmin(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The smallest element that is not nan; nan if there is none.
 
     >>> jnp.nanmin(jnp.array([1, jnp.nan, 3]))
@@ -55,8 +85,15 @@ def nanmin(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = F
     return _extremum("nanmin", reductions.min, reductions.highest, a, axis, out, keepdims, initial, where)
 
 
-def nansum(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False,
-           initial: ArrayLike | None = None, where: ArrayLike | None = None) -> Array:
+def nansum(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The sum of what is not nan.
 
     >>> jnp.nansum(jnp.array([1, jnp.nan, 3]))
@@ -66,8 +103,15 @@ def nansum(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out:
     return reductions.sum(_filled("nansum", a, 0)[0], axis, dtype, None, keepdims, initial, where)
 
 
-def nanprod(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False,
-            initial: ArrayLike | None = None, where: ArrayLike | None = None) -> Array:
+def nanprod(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The product of what is not nan.
 
     >>> jnp.nanprod(jnp.array([2, jnp.nan, 3]))
@@ -85,8 +129,14 @@ def _kept(x: Array, where: ArrayLike | None) -> Array:
     return lax.bitwise_and(expand_to(kept, shape), expand_to(lax.convert_element_type(where, np.dtype(bool)), shape))
 
 
-def nanmean(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False,
-            where: ArrayLike | None = None) -> Array:
+def nanmean(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+) -> Array:
     """The mean of what is not nan; nan if nothing is left.
 
     >>> jnp.nanmean(jnp.array([1, jnp.nan, 3]))
@@ -100,8 +150,16 @@ def nanmean(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out
     return reductions.mean(x, axis, dtype, None, keepdims, where=_kept(x, where))
 
 
-def nanvar(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, ddof: int = 0,
-           keepdims: bool = False, where: ArrayLike | None = None, mean: ArrayLike | None = None) -> Array:
+def nanvar(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    mean: ArrayLike | None = None,
+) -> Array:
     """The variance of what is not nan; nan if at most ddof elements are left.
 
     >>> jnp.nanvar(jnp.array([1, jnp.nan, 3]))
@@ -114,14 +172,32 @@ def nanvar(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out:
         return reductions.var(x, axis, dtype, None, ddof, keepdims, where=where, mean=mean)
     kept = _kept(x, where)
     axes = canonical_axes(axis, x.ndim)
-    result = reductions.var(lax.select(expand_to(kept, x.shape), x, lax.full_like(x, 0)) if kept.shape == x.shape else x, axes, dtype,
-                            None, ddof, keepdims, where=kept, mean=mean)
-    few = lax.le(reductions.sum(kept, axes, keepdims=keepdims, dtype=default_dtype("i")), np.asarray(ddof, default_dtype("i")))
+    result = reductions.var(
+        lax.select(expand_to(kept, x.shape), x, lax.full_like(x, 0)) if kept.shape == x.shape else x,
+        axes,
+        dtype,
+        None,
+        ddof,
+        keepdims,
+        where=kept,
+        mean=mean,
+    )
+    few = lax.le(
+        reductions.sum(kept, axes, keepdims=keepdims, dtype=default_dtype("i")), np.asarray(ddof, default_dtype("i"))
+    )
     return lax.select(few, lax.full_like(result, np.nan), result)
 
 
-def nanstd(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, ddof: int = 0,
-           keepdims: bool = False, where: ArrayLike | None = None, mean: ArrayLike | None = None) -> Array:
+def nanstd(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    mean: ArrayLike | None = None,
+) -> Array:
     """The standard deviation of what is not nan.
 
     >>> jnp.nanstd(jnp.array([1, jnp.nan, 3]))
@@ -131,7 +207,9 @@ def nanstd(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out:
     return lax.sqrt(nanvar(a, axis, dtype, None, ddof, keepdims, where, mean))
 
 
-def _position(name: str, search: Callable, worst: Callable, a: ArrayLike, axis: int | None, out: None, keepdims: bool | None) -> Array:
+def _position(
+    name: str, search: Callable, worst: Callable, a: ArrayLike, axis: int | None, out: None, keepdims: bool | None
+) -> Array:
     check_no_out(name, out)
     x, missing = _filled(name, a, worst)
     result = search(x, axis, keepdims=keepdims)

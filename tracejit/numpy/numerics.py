@@ -1,27 +1,40 @@
 """Maps sampled functions to interpolated values, derivatives, integrals and unwrapped phases."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.arithmetic import remainder
 from tracejit.numpy.cumulative import diff
 from tracejit.numpy.indexing import get_item
-from tracejit.numpy.manipulation import concatenate, moveaxis
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, canonical_axes, canonical_axis, cast_numpy, check_arraylike
-from tracejit.numpy.promotion import convert, expand_to, inexact, literal, promote_dtypes_inexact
+from tracejit.numpy.manipulation import moveaxis
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    canonical_axes,
+    canonical_axis,
+    cast_numpy,
+    check_arraylike,
+    convert,
+    expand_to,
+    inexact,
+    literal,
+    promote_dtypes_inexact,
+)
 from tracejit.numpy.selection import choose_by
 from tracejit.numpy.sorting import searchsorted
 
 
-def interp(x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: ArrayLike | None = None) -> Array:
-    """Linear interpolation of the points (xp, fp), xp rising; beyond them the end values, left and right, or "extrapolate".
+def interp(
+    x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: ArrayLike | None = None
+) -> Array:
+    """Linear interpolation of the points (xp, fp), xp rising; beyond them the end values, left, right, or "extrapolate".
 
     >>> jnp.interp(jnp.array([0.5, 9.0]), jnp.array([0.0, 1.0]), jnp.array([10.0, 20.0]))
     Array([15., 20.], dtype=float32)
@@ -39,13 +52,16 @@ def interp(x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: 
     before = lax.sub(place, np.int32(1))
     y0, y1, x0, x1 = (get_item(v, (i,)) for v, i in ((fp, before), (fp, place), (xp, before), (xp, place)))
     width = lax.sub(x1, x0)
-    none = lax.le(lax.abs(width), np.asarray(np.finfo(np.float32).tiny if xp.dtype.itemsize < 8 else np.finfo(np.float64).tiny, xp.dtype))
+    none = lax.le(
+        lax.abs(width),
+        np.asarray(np.finfo(np.float32).tiny if xp.dtype.itemsize < 8 else np.finfo(np.float64).tiny, xp.dtype),
+    )
     part = lax.div(lax.sub(x, x0), lax.select(none, lax.full_like(width, 1), width))
-    value = lax.add(y0, lax.mul(lax.convert_element_type(part, fp.dtype), lax.sub(y1, y0)))
+    part, y0, y1 = promote_dtypes_inexact("interp", part, y0, y1)
+    value = lax.add(y0, lax.mul(part, lax.sub(y1, y0)))
     value = lax.select(none, y0, value)
-    first, last = lax.slice_in_dim(xp, 0, 1), lax.slice_in_dim(xp, n - 1, n)
-    value = _beyond(value, lax.lt(x, expand_to(first, x.shape)), left, lax.slice_in_dim(fp, 0, 1))
-    return _beyond(value, lax.gt(x, expand_to(last, x.shape)), right, lax.slice_in_dim(fp, n - 1, n))
+    value = _beyond(value, lax.lt(x, get_item(xp, 0)), left, get_item(fp, 0))
+    return _beyond(value, lax.gt(x, get_item(xp, n - 1)), right, get_item(fp, n - 1))
 
 
 def _beyond(value: Array, outside: Array, wanted: Any, end: Array) -> Array:
@@ -53,7 +69,7 @@ def _beyond(value: Array, outside: Array, wanted: Any, end: Array) -> Array:
         if wanted != "extrapolate":
             raise ValueError(f"the only valid string value of `left` or `right` is 'extrapolate', but got: {wanted!r}")
         return value
-    end = lax.reshape(end, ()) if wanted is None else convert(wanted, value.dtype)
+    end = convert(end if wanted is None else wanted, value.dtype)
     return choose_by(outside, end, value)
 
 
@@ -94,7 +110,9 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: Any = None, edge_order: in
 def _gradient_along(f: Array, h: Array | None, axis: int) -> Array:
     n = f.shape[axis]
     if n < 2:
-        raise ValueError("Shape of array too small to calculate a numerical gradient, at least 2 elements are required.")
+        raise ValueError(
+            "Shape of array too small to calculate a numerical gradient, at least 2 elements are required."
+        )
     part = lambda lo, hi: lax.slice_in_dim(f, lo, hi, axis=axis)
     first, last = lax.sub(part(1, 2), part(0, 1)), lax.sub(part(n - 1, n), part(n - 2, n - 1))
     if h is None or h.ndim == 0:
@@ -105,13 +123,22 @@ def _gradient_along(f: Array, h: Array | None, axis: int) -> Array:
     if h.ndim != 1 or h.shape[0] != n:
         raise ValueError("Spacing arrays must have the same length as the dimension of gradient.")
     steps = diff(h)
-    wide = lambda v: lax.broadcast_in_dim(v, tuple(v.shape[0] if i == axis else d for i, d in enumerate(f.shape)), (axis,))
+    wide = lambda v: lax.broadcast_in_dim(
+        v, tuple(v.shape[0] if i == axis else d for i, d in enumerate(f.shape)), (axis,)
+    )
     before, after = wide(lax.slice_in_dim(steps, 0, n - 2)), wide(lax.slice_in_dim(steps, 1, n - 1))
     total = lax.add(before, after)
-    middle = lax.add(lax.add(lax.mul(lax.neg(lax.div(after, lax.mul(before, total))), part(0, n - 2)),
-                             lax.mul(lax.div(lax.sub(after, before), lax.mul(before, after)), part(1, n - 1))),
-                     lax.mul(lax.div(before, lax.mul(after, total)), part(2, n)))
-    ends = lax.div(first, wide(lax.slice_in_dim(steps, 0, 1))), lax.div(last, wide(lax.slice_in_dim(steps, n - 2, n - 1)))
+    middle = lax.add(
+        lax.add(
+            lax.mul(lax.neg(lax.div(after, lax.mul(before, total))), part(0, n - 2)),
+            lax.mul(lax.div(lax.sub(after, before), lax.mul(before, after)), part(1, n - 1)),
+        ),
+        lax.mul(lax.div(before, lax.mul(after, total)), part(2, n)),
+    )
+    ends = (
+        lax.div(first, wide(lax.slice_in_dim(steps, 0, 1))),
+        lax.div(last, wide(lax.slice_in_dim(steps, n - 2, n - 1))),
+    )
     return lax.concatenate([ends[0], middle, ends[1]], axis)
 
 
@@ -132,8 +159,11 @@ def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axi
         total = reductions.sum(lax.mul(pairs, expand_to(steps, pairs.shape)), -1)
     else:
         dx = as_array(inexact("trapezoid", dx))
-        total = lax.mul(reductions.sum(pairs, -1), convert(dx, y.dtype) if dx.ndim == 0 else dx) if dx.ndim == 0 else \
-            reductions.sum(lax.mul(pairs, expand_to(convert(dx, y.dtype), pairs.shape)), -1)
+        total = (
+            lax.mul(reductions.sum(pairs, -1), convert(dx, y.dtype) if dx.ndim == 0 else dx)
+            if dx.ndim == 0
+            else reductions.sum(lax.mul(pairs, expand_to(convert(dx, y.dtype), pairs.shape)), -1)
+        )
     return lax.mul(total, literal(0.5, total.dtype))
 
 

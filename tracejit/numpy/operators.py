@@ -1,44 +1,67 @@
 """Attaches operators, methods and properties (x + y, x.sum(), x.T, x.at) to the classes of arrays and traced values."""
+
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import TracerArrayConversionError, TracerBoolConversionError, TracerIntegerConversionError
-from tracejit.errors import ConcretizationTypeError
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.errors import (
+    ConcretizationTypeError,
+    TracerArrayConversionError,
+    TracerBoolConversionError,
+    TracerIntegerConversionError,
+)
 from tracejit.ir import trace
-from tracejit.numpy import arithmetic, complexes, cumulative, indexing, linear, logic, manipulation, reductions, rounding
-from tracejit.numpy import selection, sorting, taking
+from tracejit.ir.types import canonicalize_dtype
+from tracejit.numpy import (
+    arithmetic,
+    complexes,
+    cumulative,
+    indexing,
+    joining,
+    linear,
+    logic,
+    manipulation,
+    reductions,
+    rounding,
+    selection,
+    sorting,
+    taking,
+)
 from tracejit.numpy.creation import asarray
 from tracejit.numpy.dtypes import astype
 from tracejit.numpy.promotion import Array, Var, is_arraylike
 from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.eager import eager
 
-
 # --- operators ---------------------------------------------------------------------------------------
+
 
 def _binary(f: Callable) -> Callable:
     def operate(self: Any, other: Any) -> Any:
         return f(self, other) if is_arraylike(other) else _unknown(f, other)
+
     return operate
 
 
 def _reflected(f: Callable) -> Callable:
     def operate(self: Any, other: Any) -> Any:
         return f(other, self) if is_arraylike(other) else _unknown(f, other)
+
     return operate
 
 
 def _unknown(f: Callable, other: Any) -> Any:
     """Python asks the other operand; a list or tuple is refused here, for the clearer message."""
     if isinstance(other, (list, tuple, dict, set)):
-        raise TypeError(f"unsupported operand type(s): {f.__name__} requires arrays or scalars, got {type(other)}; "
-                        "use jnp.asarray(...)")
+        raise TypeError(
+            f"unsupported operand type(s): {f.__name__} requires arrays or scalars, got {type(other)}; "
+            "use jnp.asarray(...)"
+        )
     return NotImplemented
 
 
@@ -47,20 +70,42 @@ def _equality(f: Callable) -> Callable:
         if self.__class__ is Var and other.__class__ is Var and not trace.is_being_traced(self):
             return NotImplemented  # the compiler compares the variables of finished programs: by identity
         return f(self, other) if is_arraylike(other) else NotImplemented
+
     return operate
 
 
-_BINARY = {"add": arithmetic.add, "sub": arithmetic.subtract, "mul": arithmetic.multiply, "truediv": arithmetic.divide,
-           "floordiv": arithmetic.floor_divide, "mod": arithmetic.remainder, "divmod": arithmetic.divmod,
-           "pow": arithmetic.power, "matmul": linear.matmul, "and": logic.bitwise_and, "or": logic.bitwise_or,
-           "xor": logic.bitwise_xor, "lshift": logic.left_shift, "rshift": logic.right_shift}
+_BINARY = {
+    "add": arithmetic.add,
+    "sub": arithmetic.subtract,
+    "mul": arithmetic.multiply,
+    "truediv": arithmetic.divide,
+    "floordiv": arithmetic.floor_divide,
+    "mod": arithmetic.remainder,
+    "divmod": arithmetic.divmod,
+    "pow": arithmetic.power,
+    "matmul": linear.matmul,
+    "and": logic.bitwise_and,
+    "or": logic.bitwise_or,
+    "xor": logic.bitwise_xor,
+    "lshift": logic.left_shift,
+    "rshift": logic.right_shift,
+}
 _COMPARISONS = {"lt": logic.less, "le": logic.less_equal, "gt": logic.greater, "ge": logic.greater_equal}
-_UNARY = {"neg": arithmetic.negative, "pos": arithmetic.positive, "abs": arithmetic.absolute, "invert": logic.bitwise_not}
+_UNARY = {
+    "neg": arithmetic.negative,
+    "pos": arithmetic.positive,
+    "abs": arithmetic.absolute,
+    "invert": logic.bitwise_not,
+}
 
 
 def operators() -> dict[str, Callable]:
     """Every operator method by its Python name."""
-    table: dict[str, Callable] = {"__eq__": _equality(logic.equal), "__ne__": _equality(logic.not_equal), "__hash__": None}
+    table: dict[str, Callable] = {
+        "__eq__": _equality(logic.equal),
+        "__ne__": _equality(logic.not_equal),
+        "__hash__": None,
+    }
     for name, f in _BINARY.items():
         table[f"__{name}__"], table[f"__r{name}__"] = _binary(f), _reflected(f)
     table |= {f"__{name}__": _binary(f) for name, f in _COMPARISONS.items()}
@@ -84,15 +129,18 @@ def _row_or_item(self: Any, index: Any) -> Any:
 def _iterate(self: Any) -> Iterator:
     if self.ndim == 0:
         raise TypeError("iteration over a 0-d array")
-    return iter(manipulation.unstack(self))
+    return iter(joining.unstack(self))
 
 
 def _refuse_setitem(self: Any, i: Any, value: Any) -> None:
-    raise TypeError(f"'{type(self).__name__}' object does not support item assignment: arrays are immutable. Instead of "
-                    "`x[idx] = y`, use `x = x.at[idx].set(y)`")
+    raise TypeError(
+        f"'{type(self).__name__}' object does not support item assignment: arrays are immutable. Instead of "
+        "`x[idx] = y`, use `x = x.at[idx].set(y)`"
+    )
 
 
 # --- methods -----------------------------------------------------------------------------------------
+
 
 def _reshape(self: Any, *args: Any, order: str = "C", copy: bool | None = None, out_sharding: Any = None) -> Array:
     shape = args[0] if len(args) == 1 else args
@@ -118,11 +166,14 @@ def _view(self: Any, dtype: Any = None, type: None = None) -> Array:
     if source.itemsize == width:
         return lax.bitcast_convert_type(self, target)
     if self.ndim == 0 or (source.itemsize < width and self.shape[-1] * source.itemsize % width):
-        raise ValueError("When changing to a larger dtype, its size must be a divisor of the total size in bytes of the last axis")
+        raise ValueError(
+            "When changing to a larger dtype, its size must be a divisor of the total size in bytes of the last axis"
+        )
     if source.itemsize > width:
         out = lax.bitcast_convert_type(self, target)
         return lax.reshape(out, (*self.shape[:-1], self.shape[-1] * (source.itemsize // width)))
-    return lax.bitcast_convert_type(lax.reshape(self, (*self.shape[:-1], -1, width // source.itemsize)), target)
+    group = width // source.itemsize
+    return lax.bitcast_convert_type(lax.reshape(self, (*self.shape[:-1], self.shape[-1] // group, group)), target)
 
 
 def _view_special(self: Any, target: np.dtype) -> Array:
@@ -131,7 +182,7 @@ def _view_special(self: Any, target: np.dtype) -> Array:
     if target.kind == "b":
         return lax.ne(_view(self, np.dtype("uint8")), np.uint8(0))
     if self.dtype.kind == "c":
-        parts = manipulation.stack([lax.real(self), lax.imag(self)], axis=-1)
+        parts = joining.stack([lax.real(self), lax.imag(self)], axis=-1)
         return _view(lax.reshape(parts, (*self.shape[:-1], self.shape[-1] * 2) if self.ndim else (2,)), target)
     parts = _view(self, np.dtype(f"f{target.itemsize // 2}"))
     pairs = lax.reshape(parts, (*parts.shape[:-1], parts.shape[-1] // 2, 2))
@@ -141,31 +192,66 @@ def _view_special(self: Any, target: np.dtype) -> Array:
 def _sized(name: str) -> Callable:
     def method(self: Any, *, fill_value: Any = None, size: int | None = None) -> tuple:
         return selection.nonzero(self, fill_value=fill_value, size=size)
+
     return method
 
 
 _METHODS = {
-    "all": reductions.all, "any": reductions.any, "argmax": reductions.argmax, "argmin": reductions.argmin,
-    "argpartition": sorting.argpartition, "argsort": sorting.argsort, "choose": selection.choose, "clip": selection.clip,
-    "conj": complexes.conj, "conjugate": complexes.conjugate, "copy": lambda self: asarray(self, copy=True),
-    "cumprod": cumulative.cumprod, "cumsum": cumulative.cumsum, "diagonal": linear.diagonal, "dot": linear.dot,
-    "flatten": manipulation.ravel, "max": reductions.max, "mean": reductions.mean, "min": reductions.min,
-    "nonzero": _sized("nonzero"), "partition": sorting.partition, "prod": reductions.prod, "ptp": reductions.ptp,
-    "ravel": manipulation.ravel, "repeat": manipulation.repeat, "reshape": _reshape, "round": rounding.round,
-    "searchsorted": sorting.searchsorted, "sort": sorting.sort, "squeeze": manipulation.squeeze, "std": reductions.std,
-    "sum": reductions.sum, "swapaxes": manipulation.swapaxes, "take": taking.take, "trace": linear.trace,
-    "transpose": _transpose, "var": reductions.var, "view": _view, "astype": lambda self, dtype, copy=False, device=None: astype(
-        self, dtype, copy=copy, device=device),
+    "all": reductions.all,
+    "any": reductions.any,
+    "argmax": reductions.argmax,
+    "argmin": reductions.argmin,
+    "argpartition": sorting.argpartition,
+    "argsort": sorting.argsort,
+    "choose": selection.choose,
+    "clip": selection.clip,
+    "conj": complexes.conj,
+    "conjugate": complexes.conjugate,
+    "copy": lambda self: asarray(self, copy=True),
+    "cumprod": cumulative.cumprod,
+    "cumsum": cumulative.cumsum,
+    "diagonal": linear.diagonal,
+    "dot": linear.dot,
+    "flatten": manipulation.ravel,
+    "max": reductions.max,
+    "mean": reductions.mean,
+    "min": reductions.min,
+    "nonzero": _sized("nonzero"),
+    "partition": sorting.partition,
+    "prod": reductions.prod,
+    "ptp": reductions.ptp,
+    "ravel": manipulation.ravel,
+    "repeat": joining.repeat,
+    "reshape": _reshape,
+    "round": rounding.round,
+    "searchsorted": sorting.searchsorted,
+    "sort": sorting.sort,
+    "squeeze": manipulation.squeeze,
+    "std": reductions.std,
+    "sum": reductions.sum,
+    "swapaxes": manipulation.swapaxes,
+    "take": taking.take,
+    "trace": linear.trace,
+    "transpose": _transpose,
+    "var": reductions.var,
+    "view": _view,
+    "astype": lambda self, dtype, copy=False, device=None: astype(self, dtype, copy=copy, device=device),
     "compress": lambda self, condition, axis=None, *, size=None, fill_value=0, out=None: selection.compress(
-        condition, self, axis, size=size, fill_value=fill_value, out=out),
+        condition, self, axis, size=size, fill_value=fill_value, out=out
+    ),
     "to_device": lambda self, device, *, stream=None: asarray(self, device=device),
     "byteswap": lambda self: asarray(np.asarray(self).byteswap()),
     "block_until_ready": lambda self: self,
 }
 
 _PROPERTIES = {
-    "T": manipulation.transpose, "mT": manipulation.matrix_transpose, "real": complexes.real, "imag": complexes.imag,
-    "at": indexing.IndexUpdateHelper, "flat": manipulation.ravel, "itemsize": lambda self: self.dtype.itemsize,
+    "T": manipulation.transpose,
+    "mT": manipulation.matrix_transpose,
+    "real": complexes.real,
+    "imag": complexes.imag,
+    "at": indexing.IndexUpdateHelper,
+    "flat": manipulation.ravel,
+    "itemsize": lambda self: self.dtype.itemsize,
     "nbytes": lambda self: self.dtype.itemsize * self.size,
 }
 
@@ -173,11 +259,11 @@ _PROPERTIES = {
 def _namespace(self: Any, *, api_version: str | None = None) -> Any:
     if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
         raise ValueError(f"api_version={api_version!r} is not available; available versions are up to 2024.12")
-    import tracejit.numpy
-    return tracejit.numpy
+    return sys.modules["tracejit.numpy"]
 
 
 # --- traced values as Python values ------------------------------------------------------------------
+
 
 def _known(x: Any, error: type, what: str) -> Any:
     """The concrete array behind a traced value, if there is one, as outside jit."""
@@ -193,7 +279,9 @@ _CONVERSIONS: dict[str, Callable] = {
     "__float__": lambda self: float(_known(self, ConcretizationTypeError, "float()")),
     "__complex__": lambda self: complex(_known(self, ConcretizationTypeError, "complex()")),
     "__index__": lambda self: _known(self, TracerIntegerConversionError, "the integer").__index__(),
-    "__array__": lambda self, dtype=None, copy=None: np.asarray(_known(self, TracerArrayConversionError, "the NumPy array"), dtype),
+    "__array__": lambda self, dtype=None, copy=None: np.asarray(
+        _known(self, TracerArrayConversionError, "the NumPy array"), dtype
+    ),
     "__len__": lambda self: _length(self),
     "item": lambda self, *args: _known(self, ConcretizationTypeError, "item()").item(*args),
     "tolist": lambda self: _known(self, ConcretizationTypeError, "tolist()").tolist(),

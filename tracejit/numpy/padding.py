@@ -1,7 +1,8 @@
 """Maps arrays to larger ones: pad in every mode of NumPy's, insert and delete."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,36 @@ from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy import quantiles, reductions, rounding
 from tracejit.numpy.indexing import get_item
-from tracejit.numpy.manipulation import concatenate, moveaxis, ravel
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, canonical_axis, cast_numpy, check_arraylike, concrete
-from tracejit.numpy.promotion import concrete_int, convert, expand_to, is_traced
+from tracejit.numpy.joining import concatenate
+from tracejit.numpy.manipulation import moveaxis, ravel
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    canonical_axis,
+    cast_numpy,
+    check_arraylike,
+    concrete,
+    concrete_int,
+    convert,
+    expand_to,
+    is_traced,
+)
 from tracejit.numpy.selection import nonzero
 
 INT = np.dtype("int32")
 _ALLOWED = {
-    "constant": {"constant_values"}, "edge": set(), "empty": set(), "linear_ramp": {"end_values"},
-    "maximum": {"stat_length"}, "mean": {"stat_length"}, "median": {"stat_length"}, "minimum": {"stat_length"},
-    "reflect": {"reflect_type"}, "symmetric": {"reflect_type"}, "wrap": set(),
+    "constant": {"constant_values"},
+    "edge": set(),
+    "empty": set(),
+    "linear_ramp": {"end_values"},
+    "maximum": {"stat_length"},
+    "mean": {"stat_length"},
+    "median": {"stat_length"},
+    "minimum": {"stat_length"},
+    "reflect": {"reflect_type"},
+    "symmetric": {"reflect_type"},
+    "wrap": set(),
 }
 
 
@@ -31,7 +52,10 @@ def pad(array: ArrayLike, pad_width: Any, mode: Any = "constant", **kwargs: Any)
     """
     check_arraylike("pad", array)
     x = as_array(array)
-    widths = [(concrete_int(lo, "pad_width"), concrete_int(hi, "pad_width")) for lo, hi in _pairs(_widths(pad_width, x.ndim), x.ndim, "pad_width")]
+    widths = [
+        (concrete_int(lo, "pad_width"), concrete_int(hi, "pad_width"))
+        for lo, hi in _pairs(_widths(pad_width, x.ndim), x.ndim, "pad_width")
+    ]
     if any(w < 0 for pair in widths for w in pair):
         raise ValueError("index can't contain negative values")
     if callable(mode):
@@ -43,7 +67,9 @@ def pad(array: ArrayLike, pad_width: Any, mode: Any = "constant", **kwargs: Any)
         raise ValueError(f"unsupported keyword arguments for mode '{mode}': {sorted(unknown)}")
     if mode in ("constant", "empty"):
         return _pad_constant(x, widths, kwargs.get("constant_values", 0))
-    step = {"edge": _edge, "linear_ramp": _ramp, "reflect": _mirror, "symmetric": _mirror, "wrap": _wrap}.get(mode, _statistic)
+    step = {"edge": _edge, "linear_ramp": _ramp, "reflect": _mirror, "symmetric": _mirror, "wrap": _wrap}.get(
+        mode, _statistic
+    )
     options = _pairs(next(iter(kwargs.values()), None), x.ndim, mode) if mode not in ("reflect", "symmetric") else None
     for axis, (low, high) in enumerate(widths):
         if low or high:
@@ -74,13 +100,17 @@ def _pairs(value: Any, ndim: int, name: str) -> list[tuple]:
     rows = list(value)
     if depth == 1:
         if len(rows) not in (1, 2):
-            raise ValueError(f"jnp.pad: {name} with nd={ndim} has unsupported shape {np.shape(value)}. Valid shapes are "
-                             f"({ndim}, 2), (1, 2), (2,), (1,), or ().")
+            raise ValueError(
+                f"jnp.pad: {name} with nd={ndim} has unsupported shape {np.shape(value)}. Valid shapes are "
+                f"({ndim}, 2), (1, 2), (2,), (1,), or ()."
+            )
         return [(rows[0], rows[-1])] * ndim
     pairs = [(tuple(r)[0], tuple(r)[-1]) for r in rows]
     if len(pairs) not in (1, ndim):
-        raise ValueError(f"jnp.pad: {name} with nd={ndim} has unsupported shape {np.shape(value)}. Valid shapes are "
-                         f"({ndim}, 2), (1, 2), (2,), (1,), or ().")
+        raise ValueError(
+            f"jnp.pad: {name} with nd={ndim} has unsupported shape {np.shape(value)}. Valid shapes are "
+            f"({ndim}, 2), (1, 2), (2,), (1,), or ()."
+        )
     return pairs * ndim if len(pairs) == 1 else pairs
 
 
@@ -98,8 +128,8 @@ def _pad_constant(x: Array, widths: list[tuple[int, int]], values: Any) -> Array
         return x
     if same:
         return lax.pad(x, scalar(pairs[0][0]), [(lo, hi, 0) for lo, hi in widths])
+    config = lambda lo, hi: [(lo, hi, 0) if i == axis else (0, 0, 0) for i in range(len(widths))]
     for axis, ((low, high), (first, last)) in enumerate(zip(widths, pairs, strict=True)):
-        config = lambda lo, hi, axis=axis: [(lo, hi, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
         x = lax.pad(lax.pad(x, scalar(first), config(low, 0)), scalar(last), config(0, high))
     return x
 
@@ -114,7 +144,9 @@ def _repeated(x: Array, axis: int, n: int) -> Array:
 
 def _edge(x: Array, axis: int, low: int, high: int, option: Any, mode: str) -> Array:
     n = x.shape[axis]
-    return concatenate([_repeated(_part(x, axis, 0, 1), axis, low), x, _repeated(_part(x, axis, n - 1, n), axis, high)], axis)
+    return concatenate(
+        [_repeated(_part(x, axis, 0, 1), axis, low), x, _repeated(_part(x, axis, n - 1, n), axis, high)], axis
+    )
 
 
 def _wrap(x: Array, axis: int, low: int, high: int, option: Any, mode: str) -> Array:
@@ -162,12 +194,19 @@ def _ramp(x: Array, axis: int, low: int, high: int, ends: tuple, mode: str) -> A
 
 
 def _statistic(x: Array, axis: int, low: int, high: int, lengths: tuple, mode: str) -> Array:
-    reduce: Callable = {"maximum": reductions.max, "minimum": reductions.min, "mean": reductions.mean, "median": quantiles.median}[mode]
+    reduce: Callable = {
+        "maximum": reductions.max,
+        "minimum": reductions.min,
+        "mean": reductions.mean,
+        "median": quantiles.median,
+    }[mode]
     n = x.shape[axis]
     sizes = [n if length is None else min(concrete_int(length, "stat_length"), n) for length in lengths]
     if min(sizes) < 1:
         raise ValueError("stat_length of 0 yields no value for padding")
-    values = [reduce(part, axis, keepdims=True) for part in (_part(x, axis, 0, sizes[0]), _part(x, axis, n - sizes[1], n))]
+    values = [
+        reduce(part, axis, keepdims=True) for part in (_part(x, axis, 0, sizes[0]), _part(x, axis, n - sizes[1], n))
+    ]
     if not is_inexact(x.dtype):
         values = [rounding.round(v) for v in values]
     values = [lax.convert_element_type(v, x.dtype) for v in values]
@@ -179,15 +218,24 @@ def _pad_with_function(x: Array, widths: list[tuple[int, int]], function: Callab
     x = _pad_constant(x, widths, 0)
     for axis, pair in enumerate(widths):
         rows = moveaxis(x, axis, -1)
-        flat = lax.reshape(rows, (-1 if rows.size else 0, rows.shape[-1])) if rows.ndim > 1 else lax.expand_dims(rows, (0,))
+        flat = (
+            lax.reshape(rows, (-1 if rows.size else 0, rows.shape[-1]))
+            if rows.ndim > 1
+            else lax.expand_dims(rows, (0,))
+        )
         done = [function(get_item(flat, i), pair, axis, kwargs) for i in range(flat.shape[0])]
         if any(d is None for d in done):
-            raise ValueError("jnp.pad: a mode function must return the padded vector: arrays cannot be changed in place")
-        x = moveaxis(lax.reshape(concatenate([lax.expand_dims(as_array(d), (0,)) for d in done], 0), rows.shape), -1, axis)
+            raise ValueError(
+                "jnp.pad: a mode function must return the padded vector: arrays cannot be changed in place"
+            )
+        x = moveaxis(
+            lax.reshape(concatenate([lax.expand_dims(as_array(d), (0,)) for d in done], 0), rows.shape), -1, axis
+        )
     return x
 
 
 # --- insert and delete -------------------------------------------------------------------------------
+
 
 def _flattened(x: Array, axis: int | None) -> tuple[Array, int]:
     return (lax.reshape(x, (x.size,)), 0) if axis is None else (x, canonical_axis(axis, x.ndim))
@@ -210,7 +258,9 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None, *, assume_unique_i
     else:
         index = concrete(obj, "delete")
         if index.dtype.kind == "b" and index.shape != (n,):
-            raise ValueError(f"np.delete(arr, obj): for boolean indices, obj must be one-dimensional with length matching the axis: {n}")
+            raise ValueError(
+                f"delete: a boolean obj must be one-dimensional with the length of the axis: {n}"
+            )
         if index.dtype.kind not in "biu":
             index = index.astype(int)
         if index.dtype.kind != "b" and index.size and (index.min() < -n or index.max() >= n):

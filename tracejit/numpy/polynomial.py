@@ -1,4 +1,5 @@
 """Maps polynomials, as vectors of coefficients with the highest power first, to values, roots, products and fits."""
+
 from __future__ import annotations
 
 import operator
@@ -7,14 +8,23 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import complex_dtype, is_inexact
+from tracejit.ir.types import complex_dtype
 from tracejit.numpy import linalg, reductions
 from tracejit.numpy.convolution import convolve
 from tracejit.numpy.indexing import get_item
 from tracejit.numpy.linear import diag, dot, outer, vander
-from tracejit.numpy.manipulation import concatenate, flip, moveaxis
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, concrete, convert, expand_to, is_traced
-from tracejit.numpy.promotion import literal, promote_dtypes, promote_dtypes_inexact
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    cast_numpy,
+    check_arraylike,
+    concrete,
+    expand_to,
+    literal,
+    promote_dtypes,
+    promote_dtypes_inexact,
+)
 from tracejit.numpy.sorting import trim_zeros
 
 
@@ -74,9 +84,9 @@ def polymul(a1: ArrayLike, a2: ArrayLike, *, trim_leading_zeros: bool = False) -
     """The product of two polynomials; leading zeros are dropped only on request, since that needs known values.
 
     >>> jnp.polymul(jnp.array([1, 1]), jnp.array([1, -1]))
-    Array([ 1,  0, -1], dtype=int32)
+    Array([ 1.,  0., -1.], dtype=float32)
     """
-    a1, a2 = (_vector("polymul", v) for v in promote_dtypes("polymul", a1, a2))
+    a1, a2 = (_vector("polymul", v) for v in promote_dtypes_inexact("polymul", a1, a2))
     if trim_leading_zeros and (a1.shape[0] > 1 or a2.shape[0] > 1):
         a1, a2 = trim_zeros(a1, "f"), trim_zeros(a2, "f")
     a1, a2 = (v if v.shape[0] else lax.full((1,), 0, v.dtype) for v in (a1, a2))
@@ -96,7 +106,7 @@ def polydiv(u: ArrayLike, v: ArrayLike, *, trim_leading_zeros: bool = False) -> 
     for k in range(m - n + 1):
         d = lax.mul(scale, get_item(u, k))
         quotient = quotient.at[k].set(d)
-        u = u.at[k:k + n + 1].add(lax.neg(lax.mul(d, v)))
+        u = u.at[k : k + n + 1].add(lax.neg(lax.mul(d, v)))
     if trim_leading_zeros:
         kept = trim_zeros(u, "f")
         u = kept if kept.shape[0] else lax.full((1,), 0, u.dtype)
@@ -107,9 +117,9 @@ def polyder(p: ArrayLike, m: int = 1) -> Array:
     """The m-th derivative.
 
     >>> jnp.polyder(jnp.array([3, 2, 1]))
-    Array([6, 2], dtype=int32)
+    Array([6., 2.], dtype=float32)
     """
-    p = _vector("polyder", p)
+    (p,) = promote_dtypes_inexact("polyder", _vector("polyder", p))
     m = operator.index(m)
     if m < 0:
         raise ValueError("Order of derivative must be positive")
@@ -120,8 +130,7 @@ def polyder(p: ArrayLike, m: int = 1) -> Array:
         return lax.full((0,), 0, p.dtype)
     powers = np.arange(n - 1, m - 1, -1)
     factors = np.prod([powers - k for k in range(m)], axis=0)
-    p, factors = promote_dtypes("polyder", lax.slice_in_dim(p, 0, n - m), cast_numpy(factors, np.dtype("int32")))
-    return lax.mul(p, factors)
+    return lax.mul(lax.slice_in_dim(p, 0, n - m), cast_numpy(factors, p.dtype))
 
 
 def polyint(p: ArrayLike, m: int = 1, k: Any = None) -> Array:
@@ -169,7 +178,9 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
     for i in range(x.shape[0]):
         root = lax.slice_in_dim(x, i, i + 1)
         zero = lax.full((1,), 0, x.dtype)
-        out = lax.sub(lax.concatenate([out, zero], 0), lax.mul(lax.concatenate([zero, out], 0), root))
+        out = lax.sub(
+            lax.concatenate([out, zero], 0), lax.mul(lax.concatenate([zero, out], 0), expand_to(root, (i + 2,)))
+        )
     return out
 
 
@@ -199,8 +210,15 @@ def roots(p: ArrayLike, *, strip_zeros: bool = True) -> Array:
     return lax.concatenate([found, lax.full((zeros_at_end,), 0, found.dtype)], 0)
 
 
-def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, full: bool = False, w: ArrayLike | None = None,
-            cov: Any = False) -> Any:
+def polyfit(
+    x: ArrayLike,
+    y: ArrayLike,
+    deg: int,
+    rcond: float | None = None,
+    full: bool = False,
+    w: ArrayLike | None = None,
+    cov: Any = False,
+) -> Any:
     """The polynomial of a degree with the least squared error, by a scaled Vandermonde system.
 
     >>> jnp.polyfit(jnp.array([0.0, 1.0, 2.0]), jnp.array([1.0, 3.0, 5.0]), 1).round(3)
@@ -210,7 +228,9 @@ def polyfit(x: ArrayLike, y: ArrayLike, deg: int, rcond: float | None = None, fu
     x, y = (as_array(v) for v in promote_dtypes_inexact("polyfit", x, y))
     deg = operator.index(deg)
     _check_fit(x, y, deg)
-    rcond = x.shape[0] * float(np.finfo(np.float32 if x.dtype.itemsize < 8 else np.float64).eps) if rcond is None else rcond
+    rcond = (
+        x.shape[0] * float(np.finfo(np.float32 if x.dtype.itemsize < 8 else np.float64).eps) if rcond is None else rcond
+    )
     left, right = vander(x, deg + 1), y
     if w is not None:
         w = lax.convert_element_type(as_array(w), x.dtype)

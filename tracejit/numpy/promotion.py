@@ -1,4 +1,5 @@
-"""Maps what users pass to jnp functions to operands of lax: checked, of one dtype, broadcast together, axes as numbers >= 0."""
+"""Maps what users pass to jnp functions to operands of lax: checked, of one dtype, broadcast together."""
+
 from __future__ import annotations
 
 import operator
@@ -29,6 +30,7 @@ _ACCEPTED = (Array, Var, np.ndarray, bool, int, float, complex, np.bool_, np.num
 
 
 # --- checks ------------------------------------------------------------------------------------------
+
 
 def is_arraylike(x: Any) -> bool:
     """Whether jnp functions take x as it is: an array, a traced value or a scalar; no list."""
@@ -73,6 +75,7 @@ def concrete_int(x: Any, what: str) -> int:
 
 
 # --- conversion --------------------------------------------------------------------------------------
+
 
 def as_array(x: ArrayLike) -> Array:
     """x as an Array or a traced value; lists are refused by check_arraylike before."""
@@ -121,6 +124,7 @@ def inexact_type(dtype: np.dtype) -> np.dtype:
 
 # --- promotion ---------------------------------------------------------------------------------------
 
+
 def types_of(name: str, args: Sequence[ArrayLike]) -> list[ArrayType]:
     return [type_of(name, x) for x in args]
 
@@ -131,8 +135,10 @@ def common_type(name: str, types: Sequence[ArrayType]) -> tuple[np.dtype, bool]:
     if config.numpy_dtype_promotion == "strict":
         dtypes = {t.dtype for t in types if not t.weak_type}
         if len(dtypes) > 1 or any(t.weak_type and kind_of(t.dtype) > kind_of(dtype) != "b" for t in types):
-            raise DtypeError(f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
-                             fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'")
+            raise DtypeError(
+                f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
+                fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'",
+            )
     return dtype, weak
 
 
@@ -175,6 +181,7 @@ def inexact(name: str, x: ArrayLike) -> ArrayLike:
 
 # --- broadcasting ------------------------------------------------------------------------------------
 
+
 def broadcast_shape(name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*shapes)
@@ -196,8 +203,10 @@ def broadcast_operands(name: str, args: list) -> list:
 
 def check_rank_promotion(name: str, shapes: Sequence[tuple[int, ...]]) -> None:
     if config.numpy_rank_promotion != "allow" and len({len(s) for s in shapes if s}) > 1:
-        message = f"Operands could not be broadcast together for {name} on shapes {' '.join(map(str, shapes))} " \
-                  f"and with the config option numpy_rank_promotion='{config.numpy_rank_promotion}'."
+        message = (
+            f"Operands could not be broadcast together for {name} on shapes {' '.join(map(str, shapes))} "
+            f"and with the config option numpy_rank_promotion='{config.numpy_rank_promotion}'."
+        )
         if config.numpy_rank_promotion == "raise":
             raise ShapeError(message)
         warnings.warn(message, stacklevel=4)
@@ -218,6 +227,7 @@ def expand_to(x: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 # --- axes and sizes ----------------------------------------------------------------------------------
+
 
 def canonical_axis(axis: Any, ndim: int) -> int:
     """axis as a number in [0, ndim); AxisError if it is out of range."""

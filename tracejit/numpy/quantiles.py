@@ -1,4 +1,5 @@
 """Maps arrays to medians, quantiles and percentiles along axes."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -6,23 +7,48 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.logic import isnan
-from tracejit.numpy.promotion import Array, ArrayLike, Axis, as_array, canonical_axes, cast_numpy, check_arraylike
-from tracejit.numpy.promotion import check_no_out, expand_to, literal, promote_dtypes_inexact, strong
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    Axis,
+    as_array,
+    canonical_axes,
+    check_arraylike,
+    check_no_out,
+    expand_to,
+    literal,
+    promote_dtypes_inexact,
+    strong,
+)
 from tracejit.numpy.taking import gather_along
 
 # Hyndman and Fan's continuous estimators: the quantile q lies at n q + a + q (1 - a - b) - 1 among n sorted elements.
-_CONTINUOUS = {"interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0), "linear": (1.0, 1.0),
-               "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8)}
+_CONTINUOUS = {
+    "interpolated_inverted_cdf": (0.0, 1.0),
+    "hazen": (0.5, 0.5),
+    "weibull": (0.0, 0.0),
+    "linear": (1.0, 1.0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+}
 _ROUNDED = ("lower", "higher", "midpoint", "nearest")
 _STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
 
 
-def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False,
-             method: str = "linear", keepdims: bool = False, *, weights: ArrayLike | None = None) -> Array:
-    """The value below which a part q in [0, 1] of the elements lies, by any method of numpy.quantile; nan if one is nan.
+def quantile(
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: ArrayLike | None = None,
+) -> Array:
+    """The value below which a part q in [0, 1] of the elements lies, by any method of NumPy; nan if one is nan.
 
     >>> jnp.quantile(jnp.array([1.0, 2.0, 3.0, 4.0]), 0.5)
     Array(2.5, dtype=float32)
@@ -30,8 +56,17 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None, ov
     return _quantile("quantile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=False)
 
 
-def nanquantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False,
-                method: str = "linear", keepdims: bool = False, *, weights: ArrayLike | None = None) -> Array:
+def nanquantile(
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: ArrayLike | None = None,
+) -> Array:
     """As `quantile` of the elements that are not nan.
 
     >>> jnp.nanquantile(jnp.array([1.0, jnp.nan, 3.0]), 0.5)
@@ -40,34 +75,59 @@ def nanquantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None,
     return _quantile("nanquantile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=True)
 
 
-def percentile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False,
-               method: str = "linear", keepdims: bool = False, *, weights: ArrayLike | None = None) -> Array:
+def percentile(
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: ArrayLike | None = None,
+    out_sharding: Any = None,
+) -> Array:
     """As `quantile` with q in [0, 100].
 
     >>> jnp.percentile(jnp.array([1.0, 2.0, 3.0]), 50)
     Array(2., dtype=float32)
     """
     check_arraylike("percentile", a, q)
-    return _quantile("percentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=False)
+    return _quantile(
+        "percentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=False
+    )
 
 
-def nanpercentile(a: ArrayLike, q: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False,
-                  method: str = "linear", keepdims: bool = False, *, weights: ArrayLike | None = None) -> Array:
+def nanpercentile(
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: ArrayLike | None = None,
+) -> Array:
     """As `percentile` of the elements that are not nan.
 
     >>> jnp.nanpercentile(jnp.array([1.0, jnp.nan, 3.0]), 50)
     Array(2., dtype=float32)
     """
     check_arraylike("nanpercentile", a, q)
-    return _quantile("nanpercentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=True)
+    return _quantile(
+        "nanpercentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=True
+    )
 
 
 def _hundredth(q: ArrayLike) -> Any:
-    q, = promote_dtypes_inexact("percentile", q)
+    (q,) = promote_dtypes_inexact("percentile", q)
     return lax.div(q, literal(100, np.dtype("float32")))
 
 
-def median(a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Array:
+def median(
+    a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Array:
     """The middle element, or the mean of the two middle ones; nan if one is nan.
 
     >>> jnp.median(jnp.array([3, 1, 2, 4]))
@@ -76,7 +136,9 @@ def median(a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: b
     return _quantile("median", a, 0.5, axis, out, overwrite_input, "midpoint", keepdims, None, skip_nan=False)
 
 
-def nanmedian(a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Array:
+def nanmedian(
+    a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Array:
     """The median of the elements that are not nan.
 
     >>> jnp.nanmedian(jnp.array([3, jnp.nan, 2]))
@@ -85,8 +147,18 @@ def nanmedian(a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input
     return _quantile("nanmedian", a, 0.5, axis, out, overwrite_input, "midpoint", keepdims, None, skip_nan=True)
 
 
-def _quantile(name: str, a: ArrayLike, q: ArrayLike, axis: Axis, out: None, overwrite_input: bool, method: str, keepdims: bool,
-              weights: ArrayLike | None, skip_nan: bool) -> Array:
+def _quantile(
+    name: str,
+    a: ArrayLike,
+    q: ArrayLike,
+    axis: Axis,
+    out: None,
+    overwrite_input: bool,
+    method: str,
+    keepdims: bool,
+    weights: ArrayLike | None,
+    skip_nan: bool,
+) -> Array:
     check_no_out(name, out)
     if overwrite_input:
         raise ValueError(f"jax.numpy.{name} does not support overwrite_input=True or out != None")
@@ -95,7 +167,7 @@ def _quantile(name: str, a: ArrayLike, q: ArrayLike, axis: Axis, out: None, over
         raise ValueError(f"{method!r} is not a method of {name}; expected one of {[*_CONTINUOUS, *_ROUNDED, *_STEPS]}")
     if weights is not None and method != "inverted_cdf":
         raise ValueError("Weighted quantile is only implemented for method='inverted_cdf'.")
-    x, = promote_dtypes_inexact(name, strong(a))
+    (x,) = promote_dtypes_inexact(name, strong(a))
     x, q = (as_array(v) for v in promote_dtypes_inexact(name, x, q))
     if x.dtype.kind == "c":
         raise ValueError(f"jnp.{name} does not support complex input, as the operation is poorly defined.")
@@ -160,8 +232,12 @@ def _places(q: Array, n: Array, last: Array, method: str) -> tuple[Array, Array,
         half = lax.select(lax.eq(low, high), lax.full_like(q, 0), lax.full_like(q, 0.5))
         nearest = lax.round(place, lax.RoundingMethod.TO_NEAREST_EVEN)
         zero = lax.full_like(q, 0)
-        return {"lower": (low, low, zero), "higher": (high, high, zero), "midpoint": (low, high, half),
-                "nearest": (nearest, nearest, zero)}[method]
+        return {
+            "lower": (low, low, zero),
+            "higher": (high, high, zero),
+            "midpoint": (low, high, half),
+            "nearest": (nearest, nearest, zero),
+        }[method]
     place = lax.mul(q, n)
     if method == "closest_observation":
         nearest = clamp(lax.sub(lax.round(place, lax.RoundingMethod.TO_NEAREST_EVEN), number(1)))
@@ -193,7 +269,9 @@ def _weighted(x: Array, w: Array, q: Array, skip_nan: bool) -> Array:
     n = x.shape[0]
     total = lax.slice_in_dim(running, n - 1, n)
     shape = (q.shape[0], *x.shape)
-    wide_q = lax.mul(lax.broadcast_in_dim(q, (q.shape[0], *total.shape), (0,)), expand_to(total, (q.shape[0], *total.shape)))
+    wide_q = lax.mul(
+        lax.broadcast_in_dim(q, (q.shape[0], *total.shape), (0,)), expand_to(total, (q.shape[0], *total.shape))
+    )
     short = lax.lt(expand_to(running, shape), expand_to(wide_q, shape))
     place = lax.min(reductions.sum(short, 1, dtype=np.dtype("int32")), np.int32(n - 1))
     result = gather_along(x_sorted, place, 0, "clip", None)

@@ -1,4 +1,5 @@
 """Maps arrays to sums, extrema, moments and positions of extrema along axes."""
+
 from __future__ import annotations
 
 import builtins
@@ -9,8 +10,22 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of, real_dtype
-from tracejit.numpy.promotion import Array, ArrayLike, Axis, DTypeLike, as_array, canonical_axes, canonical_axis
-from tracejit.numpy.promotion import cast_numpy, check_arraylike, check_no_out, convert, expand_to, inexact, promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    Axis,
+    DTypeLike,
+    as_array,
+    canonical_axes,
+    canonical_axis,
+    cast_numpy,
+    check_arraylike,
+    check_no_out,
+    convert,
+    expand_to,
+    inexact,
+    promote_dtypes,
+)
 
 
 def is_half(dtype: np.dtype) -> bool:
@@ -18,6 +33,7 @@ def is_half(dtype: np.dtype) -> bool:
 
 
 # --- the frame of a reduction ------------------------------------------------------------------------
+
 
 def masked(x: Array, where: ArrayLike | None, identity: Any) -> Array:
     """x with the identity of the reduction where the mask is False."""
@@ -43,8 +59,19 @@ def _accumulation_dtype(dtype: np.dtype, promote_integers: bool) -> np.dtype:
     return dtype
 
 
-def _fold(name: str, a: ArrayLike, axis: Axis, dtype: DTypeLike | None, keepdims: bool, initial: ArrayLike | None,
-          where: ArrayLike | None, promote_integers: bool, reduce: Callable, combine: Callable, identity: int) -> Array:
+def _fold(
+    name: str,
+    a: ArrayLike,
+    axis: Axis,
+    dtype: DTypeLike | None,
+    keepdims: bool,
+    initial: ArrayLike | None,
+    where: ArrayLike | None,
+    promote_integers: bool,
+    reduce: Callable,
+    combine: Callable,
+    identity: int,
+) -> Array:
     """Sum or product: reduce in the accumulation dtype, then combine with `initial`."""
     check_arraylike(name, a)
     x = as_array(a)
@@ -58,12 +85,22 @@ def _fold(name: str, a: ArrayLike, axis: Axis, dtype: DTypeLike | None, keepdims
     out = keep_axes(reduce(x, axes) if axes else x, axes, keepdims)
     if initial is not None:
         check_arraylike(name, initial)
-        out = combine(out, convert(initial, compute) if np.ndim(initial) == 0 else expand_to(convert(initial, compute), out.shape))
+        out = combine(
+            out, convert(initial, compute) if np.ndim(initial) == 0 else expand_to(convert(initial, compute), out.shape)
+        )
     return out if compute == result else lax.convert_element_type(out, result)
 
 
-def sum(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False,
-        initial: ArrayLike | None = None, where: ArrayLike | None = None, promote_integers: bool = True) -> Array:
+def sum(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    promote_integers: bool = True,
+) -> Array:
     """The sum over axes; booleans count, small integers are widened to int32 unless promote_integers is False.
 
     >>> jnp.sum(jnp.array([[1, 2], [3, 4]]), axis=0)
@@ -73,8 +110,16 @@ def sum(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: No
     return _fold("sum", a, axis, dtype, keepdims, initial, where, promote_integers, lax.reduce_sum, lax.add, 0)
 
 
-def prod(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False,
-         initial: ArrayLike | None = None, where: ArrayLike | None = None, promote_integers: bool = True) -> Array:
+def prod(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    promote_integers: bool = True,
+) -> Array:
     """The product over axes.
 
     >>> jnp.prod(jnp.array([2, 3, 4]))
@@ -84,13 +129,25 @@ def prod(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: N
     return _fold("prod", a, axis, dtype, keepdims, initial, where, promote_integers, lax.reduce_prod, lax.mul, 1)
 
 
-def _extremum(name: str, a: ArrayLike, axis: Axis, out: None, keepdims: bool, initial: ArrayLike | None,
-              where: ArrayLike | None, reduce: Callable, combine: Callable, worst: Callable) -> Array:
+def _extremum(
+    name: str,
+    a: ArrayLike,
+    axis: Axis,
+    out: None,
+    keepdims: bool,
+    initial: ArrayLike | None,
+    where: ArrayLike | None,
+    reduce: Callable,
+    combine: Callable,
+    worst: Callable,
+) -> Array:
     check_no_out(name, out)
     check_arraylike(name, a)
     x = as_array(a)
     if where is not None and initial is None:
-        raise ValueError(f"reduction operation {name} does not have an identity, so to use a where mask one has to specify 'initial'")
+        raise ValueError(
+            f"reduction operation {name} does not have an identity, so to use a where mask one has to specify 'initial'"
+        )
     x = masked(x, where, worst(x.dtype))
     axes = canonical_axes(axis, x.ndim)
     if initial is None and builtins.any(x.shape[i] == 0 for i in axes):
@@ -99,7 +156,10 @@ def _extremum(name: str, a: ArrayLike, axis: Axis, out: None, keepdims: bool, in
     if initial is None:
         return result
     check_arraylike(name, initial)
-    return combine(result, convert(initial, x.dtype) if np.ndim(initial) == 0 else expand_to(convert(initial, x.dtype), result.shape))
+    return combine(
+        result,
+        convert(initial, x.dtype) if np.ndim(initial) == 0 else expand_to(convert(initial, x.dtype), result.shape),
+    )
 
 
 def lowest(dtype: np.dtype) -> Any:
@@ -116,8 +176,14 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if is_inexact(dtype) else np.iinfo(dtype).max
 
 
-def max(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, initial: ArrayLike | None = None,
-        where: ArrayLike | None = None) -> Array:
+def max(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The largest element over axes; nan if there is one. An empty axis needs `initial`.
 
     >>> jnp.max(jnp.array([[1, 5], [3, 4]]), axis=1)
@@ -126,8 +192,14 @@ def max(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = Fals
     return _extremum("max", a, axis, out, keepdims, initial, where, lax.reduce_max, lax.max, lowest)
 
 
-def min(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, initial: ArrayLike | None = None,
-        where: ArrayLike | None = None) -> Array:
+def min(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """The smallest element over axes; nan if there is one. An empty axis needs `initial`.
 
     >>> jnp.min(jnp.array([[1, 5], [3, 4]]), axis=1)
@@ -139,8 +211,16 @@ def min(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = Fals
 amax, amin = max, min
 
 
-def _quantifier(name: str, a: ArrayLike, axis: Axis, out: None, keepdims: bool, where: ArrayLike | None,
-                reduce: Callable, identity: bool) -> Array:
+def _quantifier(
+    name: str,
+    a: ArrayLike,
+    axis: Axis,
+    out: None,
+    keepdims: bool,
+    where: ArrayLike | None,
+    reduce: Callable,
+    identity: bool,
+) -> Array:
     check_no_out(name, out)
     check_arraylike(name, a)
     x = as_array(a)
@@ -150,8 +230,9 @@ def _quantifier(name: str, a: ArrayLike, axis: Axis, out: None, keepdims: bool, 
     return keep_axes(reduce(x, axes) if axes else x, axes, keepdims)
 
 
-def all(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, *,
-        where: ArrayLike | None = None) -> Array:
+def all(
+    a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, *, where: ArrayLike | None = None
+) -> Array:
     """Whether all elements over axes are nonzero.
 
     >>> jnp.all(jnp.array([1, 0]))
@@ -160,8 +241,9 @@ def all(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = Fals
     return _quantifier("all", a, axis, out, keepdims, where, lax.reduce_and, True)
 
 
-def any(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, *,
-        where: ArrayLike | None = None) -> Array:
+def any(
+    a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = False, *, where: ArrayLike | None = None
+) -> Array:
     """Whether some element over axes is nonzero.
 
     >>> jnp.any(jnp.array([1, 0]))
@@ -172,7 +254,10 @@ def any(a: ArrayLike, axis: Axis = None, out: None = None, keepdims: bool = Fals
 
 # --- moments -----------------------------------------------------------------------------------------
 
-def _count(shape: tuple[int, ...], axes: tuple[int, ...], where: ArrayLike | None, keepdims: bool, dtype: np.dtype) -> Any:
+
+def _count(
+    shape: tuple[int, ...], axes: tuple[int, ...], where: ArrayLike | None, keepdims: bool, dtype: np.dtype
+) -> Any:
     """How many elements a mean is over: a number, or an array where there is a mask."""
     if where is None:
         n = 1
@@ -193,8 +278,15 @@ def _mean_dtypes(dtype: np.dtype, asked: DTypeLike | None) -> tuple[np.dtype, np
     return (np.dtype("float32") if is_half(result) else result), result
 
 
-def mean(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, keepdims: bool = False, *,
-         where: ArrayLike | None = None) -> Array:
+def mean(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    keepdims: bool = False,
+    *,
+    where: ArrayLike | None = None,
+) -> Array:
     """The arithmetic mean over axes; integers give floats. Halves are added in float32.
 
     >>> jnp.mean(jnp.array([1, 2, 4]))
@@ -212,8 +304,9 @@ def mean(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: N
     return out_ if compute == result else lax.convert_element_type(out_, result)
 
 
-def average(a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, returned: bool = False,
-            keepdims: bool = False) -> Any:
+def average(
+    a: ArrayLike, axis: Axis = None, weights: ArrayLike | None = None, returned: bool = False, keepdims: bool = False
+) -> Any:
     """The weighted mean over axes; with `returned` also the sum of the weights.
 
     >>> jnp.average(jnp.array([1.0, 3.0]), weights=jnp.array([3, 1]))
@@ -253,9 +346,18 @@ def _degrees(ddof: int, correction: int | float | None) -> int | float:
     return correction
 
 
-def var(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, ddof: int = 0,
-        keepdims: bool = False, *, where: ArrayLike | None = None, mean: ArrayLike | None = None,
-        correction: int | float | None = None) -> Array:
+def var(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: ArrayLike | None = None,
+    mean: ArrayLike | None = None,
+    correction: int | float | None = None,
+) -> Array:
     """The variance over axes: the mean squared distance from the mean, with n - ddof in the denominator.
 
     >>> jnp.var(jnp.array([1.0, 2.0, 4.0]), ddof=1)
@@ -276,18 +378,28 @@ def var(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: No
     shape = x.shape if where is None else np.broadcast_shapes(x.shape, np.shape(where))
     apart = lax.sub(expand_to(x, shape), expand_to(center, shape))
     squares = lax.square(apart) if compute.kind != "c" else lax.real(lax.mul(apart, lax.conj(apart)))
-    n = lax.sub(_count(shape, axes, where, keepdims, squares.dtype), cast_numpy(ddof, squares.dtype))
     total = sum(squares, axes, keepdims=keepdims, where=where)
-    n = lax.max(as_array(n), cast_numpy(0, squares.dtype)) if where is not None else np.maximum(np.asarray(n), 0)
+    n = _count(shape, axes, where, keepdims, squares.dtype)
+    taken, zero = cast_numpy(ddof, squares.dtype), cast_numpy(0, squares.dtype)
+    n = np.maximum(n - taken, zero) if where is None else lax.max(lax.sub(n, taken), zero)
     return convert(lax.div(total, n), real_dtype(result) if kind_of(result) in "fc" else result)
 
 
 _mean = mean
 
 
-def std(a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, out: None = None, ddof: int = 0,
-        keepdims: bool = False, *, where: ArrayLike | None = None, mean: ArrayLike | None = None,
-        correction: int | float | None = None) -> Array:
+def std(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: ArrayLike | None = None,
+    mean: ArrayLike | None = None,
+    correction: int | float | None = None,
+) -> Array:
     """The standard deviation over axes: the square root of `var`.
 
     >>> jnp.std(jnp.array([1.0, 3.0]))
@@ -318,10 +430,16 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Ar
     """
     check_arraylike("count_nonzero", a)
     x = as_array(a)
-    return sum(x if x.dtype.kind == "b" else lax.ne(x, cast_numpy(0, x.dtype)), axis, dtype=default_dtype("i"), keepdims=keepdims)
+    return sum(
+        x if x.dtype.kind == "b" else lax.ne(x, cast_numpy(0, x.dtype)),
+        axis,
+        dtype=default_dtype("i"),
+        keepdims=keepdims,
+    )
 
 
 # --- positions ---------------------------------------------------------------------------------------
+
 
 def _position(name: str, a: ArrayLike, axis: int | None, out: None, keepdims: bool | None, search: Callable) -> Array:
     check_no_out(name, out)

@@ -1,4 +1,5 @@
 """Maps numbers to their integer parts, binary parts, signs and neighbours, elementwise."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,8 +9,19 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import is_float
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, check_no_out, convert, dtype_of
-from tracejit.numpy.promotion import expand_to, inexact, promote_inexact
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    cast_numpy,
+    check_arraylike,
+    check_no_out,
+    convert,
+    dtype_of,
+    expand_to,
+    inexact,
+    promote_inexact,
+)
 from tracejit.numpy.transcendental import full_operands
 
 _UNSIGNED = {2: np.dtype("uint16"), 4: np.dtype("uint32"), 8: np.dtype("uint64")}
@@ -115,6 +127,7 @@ def modf(x: ArrayLike, /, out: None = None) -> tuple[Array, Array]:
 
 # --- the bits of a float -----------------------------------------------------------------------------
 
+
 def signbit(x: ArrayLike, /) -> Array:
     """Whether the sign bit is set: true for -0.0.
 
@@ -192,11 +205,15 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
     scaled = lax.select(tiny, lax.mul(x, cast_numpy(2.0 ** (fraction_bits + 1), x.dtype)), x)
     bits = lax.bitcast_convert_type(scaled, unsigned)
     field = (1 << (x.dtype.itemsize * 8 - 1 - fraction_bits)) - 1
-    exponent = lax.bitwise_and(lax.shift_right_logical(bits, cast_numpy(fraction_bits, unsigned)), cast_numpy(field, unsigned))
+    exponent = lax.bitwise_and(
+        lax.shift_right_logical(bits, cast_numpy(fraction_bits, unsigned)), cast_numpy(field, unsigned)
+    )
     exponent = lax.sub(lax.convert_element_type(exponent, integer), cast_numpy(bias - 1, integer))
     exponent = lax.select(tiny, lax.sub(exponent, cast_numpy(fraction_bits + 1, integer)), exponent)
     cleared = lax.bitwise_and(bits, cast_numpy((1 << x.dtype.itemsize * 8) - 1 - (field << fraction_bits), unsigned))
-    mantissa = lax.bitcast_convert_type(lax.bitwise_or(cleared, cast_numpy((bias - 1) << fraction_bits, unsigned)), x.dtype)
+    mantissa = lax.bitcast_convert_type(
+        lax.bitwise_or(cleared, cast_numpy((bias - 1) << fraction_bits, unsigned)), x.dtype
+    )
     special = lax.bitwise_or(lax.bitwise_not(lax.is_finite(x)), lax.eq(x, zero))
     return lax.select(special, x, mantissa), lax.select(special, lax.full_like(exponent, 0), exponent)
 

@@ -1,7 +1,8 @@
 """Maps conditions and arrays to choices between them: where, select, clip and the places where a mask is true."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -9,19 +10,39 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import is_inexact
-from tracejit.numpy import complexes
-from tracejit.numpy.creation import asarray
 from tracejit.numpy.indexing import read
 from tracejit.numpy.logic import to_bool
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, broadcast_shape, canonical_axis, cast_numpy
-from tracejit.numpy.promotion import check_arraylike, check_no_out, concrete, convert, dtype_of, expand_to, is_traced
-from tracejit.numpy.promotion import promote, promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    Var,
+    as_array,
+    broadcast_shape,
+    canonical_axis,
+    cast_numpy,
+    check_arraylike,
+    check_no_out,
+    concrete,
+    convert,
+    dtype_of,
+    expand_to,
+    is_traced,
+    promote,
+    promote_dtypes,
+)
 
 INT = np.dtype("int32")
 
 
-def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None = None, /, *, size: int | None = None,
-          fill_value: Any = None) -> Any:
+def where(
+    condition: ArrayLike,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    /,
+    *,
+    size: int | None = None,
+    fill_value: Any = None,
+) -> Any:
     """x where the condition holds and y elsewhere; with the condition alone, the indices of its nonzero elements.
 
     >>> jnp.where(jnp.array([True, False]), 1, jnp.array([10, 20]))
@@ -68,7 +89,9 @@ def choose(a: ArrayLike, choices: Any, out: None = None, mode: str = "raise") ->
     Array([3, 2], dtype=int32)
     """
     check_no_out("choose", out)
-    choices = [as_array(c) for c in choices] if not isinstance(choices, (Array, Var, np.ndarray)) else list(as_array(choices))
+    choices = (
+        [as_array(c) for c in choices] if not isinstance(choices, (Array, Var, np.ndarray)) else list(as_array(choices))
+    )
     check_arraylike("choose", a, *choices)
     which = as_array(a)
     if which.dtype.kind not in "iub":
@@ -107,8 +130,10 @@ def clip(arr: ArrayLike | None = None, /, min: ArrayLike | None = None, max: Arr
     bounds = [b for b in (min, max) if b is not None]
     check_arraylike("clip", arr, *bounds)
     if any(dtype_of(v).kind == "c" for v in (arr, *bounds)):
-        raise ValueError("Clip received a complex value either through the input or the min/max keywords. Complex values "
-                         "have no ordering and cannot be clipped.")
+        raise ValueError(
+            "Clip received a complex value either through the input or the min/max keywords. Complex values "
+            "have no ordering and cannot be clipped."
+        )
     if min is not None:
         arr = lax.max(*promote("clip", arr, min))
     if max is not None:
@@ -116,8 +141,13 @@ def clip(arr: ArrayLike | None = None, /, min: ArrayLike | None = None, max: Arr
     return as_array(arr)
 
 
-def nan_to_num(x: ArrayLike, copy: bool = True, nan: ArrayLike = 0.0, posinf: ArrayLike | None = None,
-               neginf: ArrayLike | None = None) -> Array:
+def nan_to_num(
+    x: ArrayLike,
+    copy: bool = True,
+    nan: ArrayLike = 0.0,
+    posinf: ArrayLike | None = None,
+    neginf: ArrayLike | None = None,
+) -> Array:
     """nan as `nan`, infinities as the largest finite numbers or as given.
 
     >>> jnp.nan_to_num(jnp.array([jnp.nan, 1.0]))
@@ -128,7 +158,9 @@ def nan_to_num(x: ArrayLike, copy: bool = True, nan: ArrayLike = 0.0, posinf: Ar
     if not is_inexact(x.dtype):
         return x
     if x.dtype.kind == "c":
-        return lax.complex(nan_to_num(lax.real(x), copy, nan, posinf, neginf), nan_to_num(lax.imag(x), copy, nan, posinf, neginf))
+        return lax.complex(
+            nan_to_num(lax.real(x), copy, nan, posinf, neginf), nan_to_num(lax.imag(x), copy, nan, posinf, neginf)
+        )
     limits = _largest(x.dtype)
     high, low = limits if posinf is None else posinf, -limits if neginf is None else neginf
     infinity = cast_numpy(np.inf, x.dtype)
@@ -144,8 +176,9 @@ def _largest(dtype: np.dtype) -> Any:
 
 # --- where a mask is true ----------------------------------------------------------------------------
 
+
 def nonzero(a: ArrayLike, *, size: int | None = None, fill_value: Any = None) -> tuple[Array, ...]:
-    """The indices of nonzero elements, an array for each axis. Under jit `size` says how many; missing ones are fill_value.
+    """The indices of nonzero elements, an array per axis. Under jit `size` says how many; missing ones are fill_value.
 
     >>> jnp.nonzero(jnp.array([0, 5, 6]), size=3, fill_value=-1)
     (Array([ 1,  2, -1], dtype=int32),)
@@ -168,7 +201,10 @@ def nonzero(a: ArrayLike, *, size: int | None = None, fill_value: Any = None) ->
     for n in mask.shape[::-1]:
         coordinates.append(lax.rem(where_, np.int32(max(n, 1))))
         where_ = lax.div(where_, np.int32(max(n, 1)))
-    return tuple(lax.select(missing, expand_to(convert(f, INT), (size,)), c) for f, c in zip(fills, coordinates[::-1], strict=True))
+    return tuple(
+        lax.select(missing, expand_to(convert(f, INT), (size,)), c)
+        for f, c in zip(fills, coordinates[::-1], strict=True)
+    )
 
 
 def _first_true(flat: Array, size: int) -> tuple[Array, Array]:
@@ -217,8 +253,15 @@ def extract(condition: ArrayLike, arr: ArrayLike, *, size: int | None = None, fi
     return compress(lax.reshape(as_array(condition), (np.size(condition),)), arr, size=size, fill_value=fill_value)
 
 
-def compress(condition: Any, a: ArrayLike, axis: int | None = None, *, size: int | None = None, fill_value: ArrayLike = 0,
-             out: None = None) -> Array:
+def compress(
+    condition: Any,
+    a: ArrayLike,
+    axis: int | None = None,
+    *,
+    size: int | None = None,
+    fill_value: ArrayLike = 0,
+    out: None = None,
+) -> Array:
     """The parts of a along an axis where a vector of conditions holds.
 
     >>> jnp.compress(jnp.array([True, False, True]), jnp.array([1, 2, 3]))
@@ -252,14 +295,23 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence, *args: Any, **kw:
     """
     check_arraylike("piecewise", x)
     x = as_array(x)
-    conditions = condlist if isinstance(condlist, (list, tuple)) and not all(isinstance(c, (bool, np.bool_)) for c in condlist) \
-        else [condlist] if np.ndim(condlist) < 2 and x.ndim else list(condlist)
-    conditions = [to_bool("piecewise", as_array(np.asarray(c)) if isinstance(c, (list, tuple)) else c) for c in conditions]
+    conditions = (
+        condlist
+        if isinstance(condlist, (list, tuple)) and not all(isinstance(c, (bool, np.bool_)) for c in condlist)
+        else [condlist]
+        if np.ndim(condlist) < 2 and x.ndim
+        else list(condlist)
+    )
+    conditions = [
+        to_bool("piecewise", as_array(np.asarray(c)) if isinstance(c, (list, tuple)) else c) for c in conditions
+    ]
     if np.ndim(condlist) == 2 and not isinstance(condlist, (list, tuple)):
         conditions = [to_bool("piecewise", c) for c in condlist]
     if len(funclist) not in (len(conditions), len(conditions) + 1):
-        raise ValueError(f"with {len(conditions)} condition(s), either {len(conditions)} or {len(conditions) + 1} functions are "
-                         f"expected; got {len(funclist)}")
+        raise ValueError(
+            f"with {len(conditions)} condition(s), either {len(conditions)} or {len(conditions) + 1} functions are "
+            f"expected; got {len(funclist)}"
+        )
     functions = list(funclist)
     out = functions.pop() if len(functions) > len(conditions) else 0
     value = lambda f: expand_to(convert(f(x, *args, **kw) if callable(f) else f, x.dtype), x.shape)

@@ -1,4 +1,5 @@
 """Maps arrays to sets: unique elements, membership, union, intersection, differences. Under jit the sizes are given."""
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -9,12 +10,22 @@ from tracejit import lax
 from tracejit.ir.types import is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.indexing import get_item
-from tracejit.numpy.logic import equal, isnan, logical_not
-from tracejit.numpy.manipulation import concatenate, moveaxis, ravel
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, canonical_axis, check_arraylike, concrete, convert, expand_to
-from tracejit.numpy.promotion import promote_dtypes
+from tracejit.numpy.joining import concatenate
+from tracejit.numpy.logic import isnan
+from tracejit.numpy.manipulation import moveaxis, ravel
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    canonical_axis,
+    check_arraylike,
+    concrete,
+    convert,
+    expand_to,
+    promote_dtypes,
+)
 from tracejit.numpy.selection import choose_by, nonzero
-from tracejit.numpy.sorting import searchsorted, sorts_before
+from tracejit.numpy.sorting import searchsorted
 
 INT = np.dtype("int32")
 
@@ -36,10 +47,19 @@ class UniqueInverseResult(NamedTuple):
     inverse_indices: Array
 
 
-def unique(ar: ArrayLike, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
-           axis: int | None = None, *, equal_nan: bool = True, size: int | None = None, fill_value: ArrayLike | None = None,
-           sorted: bool = True) -> Any:
-    """The distinct elements (or slices along an axis), sorted. Under jit `size` says how many; missing ones are fill_value.
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    size: int | None = None,
+    fill_value: ArrayLike | None = None,
+    sorted: bool = True,
+) -> Any:
+    """The distinct elements (or slices of an axis), sorted. Under jit `size` says how many; missing are fill_value.
 
     return_index: where each is found first; return_inverse: which of them each element is; return_counts: how often.
 
@@ -57,7 +77,9 @@ def unique(ar: ArrayLike, return_index: bool = False, return_inverse: bool = Fal
         x = moveaxis(x, axis, 0)
         inner = x.shape[1:]
         rows = lax.reshape(x, (x.shape[0], int(np.prod(inner))))
-    values, index, inverse, counts = _unique_rows(rows, equal_nan, size, fill_value, return_index, return_inverse, return_counts)
+    values, index, inverse, counts = _unique_rows(
+        rows, equal_nan, size, fill_value, return_index, return_inverse, return_counts
+    )
     values = lax.reshape(values, (values.shape[0], *inner))
     out = [values if axis is None else moveaxis(values, 0, axis)]
     if return_index:
@@ -69,8 +91,15 @@ def unique(ar: ArrayLike, return_index: bool = False, return_inverse: bool = Fal
     return out[0] if len(out) == 1 else tuple(out)
 
 
-def _unique_rows(rows: Array, equal_nan: bool, size: int | None, fill_value: Any, want_index: bool, want_inverse: bool,
-                 want_counts: bool) -> tuple:
+def _unique_rows(
+    rows: Array,
+    equal_nan: bool,
+    size: int | None,
+    fill_value: Any,
+    want_index: bool,
+    want_inverse: bool,
+    want_counts: bool,
+) -> tuple:
     n, width = rows.shape
     if n == 0:
         return _unique_of_nothing(rows, size, fill_value)
@@ -81,23 +110,29 @@ def _unique_rows(rows: Array, equal_nan: bool, size: int | None, fill_value: Any
     ordered = get_item(rows, (order,))
     first = _first_of_run(ordered, equal_nan)
     count = int(concrete(reductions.sum(first), "unique without size=")) if size is None else size
-    starts = nonzero(first, size=count, fill_value=n)[0]
+    bounds = nonzero(first, size=count + 1, fill_value=n)[0]
+    starts = lax.slice_in_dim(bounds, 0, count)
     values = get_item(ordered, (lax.min(starts, np.int32(n - 1)),))
     present = lax.lt(starts, np.int32(n))
     if size is not None:
-        fill = lax.slice_in_dim(ordered, 0, 1) if fill_value is None else expand_to(convert(fill_value, rows.dtype), (1, width))
+        fill = (
+            lax.slice_in_dim(ordered, 0, 1)
+            if fill_value is None
+            else expand_to(convert(fill_value, rows.dtype), (1, width))
+        )
         values = choose_by(lax.expand_dims(present, (1,)), values, fill)
     index = inverse = counts = None
     if want_index:
         index = get_item(order, (lax.min(starts, np.int32(n - 1)),))
-        missing = lax.full_like(index, 0) if fill_value is not None else expand_to(lax.slice_in_dim(order, 0, 1), index.shape)
+        missing = (
+            lax.full_like(index, 0) if fill_value is not None else expand_to(lax.slice_in_dim(order, 0, 1), index.shape)
+        )
         index = lax.select(present, index, missing)
     if want_inverse:
         rank = lax.sub(lax.cumsum(lax.convert_element_type(first, INT), 0), np.int32(1))
         inverse = lax.full((n,), 0, INT).at[order].set(rank, unique_indices=True)
     if want_counts:
-        ends = lax.concatenate([starts, lax.full((1,), n, INT)], 0)
-        counts = lax.sub(lax.slice_in_dim(ends, 1, None), lax.slice_in_dim(ends, 0, count))
+        counts = lax.sub(lax.slice_in_dim(bounds, 1, count + 1), starts)
     return values, index, inverse, counts
 
 
@@ -130,7 +165,9 @@ def unique_all(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLik
     return UniqueAllResult(*unique(x, True, True, True, equal_nan=False, size=size, fill_value=fill_value))
 
 
-def unique_counts(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike | None = None) -> UniqueCountsResult:
+def unique_counts(
+    x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike | None = None
+) -> UniqueCountsResult:
     """(values, counts) of the distinct elements; nans count as different.
 
     >>> jnp.unique_counts(jnp.array([3, 1, 3])).values
@@ -139,7 +176,9 @@ def unique_counts(x: ArrayLike, /, *, size: int | None = None, fill_value: Array
     return UniqueCountsResult(*unique(x, return_counts=True, equal_nan=False, size=size, fill_value=fill_value))
 
 
-def unique_inverse(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike | None = None) -> UniqueInverseResult:
+def unique_inverse(
+    x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike | None = None
+) -> UniqueInverseResult:
     """(values, inverse_indices) of the distinct elements; nans count as different.
 
     >>> jnp.unique_inverse(jnp.array([3, 1, 3])).inverse_indices
@@ -159,8 +198,15 @@ def unique_values(x: ArrayLike, /, *, size: int | None = None, fill_value: Array
 
 # --- membership --------------------------------------------------------------------------------------
 
-def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = False, invert: bool = False, *,
-         method: str = "auto") -> Array:
+
+def isin(
+    element: ArrayLike,
+    test_elements: ArrayLike,
+    assume_unique: bool = False,
+    invert: bool = False,
+    *,
+    method: str = "auto",
+) -> Array:
     """Which elements are among test_elements. method: "compare_all", "binary_search", "sort" or "auto".
 
     >>> jnp.isin(jnp.array([1, 2, 3]), jnp.array([2, 3]))
@@ -174,7 +220,9 @@ def isin(element: ArrayLike, test_elements: ArrayLike, assume_unique: bool = Fal
         found = lax.full(x.shape, False, np.dtype(bool))
     elif method == "compare_all" or (method == "auto" and tests.size <= 16):
         shape = (*x.shape, tests.size)
-        same = lax.eq(lax.broadcast_in_dim(x, shape, tuple(range(x.ndim))), lax.broadcast_in_dim(tests, shape, (x.ndim,)))
+        same = lax.eq(
+            lax.broadcast_in_dim(x, shape, tuple(range(x.ndim))), lax.broadcast_in_dim(tests, shape, (x.ndim,))
+        )
         found = lax.reduce_or(same, (x.ndim,))
     else:
         tests = lax.sort(tests)
@@ -198,8 +246,14 @@ def union1d(ar1: ArrayLike, ar2: ArrayLike, *, size: int | None = None, fill_val
     return unique(joined, size=size, fill_value=fill_value)
 
 
-def setdiff1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False, *, size: int | None = None,
-              fill_value: ArrayLike | None = None) -> Array:
+def setdiff1d(
+    ar1: ArrayLike,
+    ar2: ArrayLike,
+    assume_unique: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: ArrayLike | None = None,
+) -> Array:
     """The distinct elements of ar1 that are not in ar2.
 
     >>> jnp.setdiff1d(jnp.array([1, 2, 3]), jnp.array([2]))
@@ -241,8 +295,14 @@ def _picked(x: Array, keep: Array, size: int | None, fill_value: Any) -> Array:
     return choose_by(present, values, fill)
 
 
-def setxor1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False, *, size: int | None = None,
-             fill_value: ArrayLike | None = None) -> Array:
+def setxor1d(
+    ar1: ArrayLike,
+    ar2: ArrayLike,
+    assume_unique: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: ArrayLike | None = None,
+) -> Array:
     """The elements that are in exactly one of the two.
 
     >>> jnp.setxor1d(jnp.array([1, 2]), jnp.array([2, 3]))
@@ -282,8 +342,15 @@ def _run_sources(source: Array, first: Array) -> tuple[Array, Array]:
     return lax.eq(get_item(in_a, (run,)), np.int32(1)), lax.eq(get_item(in_b, (run,)), np.int32(1))
 
 
-def intersect1d(ar1: ArrayLike, ar2: ArrayLike, assume_unique: bool = False, return_indices: bool = False, *,
-                size: int | None = None, fill_value: ArrayLike | None = None) -> Any:
+def intersect1d(
+    ar1: ArrayLike,
+    ar2: ArrayLike,
+    assume_unique: bool = False,
+    return_indices: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: ArrayLike | None = None,
+) -> Any:
     """The distinct elements that are in both; with return_indices also where each is found first.
 
     >>> jnp.intersect1d(jnp.array([1, 2, 3]), jnp.array([2, 3, 4]))

@@ -1,7 +1,7 @@
 """Maps arrays to sorted arrays, orders and positions in sorted arrays."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,18 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy.indexing import get_item
-from tracejit.numpy.manipulation import concatenate
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, Var, as_array, canonical_axis, cast_numpy, check_arraylike
-from tracejit.numpy.promotion import concrete_int, convert, expand_to, promote_dtypes
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    as_array,
+    canonical_axis,
+    cast_numpy,
+    check_arraylike,
+    concrete_int,
+    expand_to,
+    promote_dtypes,
+)
 
 
 def _check_kind(name: str, kind: Any, order: Any) -> None:
@@ -29,8 +38,15 @@ def _axis_to_sort(name: str, a: ArrayLike, axis: int | None) -> tuple[Array, int
     return x, canonical_axis(axis, x.ndim)
 
 
-def sort(a: ArrayLike, axis: int | None = -1, *, kind: None = None, order: None = None, stable: bool = True,
-         descending: bool = False) -> Array:
+def sort(
+    a: ArrayLike,
+    axis: int | None = -1,
+    *,
+    kind: None = None,
+    order: None = None,
+    stable: bool = True,
+    descending: bool = False,
+) -> Array:
     """Sorted along an axis (flattened if None); nan last.
 
     >>> jnp.sort(jnp.array([3, 1, 2]), descending=True)
@@ -42,8 +58,16 @@ def sort(a: ArrayLike, axis: int | None = -1, *, kind: None = None, order: None 
     return lax.rev(out, (axis,)) if descending else out
 
 
-def argsort(a: ArrayLike, axis: int | None = -1, *, kind: None = None, order: None = None, stable: bool = True,
-            descending: bool = False, dtype: DTypeLike | None = None) -> Array:
+def argsort(
+    a: ArrayLike,
+    axis: int | None = -1,
+    *,
+    kind: None = None,
+    order: None = None,
+    stable: bool = True,
+    descending: bool = False,
+    dtype: DTypeLike | None = None,
+) -> Array:
     """The order that sorts an axis (flattened if None); nan last.
 
     >>> jnp.argsort(jnp.array([3, 1, 2]))
@@ -67,7 +91,9 @@ def sort_complex(a: ArrayLike) -> Array:
     Array([1.+0.j, 2.+0.j], dtype=complex64)
     """
     out = sort(a)
-    wide = np.dtype("complex128") if out.dtype in (np.dtype("float64"), np.dtype("complex128")) else np.dtype("complex64")
+    wide = (
+        np.dtype("complex128") if out.dtype in (np.dtype("float64"), np.dtype("complex128")) else np.dtype("complex64")
+    )
     return lax.convert_element_type(out, wide)
 
 
@@ -119,8 +145,10 @@ def _check_kth(name: str, x: Array, kth: Any, axis: int) -> None:
 
 # --- searching sorted arrays -------------------------------------------------------------------------
 
-def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None, *,
-                 method: str = "scan") -> Array:
+
+def searchsorted(
+    a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None, *, method: str = "scan"
+) -> Array:
     """Where v would go in the sorted vector a: before ("left") or behind ("right") equal elements.
 
     method: "scan" and "scan_unrolled" bisect, "sort" sorts both together, "compare_all" compares every pair.
@@ -131,8 +159,10 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLi
     if side not in ("left", "right"):
         raise ValueError(f"{side!r} is an invalid value for keyword 'side'. Expected one of ['left', 'right'].")
     if method not in ("scan", "scan_unrolled", "sort", "compare_all"):
-        raise ValueError(f"{method!r} is an invalid value for keyword 'method'. Expected one of "
-                         "['sort', 'scan', 'scan_unrolled', 'compare_all'].")
+        raise ValueError(
+            f"{method!r} is an invalid value for keyword 'method'. Expected one of "
+            "['sort', 'scan', 'scan_unrolled', 'compare_all']."
+        )
     check_arraylike("searchsorted", a, v)
     a, v = (as_array(x) for x in promote_dtypes("searchsorted", a, v))
     if a.ndim != 1:
@@ -165,7 +195,9 @@ def _goes_behind(element: Array, v: Array, side: str) -> Array:
 
 def _by_comparing_all(a: Array, v: Array, side: str) -> Array:
     shape = (*v.shape, a.shape[0])
-    behind = _goes_behind(lax.broadcast_in_dim(a, shape, (len(shape) - 1,)), lax.broadcast_in_dim(v, shape, tuple(range(v.ndim))), side)
+    behind = _goes_behind(
+        lax.broadcast_in_dim(a, shape, (len(shape) - 1,)), lax.broadcast_in_dim(v, shape, tuple(range(v.ndim))), side
+    )
     return lax.reduce_sum(lax.convert_element_type(behind, default_dtype("i")), (v.ndim,))
 
 
@@ -175,11 +207,14 @@ def _by_bisection(a: Array, v: Array, side: str) -> Array:
     rounds = n.bit_length()
 
     def halve(k: Array, low: Array) -> Array:
-        width = lax.shift_left(cast_numpy(1, dtype), lax.sub(cast_numpy(rounds - 1, dtype), lax.convert_element_type(k, dtype)))
+        width = lax.shift_left(
+            cast_numpy(1, dtype), lax.sub(cast_numpy(rounds - 1, dtype), lax.convert_element_type(k, dtype))
+        )
         middle = lax.add(low, expand_to(width, v.shape))
         inside = lax.le(middle, cast_numpy(n, dtype))
         element = get_item(a, (lax.min(lax.sub(middle, cast_numpy(1, dtype)), cast_numpy(n - 1, dtype)),))
         return lax.select(lax.bitwise_and(inside, _goes_behind(element, v, side)), middle, low)
+
     return lax.fori_loop(0, rounds, halve, lax.full(v.shape, 0, dtype))
 
 
@@ -211,7 +246,11 @@ def trim_zeros(filt: ArrayLike, trim: str = "fb", axis: Any = None) -> Array:
     """
     x = as_array(np.asarray(filt) if isinstance(filt, (list, tuple)) else filt)
     values = np.asarray(x) != 0
-    axes = tuple(range(x.ndim)) if axis is None else tuple(canonical_axis(i, x.ndim) for i in ((axis,) if np.ndim(axis) == 0 else axis))
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else tuple(canonical_axis(i, x.ndim) for i in ((axis,) if np.ndim(axis) == 0 else axis))
+    )
     index = [slice(None)] * x.ndim
     for i in axes:
         used = np.nonzero(values.any(axis=tuple(k for k in range(x.ndim) if k != i)))[0]

@@ -1,8 +1,8 @@
 """Maps samples to covariances, correlations, counts and histograms."""
+
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,38 @@ from tracejit.numpy import creation, reductions
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.cumulative import diff
 from tracejit.numpy.indexing import get_item
+from tracejit.numpy.joining import concatenate
 from tracejit.numpy.linear import dot
-from tracejit.numpy.manipulation import atleast_2d, concatenate, ravel, reshape
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, cast_numpy, check_arraylike, concrete, convert
-from tracejit.numpy.promotion import expand_to, is_traced, literal, promote_dtypes, promote_dtypes_inexact
+from tracejit.numpy.manipulation import atleast_2d, ravel, reshape
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    as_array,
+    cast_numpy,
+    check_arraylike,
+    concrete,
+    convert,
+    expand_to,
+    literal,
+    promote_dtypes,
+    promote_dtypes_inexact,
+)
 from tracejit.numpy.sorting import searchsorted
 
 INT = np.dtype("int32")
 
 
-def cov(m: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None,
-        fweights: ArrayLike | None = None, aweights: ArrayLike | None = None, dtype: DTypeLike | None = None) -> Array:
+def cov(
+    m: ArrayLike,
+    y: ArrayLike | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: ArrayLike | None = None,
+    aweights: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+) -> Array:
     """The covariance matrix of variables in rows (rowvar) or columns.
 
     >>> jnp.cov(jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
@@ -110,9 +131,16 @@ def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtyp
 
 # --- counting ----------------------------------------------------------------------------------------
 
-def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0, *, length: int | None = None,
-             out_sharding: Any = None) -> Array:
-    """How often each non-negative integer occurs, or the sum of its weights. Under jit `length` is the length of the result.
+
+def bincount(
+    x: ArrayLike,
+    weights: ArrayLike | None = None,
+    minlength: int = 0,
+    *,
+    length: int | None = None,
+    out_sharding: Any = None,
+) -> Array:
+    """How often each non-negative integer occurs, or the sum of its weights. Under jit `length` fixes the size.
 
     >>> jnp.bincount(jnp.array([1, 1, 3]))
     Array([0, 2, 0, 1], dtype=int32)
@@ -167,8 +195,9 @@ def histogram_bin_edges(a: ArrayLike, bins: Any = 10, range: Any = None, weights
     return creation.linspace(low, high, count + 1, dtype=dtype)
 
 
-def histogram(a: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLike | None = None,
-              density: bool | None = None) -> tuple[Array, Array]:
+def histogram(
+    a: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLike | None = None, density: bool | None = None
+) -> tuple[Array, Array]:
     """(how many elements, or what weight, falls in each bin; the edges). The last bin includes its right edge.
 
     >>> jnp.histogram(jnp.array([1.0, 2.0, 2.0, 4.0]), 3)[0]
@@ -180,7 +209,11 @@ def histogram(a: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLik
     edges = histogram_bin_edges(a, bins, range)
     x = lax.convert_element_type(ravel(a), edges.dtype)
     w = lax.full_like(x, 1) if weights is None else as_array(convert(ravel(weights), _float_of(weights, edges.dtype)))
-    counts = lax.full((edges.shape[0] - 1,), 0, w.dtype).at[_bin_of(x, edges)].add(w, mode="drop", wrap_negative_indices=False)
+    counts = (
+        lax.full((edges.shape[0] - 1,), 0, w.dtype)
+        .at[_bin_of(x, edges)]
+        .add(w, mode="drop", wrap_negative_indices=False)
+    )
     if density:
         widths = lax.convert_element_type(diff(edges), counts.dtype)
         counts = lax.div(lax.div(counts, widths), reductions.sum(counts))
@@ -201,29 +234,39 @@ def _bin_of(x: Array, edges: Array) -> Array:
     return lax.sub(place, cast_numpy(1, place.dtype))
 
 
-def histogram2d(x: ArrayLike, y: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLike | None = None,
-                density: bool | None = None) -> tuple[Array, Array, Array]:
+def histogram2d(
+    x: ArrayLike,
+    y: ArrayLike,
+    bins: Any = 10,
+    range: Any = None,
+    weights: ArrayLike | None = None,
+    density: bool | None = None,
+) -> tuple[Array, Array, Array]:
     """(counts, edges of x, edges of y).
 
     >>> jnp.histogram2d(jnp.array([0.0, 1.0]), jnp.array([0.0, 1.0]), 2)[0]
-    Array([[1., 0.],
-           [0., 1.]], dtype=float32)
+    Array([[1, 0],
+           [0, 1]], dtype=int32)
     """
     check_arraylike("histogram2d", x, y)
-    per_axis = not np.ndim(bins) == 0 and (np.ndim(bins) == 1 and len(bins) not in (1, 2) if not isinstance(bins, (list, tuple)) else
-                                           all(np.ndim(b) == 0 for b in bins) and len(bins) not in (1, 2))
+    per_axis = not np.ndim(bins) == 0 and (
+        np.ndim(bins) == 1 and len(bins) not in (1, 2)
+        if not isinstance(bins, (list, tuple))
+        else all(np.ndim(b) == 0 for b in bins) and len(bins) not in (1, 2)
+    )
     sample = concatenate([reshape(x, (-1, 1)), reshape(y, (-1, 1))], 1)
     counts, edges = histogramdd(sample, [creation.asarray(bins)] * 2 if per_axis else bins, range, weights, density)
     return counts, edges[0], edges[1]
 
 
-def histogramdd(sample: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLike | None = None,
-                density: bool | None = None) -> tuple[Array, list[Array]]:
+def histogramdd(
+    sample: ArrayLike, bins: Any = 10, range: Any = None, weights: ArrayLike | None = None, density: bool | None = None
+) -> tuple[Array, list[Array]]:
     """(counts, list of edges for each axis) of a sample of shape (points, axes).
 
     >>> jnp.histogramdd(jnp.array([[0.0, 1.0], [1.0, 0.0]]), 2)[0]
-    Array([[0., 1.],
-           [1., 0.]], dtype=float32)
+    Array([[0, 1],
+           [1, 0]], dtype=int32)
     """
     if isinstance(sample, (list, tuple)):
         sample = creation.asarray(sample).T
@@ -239,12 +282,16 @@ def histogramdd(sample: ArrayLike, bins: Any = 10, range: Any = None, weights: A
     if len(bins) != axes:
         raise ValueError("should be a bin for each dimension.")
     columns = [lax.reshape(lax.slice_in_dim(sample, i, i + 1, axis=1), (points,)) for i in np.arange(axes).tolist()]
-    edges = [histogram_bin_edges(c, b, None if range is None else range[i]) for i, (c, b) in enumerate(zip(columns, bins, strict=True))]
+    edges = [
+        histogram_bin_edges(c, b, None if range is None else range[i])
+        for i, (c, b) in enumerate(zip(columns, bins, strict=True))
+    ]
     places = tuple(_bin_of(c, e) for c, e in zip(columns, edges, strict=True))
     shape = tuple(e.shape[0] - 1 for e in edges)
-    w = lax.full((points,), 1, sample.dtype) if weights is None else as_array(convert(weights, sample.dtype))
+    w = lax.full((points,), 1, default_dtype("i")) if weights is None else as_array(convert(weights, sample.dtype))
     counts = lax.full(shape, 0, w.dtype).at[places].add(w, mode="drop", wrap_negative_indices=False)
     if density:
+        counts = lax.convert_element_type(counts, sample.dtype)
         total = reductions.sum(counts)
         for i, e in enumerate(edges):
             counts = lax.div(counts, lax.broadcast_in_dim(diff(e), shape, (i,)))

@@ -1,4 +1,5 @@
 """Maps arrays and indices along an axis to the elements there, or to arrays with those elements replaced."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -8,13 +9,25 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype, default_dtype
-from tracejit.numpy.creation import asarray
-from tracejit.numpy.index_plan import index_dtype, wrapped
+from tracejit.numpy.index_plan import wrapped
 from tracejit.numpy.indexing import get_item, read
-from tracejit.numpy.manipulation import broadcast_arrays, ravel
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, Var, as_array, broadcast_shape, canonical_axis
-from tracejit.numpy.promotion import canonical_shape, cast_numpy, check_arraylike, check_no_out, concrete, convert, expand_to
-from tracejit.numpy.promotion import is_traced
+from tracejit.numpy.manipulation import ravel
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    DTypeLike,
+    Var,
+    as_array,
+    broadcast_shape,
+    canonical_axis,
+    canonical_shape,
+    cast_numpy,
+    check_arraylike,
+    check_no_out,
+    concrete,
+    convert,
+    expand_to,
+)
 from tracejit.numpy.selection import nonzero
 
 INT = np.dtype("int32")
@@ -27,8 +40,16 @@ def _integer_indices(name: str, indices: ArrayLike) -> Any:
     return indices
 
 
-def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, out: None = None, mode: str | None = None,
-         unique_indices: bool = False, indices_are_sorted: bool = False, fill_value: Any = None) -> Array:
+def take(
+    a: ArrayLike,
+    indices: ArrayLike,
+    axis: int | None = None,
+    out: None = None,
+    mode: str | None = None,
+    unique_indices: bool = False,
+    indices_are_sorted: bool = False,
+    fill_value: Any = None,
+) -> Array:
     """The elements at indices along an axis (of the flattened array if None).
 
     mode: "fill" (default: nan, or fill_value, out of bounds), "wrap", "clip".
@@ -56,11 +77,22 @@ def _modulo(indices: Any, n: int) -> Any:
         return indices % n
     size = cast_numpy(n, indices.dtype)
     rest = lax.rem(indices, size)
-    return lax.select(lax.lt(rest, cast_numpy(0, rest.dtype)), lax.add(rest, size), rest) if rest.dtype.kind == "i" else rest
+    return (
+        lax.select(lax.lt(rest, cast_numpy(0, rest.dtype)), lax.add(rest, size), rest)
+        if rest.dtype.kind == "i"
+        else rest
+    )
 
 
-def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1, mode: Any = None, fill_value: Any = None, *,
-                    wrap_negative_indices: bool | None = None) -> Array:
+def take_along_axis(
+    arr: ArrayLike,
+    indices: ArrayLike,
+    axis: int | None = -1,
+    mode: Any = None,
+    fill_value: Any = None,
+    *,
+    wrap_negative_indices: bool | None = None,
+) -> Array:
     """arr[..., indices[..., j, ...], ...] along an axis; the other axes go together and are broadcast.
 
     >>> x = jnp.array([[3, 1], [2, 5]])
@@ -77,24 +109,35 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1, m
     if x.ndim != indices.ndim:
         raise ValueError(f"indices and arr must have the same number of dimensions; {indices.ndim} vs. {x.ndim}")
     axis = canonical_axis(axis, x.ndim)
-    rest = broadcast_shape("take_along_axis", [tuple(1 if i == axis else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)])
+    rest = broadcast_shape(
+        "take_along_axis", [tuple(1 if i == axis else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)]
+    )
     sizes = lambda n: tuple(n if i == axis else d for i, d in enumerate(rest))
     n = x.shape[axis]
     index = wrapped(indices, n, wrap_negative_indices is not False)
-    return gather_along(expand_to(x, sizes(n)), expand_to(index, sizes(indices.shape[axis])), axis, mode or "fill", fill_value)
+    return gather_along(
+        expand_to(x, sizes(n)), expand_to(index, sizes(indices.shape[axis])), axis, mode or "fill", fill_value
+    )
 
 
 def gather_along(x: Array, index: Array, axis: int, mode: Any, fill_value: Any) -> Array:
     others = tuple(i for i in range(x.ndim) if i != axis)
-    dims = lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(axis,), start_index_map=(axis,),
-                                      operand_batching_dims=others, start_indices_batching_dims=others)
+    dims = lax.GatherDimensionNumbers(
+        offset_dims=(),
+        collapsed_slice_dims=(axis,),
+        start_index_map=(axis,),
+        operand_batching_dims=others,
+        start_indices_batching_dims=others,
+    )
     return lax.gather(x, lax.expand_dims(index, (x.ndim,)), dims, (1,) * x.ndim, mode=mode, fill_value=fill_value)
 
 
 def _refuse_inplace(name: str, inplace: bool) -> None:
     if inplace:
-        raise ValueError(f"jax.numpy.{name} cannot modify arrays in-place, because arrays are immutable. Pass inplace=False to "
-                         "instead return an updated array.")
+        raise ValueError(
+            f"jax.numpy.{name} cannot modify arrays in-place, because arrays are immutable. Pass inplace=False to "
+            "instead return an updated array."
+        )
 
 
 def put(a: ArrayLike, ind: ArrayLike, v: ArrayLike, mode: str | None = None, *, inplace: bool = True) -> Array:
@@ -142,8 +185,15 @@ def place(arr: ArrayLike, mask: ArrayLike, vals: ArrayLike, *, inplace: bool = T
     return lax.select(lax.reshape(flat, x.shape), lax.reshape(convert(picked, x.dtype), x.shape), x)
 
 
-def put_along_axis(arr: ArrayLike, indices: ArrayLike, values: ArrayLike, axis: int | None, inplace: bool = True, *,
-                   mode: str | None = None) -> Array:
+def put_along_axis(
+    arr: ArrayLike,
+    indices: ArrayLike,
+    values: ArrayLike,
+    axis: int | None,
+    inplace: bool = True,
+    *,
+    mode: str | None = None,
+) -> Array:
     """arr with the elements that take_along_axis would read replaced by values; with inplace=False.
 
     >>> jnp.put_along_axis(jnp.zeros((2, 2)), jnp.array([[0], [1]]), 7, 1, inplace=False)
@@ -188,6 +238,7 @@ def fill_diagonal(a: ArrayLike, val: ArrayLike, wrap: bool = False, *, inplace: 
 
 # --- index arithmetic --------------------------------------------------------------------------------
 
+
 def unravel_index(indices: ArrayLike, shape: Any) -> tuple[Array, ...]:
     """Flat positions as an index for each axis; clamped to the array's bounds.
 
@@ -199,7 +250,11 @@ def unravel_index(indices: ArrayLike, shape: Any) -> tuple[Array, ...]:
     flat = as_array(indices)
     total = int(np.prod(sizes))
     lower = convert(np.int64(total), flat.dtype)
-    flat = lax.select(lax.lt(flat, cast_numpy(0, flat.dtype)), lax.add(flat, lower), flat) if flat.dtype.kind == "i" else flat
+    flat = (
+        lax.select(lax.lt(flat, cast_numpy(0, flat.dtype)), lax.add(flat, lower), flat)
+        if flat.dtype.kind == "i"
+        else flat
+    )
     flat = lax.clamp(cast_numpy(0, flat.dtype), flat, cast_numpy(max(total - 1, 0), flat.dtype))
     out = []
     for n in sizes[::-1]:
@@ -209,8 +264,14 @@ def unravel_index(indices: ArrayLike, shape: Any) -> tuple[Array, ...]:
     return tuple(out[::-1])
 
 
-def ravel_multi_index(multi_index: Sequence[ArrayLike], dims: Sequence[int], mode: str = "raise", order: str = "C", *,
-                      dtype: DTypeLike | None = None) -> Array:
+def ravel_multi_index(
+    multi_index: Sequence[ArrayLike],
+    dims: Sequence[int],
+    mode: str = "raise",
+    order: str = "C",
+    *,
+    dtype: DTypeLike | None = None,
+) -> Array:
     """An index for each axis as flat positions; mode "raise" needs known indices, "wrap" and "clip" do not.
 
     >>> jnp.ravel_multi_index((jnp.array([1, 0]), jnp.array([2, 1])), (2, 3))
@@ -228,7 +289,9 @@ def ravel_multi_index(multi_index: Sequence[ArrayLike], dims: Sequence[int], mod
             if values.size and (values.min() < 0 or values.max() >= n):
                 raise ValueError("invalid entry in coordinates array")
     elif mode == "clip":
-        parts = [lax.clamp(cast_numpy(0, result), i, cast_numpy(n - 1, result)) for i, n in zip(parts, dims, strict=True)]
+        parts = [
+            lax.clamp(cast_numpy(0, result), i, cast_numpy(n - 1, result)) for i, n in zip(parts, dims, strict=True)
+        ]
     elif mode == "wrap":
         parts = [_modulo(i, n) for i, n in zip(parts, dims, strict=True)]
     else:
@@ -236,7 +299,7 @@ def ravel_multi_index(multi_index: Sequence[ArrayLike], dims: Sequence[int], mod
     if order not in ("C", "F"):
         raise ValueError(f"invalid order={order!r}. Expected 'C' or 'F'")
     strides = [1]
-    for n in (dims[:0:-1] if order == "C" else dims[:-1]):
+    for n in dims[:0:-1] if order == "C" else dims[:-1]:
         strides.append(strides[-1] * n)
     strides = strides[::-1] if order == "C" else strides
     total = parts[0] * cast_numpy(strides[0], result)

@@ -1,4 +1,5 @@
 """Maps arrays to text, and objects to the answer whether they are scalars or can be iterated over."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,7 +13,9 @@ printoptions = np.printoptions
 set_printoptions = np.set_printoptions
 
 
-def array_repr(arr: Any, max_line_width: int | None = None, precision: int | None = None, suppress_small: bool | None = None) -> str:
+def array_repr(
+    arr: Any, max_line_width: int | None = None, precision: int | None = None, suppress_small: bool | None = None
+) -> str:
     """The text of repr(arr).
 
     >>> jnp.array_repr(jnp.array([1, 2]))
@@ -24,7 +27,9 @@ def array_repr(arr: Any, max_line_width: int | None = None, precision: int | Non
         return repr(arr)
 
 
-def array_str(a: Any, max_line_width: int | None = None, precision: int | None = None, suppress_small: bool | None = None) -> str:
+def array_str(
+    a: Any, max_line_width: int | None = None, precision: int | None = None, suppress_small: bool | None = None
+) -> str:
     """The text of str(a).
 
     >>> jnp.array_str(jnp.array([1, 2]))

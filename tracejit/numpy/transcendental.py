@@ -1,16 +1,26 @@
 """Maps arrays to exponentials, logarithms, trigonometric and hyperbolic functions and their relatives, elementwise."""
+
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_float, real_dtype
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, broadcast_operands, cast_numpy, check_arraylike, convert
-from tracejit.numpy.promotion import dtype_of, expand_to, inexact, promote_inexact
+from tracejit.ir.types import real_dtype
+from tracejit.numpy.promotion import (
+    Array,
+    ArrayLike,
+    as_array,
+    cast_numpy,
+    check_arraylike,
+    dtype_of,
+    expand_to,
+    inexact,
+    promote_inexact,
+)
 from tracejit.numpy.ufuncs import binary_ufunc
+
 
 def sin(x: ArrayLike, /) -> Array:
     """The sine of x (in radians).
@@ -47,6 +57,7 @@ def arcsin(x: ArrayLike, /) -> Array:
     """
     return lax.asin(inexact("arcsin", x))
 
+
 asin = arcsin
 
 
@@ -58,6 +69,7 @@ def arccos(x: ArrayLike, /) -> Array:
     """
     return lax.acos(inexact("arccos", x))
 
+
 acos = arccos
 
 
@@ -68,6 +80,7 @@ def arctan(x: ArrayLike, /) -> Array:
     Array([0.        , 0.46364754], dtype=float32)
     """
     return lax.atan(inexact("arctan", x))
+
 
 atan = arctan
 
@@ -107,6 +120,7 @@ def arcsinh(x: ArrayLike, /) -> Array:
     """
     return lax.asinh(inexact("arcsinh", x))
 
+
 asinh = arcsinh
 
 
@@ -118,6 +132,7 @@ def arccosh(x: ArrayLike, /) -> Array:
     """
     return lax.acosh(inexact("arccosh", x))
 
+
 acosh = arccosh
 
 
@@ -128,6 +143,7 @@ def arctanh(x: ArrayLike, /) -> Array:
     Array([0.        , 0.54930615], dtype=float32)
     """
     return lax.atanh(inexact("arctanh", x))
+
 
 atanh = arctanh
 

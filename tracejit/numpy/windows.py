@@ -1,9 +1,8 @@
 """Maps a length to a window function of signal processing."""
+
 from __future__ import annotations
 
 import math
-
-import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import default_dtype
