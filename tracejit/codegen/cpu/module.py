@@ -50,6 +50,7 @@ class Module:
     def table(self, array: np.ndarray) -> Value:
         """A pointer to a private constant array with the contents of `array` (64-byte aligned)."""
         array = np.ascontiguousarray(array)
+        array = array.view(np.uint8) if array.dtype == bool else array  # a bool is an i1 in registers, a byte in memory
         key = (array.dtype.str, array.tobytes())
         if key not in self._globals:
             name = f"@table{len(self._globals)}"
