@@ -105,7 +105,7 @@ def test_every_op_has_samples():
     """Ops that hold sub-graphs (loops, branches, custom rules) are tested by programs, elsewhere."""
     sampled = {type(s.op) for s in SAMPLES}
     leaves = [c for c in all_ops() if not c.__subclasses__() and c.__module__.startswith("tracejit.lax.")]
-    by_programs = {"tracejit.lax.custom", "tracejit.lax.callback", "tracejit.lax.collectives"}
+    by_programs = {"tracejit.lax.custom", "tracejit.lax.implicit", "tracejit.lax.parallel", "tracejit.lax.callback", "tracejit.lax.collectives"}
     missing = [c.__name__ for c in leaves
                if c not in sampled and not issubclass(c, Control) and c.__module__ not in by_programs]
     assert not missing

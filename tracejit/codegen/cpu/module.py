@@ -55,7 +55,7 @@ class Module:
         if key not in self._globals:
             name = f"@table{len(self._globals)}"
             element = memory_text(array.dtype)
-            items = ", ".join(f"{element} {literal_text(v, array.dtype)}" for v in array.ravel())
+            items = ", ".join(f"{element} {literal_text(v, array.dtype)}" for v in array)
             body = f"private unnamed_addr constant [{array.size} x {element}] [{items}], align 64"
             self._globals[key] = (name, f"{name} = {body}")
         return Value(self._globals[key][0], PTR)
