@@ -15,11 +15,12 @@ from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
 from tracejit.ir.types import type_of
 
 class Hooks:
-    """What the runtime provides: running things now, where no trace is active."""
+    """What higher layers provide: running things now, where no trace is active, and vmap."""
     run_op: Callable[[Any, Sequence], Any]             # one op on concrete arrays
     run_graph: Callable[[Graph, Sequence], list]       # a closed graph on concrete arrays
     as_array: Callable[[Any], Any]                     # an Array of a NumPy array or scalar
     constant: Callable[[Any, Var], Eqn]                # the equation that makes a variable a known array
+    vmap: Callable[[Callable], Callable]               # a function of one slice -> of many along the leading axis
 
 
 hooks = Hooks()

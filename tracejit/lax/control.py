@@ -10,7 +10,7 @@ import numpy as np
 from tracejit.config import config
 from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph, Var
-from tracejit.ir.trace import bind, concrete_value, inline, trace
+from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, type_of
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
@@ -335,7 +335,7 @@ def map_batches(f: Callable, xs: Any, size: int) -> Any:
     n = type_of(leaves[0]).shape[0]
     whole, rest = n // size, n % size
     head = [reshape(slice_in_dim(x, 0, whole * size), (whole, size, *type_of(x).shape[1:])) for x in leaves]
-    lanes = vectorized(f)
+    lanes = hooks.vmap(f)
     flat = lambda y: reshape(y, (type_of(y).shape[0] * size, *type_of(y).shape[2:]))
     outs, out_tree = tree_flatten(map(lanes, unflatten(tree, head)))
     outs = [flat(y) for y in outs]
@@ -343,9 +343,6 @@ def map_batches(f: Callable, xs: Any, size: int) -> Any:
         tail = tree_flatten(lanes(unflatten(tree, [slice_in_dim(x, whole * size, n) for x in leaves])))[0]
         outs = [concatenate([a, b], 0) for a, b in zip(outs, tail)]
     return unflatten(out_tree, outs)
-
-
-vectorized: Callable  # vmap, given by transforms: lax knows no transform
 
 
 @filtered

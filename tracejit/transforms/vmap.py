@@ -8,7 +8,7 @@ from typing import Any
 from tracejit import lax
 from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph
-from tracejit.ir.trace import axis_bound, call, inline, trace, trace_closed
+from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_closed
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.tree_util import broadcast_prefix
@@ -138,3 +138,6 @@ def move_axis(x, source: int, target: int):
     order = [d for d in range(type_of(x).ndim) if d != source]
     order.insert(target, source)
     return lax.transpose(x, tuple(order))
+
+
+hooks.vmap = vmap
