@@ -8,7 +8,7 @@ import numpy as np
 
 from tracejit.config import config
 from tracejit.errors import NonFiniteError
-from tracejit.ir.graph import Eqn, Graph, Lit, replay
+from tracejit.ir.graph import Eqn, Graph, replay
 from tracejit.ir.types import is_inexact
 from tracejit.runtime.executable import Executable
 
