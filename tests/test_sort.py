@@ -74,7 +74,8 @@ def test_several_keys():
 
 
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind != "c"], ids=str)
-@pytest.mark.parametrize("shape, axis, k", [((9,), 0, 3), ((3, 200), 1, 5), ((50, 4), 0, 50), ((3, 4), 0, 0)], ids=str)
+@pytest.mark.parametrize("shape, axis, k", [((9,), 0, 3), ((3, 200), 1, 5), ((50, 4), 0, 50), ((3, 4), 0, 0),
+                                            ((2, 333), 1, 1), ((400, 2), 0, 40), ((2, 400), 1, 41)], ids=str)
 def test_top_k(dtype, shape, axis, k):
     x = numbers(dtype, *shape)
     x = x if x.dtype.kind in "iub" else np.where(x == 0, np.abs(x), x)  # of zeros, top_k prefers the positive one

@@ -16,6 +16,7 @@ from tracejit.ir.types import is_float, real_dtype
 U8, U32, U64 = (np.dtype(t) for t in ("u1", "u4", "u8"))
 I32, I64 = np.dtype("i4"), np.dtype("i8")
 SHORT = 40        # lanes up to this length are sorted by insertion
+FEW = SHORT       # up to so many largest are kept sorted while the lane is walked once
 SLOTS = 256       # values of a digit
 
 
@@ -161,23 +162,34 @@ class Lane:
             self.store(item, target, f.convert(to, I64))
 
     def by_insertion(self) -> list:
+        with self.f.loop(1, self.n) as loop:
+            self.move_down(loop.index, self.load(self.front, loop.index))
+        return self.front
+
+    def move_down(self, hole: Any, item: list) -> None:
+        """Put an item in its order among those before a hole, which is filled."""
         f, planes = self.f, self.front
-        with f.loop(1, self.n) as loop:
-            item = self.load(planes, loop.index)
-            key = self.items.key(f, item[0])
+        key = self.items.key(f, item[0])
 
-            def larger_before(state: list) -> Any:
-                at = f.max(f.sub(state[0], 1), 0)
-                before = self.items.key(f, self.load(planes[:1], at)[0])
-                return f.and_(f.gt(state[0], 0), f.gt(before, key))
+        def larger_before(state: list) -> Any:
+            at = f.max(f.sub(state[0], 1), 0)
+            before = self.items.key(f, self.load(planes[:1], at)[0])
+            return f.and_(f.gt(state[0], 0), f.gt(before, key))
 
-            def shift(state: list) -> list:
-                at = f.sub(state[0], 1)
-                self.store(self.load(planes, at), planes, state[0])
-                return [at]
-            hole, = f.while_loop([loop.index], larger_before, shift)
-            self.store(item, planes, hole)
-        return planes
+        def shift(state: list) -> list:
+            at = f.sub(state[0], 1)
+            self.store(self.load(planes, at), planes, state[0])
+            return [at]
+        hole, = f.while_loop([hole], larger_before, shift)
+        self.store(item, planes, hole)
+
+    def worst_key(self) -> Any:
+        """The last key of a lane that is kept sorted, as 64 bits."""
+        return self.items.key(self.f, self.load(self.front[:1], self.f.index(self.n - 1))[0])
+
+    def insert(self, item: list) -> None:
+        """Put a better item in the place of the last."""
+        self.move_down(self.f.index(self.n - 1), item)
 
 
 @dataclass(frozen=True)
@@ -268,6 +280,35 @@ def sort_column(f: Any, n: int, items: Items, areas: list, key_at: Any, before: 
         place = i if before is None else f.convert(f.load(U32, f.gep(before, i, U32)), I64)
         return packed(f, items, key_at(place), place)
     return items, lane.fill(item_at)
+
+
+def select_largest(f: Any, where: Strided, source: Any, areas: list, dtype: np.dtype, k: int) -> tuple[Items, list]:
+    """The items of the k largest numbers of a lane, in order: the best so far stay sorted; few numbers enter."""
+    items, base = with_places(dtype), where.base(f, source, dtype)
+    planes = [areas[0]] if len(items.planes) == 1 else areas[:2]
+    best = Lane(f, items, k, [*planes, *planes, areas[4]])
+    key_at = functools.partial(key_of_place, f, where, base, dtype, 0, dtype, True, True)
+    best.fill(lambda i: packed(f, items, key_at(i), i))
+    own, lanes = unsigned(dtype), f.isa.lanes(dtype) if where.inner == 1 else 1
+
+    def enter(i: Any) -> None:
+        key = key_at(i)
+        f.when(f.lt(f.convert(key, U64), best.worst_key()), lambda: best.insert(packed(f, items, key, i)))
+
+    def block(start: Any) -> None:
+        keys = key_of(f, f.load(own, f.gep(base, start, own), lanes), dtype, total=True)
+        better = f.lt(f.convert(f.not_(keys), U64), f.splat(best.worst_key(), lanes))
+
+        def each() -> None:
+            with f.loop(start, f.add(start, lanes)) as loop:
+                enter(loop.index)
+        f.when(f.any(better), each)
+    blocks = (where.n - k) // lanes if lanes > 1 else 0
+    with f.loop(0, blocks) as loop:
+        block(f.add(f.mul(loop.index, lanes), k))
+    with f.loop(k + blocks * lanes, where.n) as loop:
+        enter(loop.index)
+    return items, planes
 
 
 def kept_places(f: Any, where: Strided, items: Items, planes: list, area: Any) -> Any:

@@ -17,7 +17,8 @@ from tracejit.lax.broadcast import axis_of, broadcasted_iota
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
 from tracejit.lax.kinds import Opaque, has_tangent, op_dataclass
-from tracejit.lax.radix import (Strided, alone, place_areas, sort_places, sort_values, store_places, take_sorted)
+from tracejit.lax.radix import (FEW, Strided, alone, place_areas, select_largest, sort_places, sort_values, store_places,
+                                take_sorted)
 from tracejit.lax.shape import reshape
 from tracejit.lax.shares import Shares
 
@@ -168,7 +169,10 @@ class TopK(Opaque):
 
         def emit(f, pointers, areas):
             source, values, places = pointers
-            found = sort_places(f, where, [source], areas, [dtype], total=True, descending=True)
+            if 0 < self.k <= min(FEW, where.n // 4):
+                found = select_largest(f, where, source, areas, dtype, self.k)
+            else:
+                found = sort_places(f, where, [source], areas, [dtype], total=True, descending=True)
             take_sorted(f, where, *found, source, values, dtype, self.k)
             store_places(f, where, *found, places, self.k)
         share_lanes(where, self.areas(types)).run(b, [*ins, *outs], emit)

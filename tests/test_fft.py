@@ -1,0 +1,84 @@
+"""Fourier transforms of every kind, at lengths that take every path; derivatives; errors."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+from tracejit import lax
+from tracejit.errors import DtypeError, ShapeError
+
+RNG = np.random.default_rng(0)
+NUMPY = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}
+# powers of radices, mixed radices, the largest radix, primes beyond it, and lengths done one at a time
+LENGTHS = [1, 2, 3, 4, 5, 8, 12, 15, 16, 31, 37, 64, 100, 101, 210, 1024, 4099, 8192]
+
+
+def operand(kind: str, lengths: tuple[int, ...], lead: tuple[int, ...], dtype: str) -> np.ndarray:
+    last = lengths[-1] // 2 + 1 if kind == "IRFFT" else lengths[-1]
+    x = RNG.normal(size=(*lead, *lengths[:-1], last))
+    return x.astype(dtype) if kind == "RFFT" else (x + 1j * RNG.normal(size=x.shape)).astype(np.result_type(dtype, "c8"))
+
+
+def check(kind: str, lengths: tuple[int, ...], lead: tuple[int, ...], dtype: str) -> None:
+    x = operand(kind, lengths, lead, dtype)
+    wide = x.astype(np.float64 if kind == "RFFT" else np.complex128)
+    wanted = NUMPY[kind](wide, lengths, range(-len(lengths), 0))
+    found = np.asarray(tj.jit(lambda x: lax.fft(x, kind, lengths))(x))
+    assert found.dtype == (np.dtype(dtype) if kind == "IRFFT" else np.result_type(dtype, "c8"))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=16 * np.finfo(dtype).eps * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("kind", NUMPY)
+def test_lengths(kind, n):
+    for dtype in ("f4", "f8"):
+        for lead in ((), (3,), (40,)) if n < 1000 else ((),):
+            check(kind, (n,), lead, dtype)
+
+
+@pytest.mark.parametrize("lengths, lead", [((8, 6), (2,)), ((7, 5), (3,)), ((40, 33, 20), ()), ((16, 16), ()), ((3, 4), (0,))], ids=str)
+@pytest.mark.parametrize("kind", NUMPY)
+def test_several_axes(kind, lengths, lead):
+    if 0 in lead:
+        x = operand(kind, lengths, lead, "f8")
+        assert np.asarray(lax.fft(x, kind, lengths)).size == 0
+    else:
+        check(kind, lengths, lead, "f8")
+
+
+def test_inverses_and_names():
+    x = RNG.normal(size=(3, 50)).astype(np.float32)
+    spectrum = lax.fft(x, lax.FftType.RFFT, (50,))
+    np.testing.assert_allclose(lax.fft(spectrum, "irfft", (50,)), x, atol=1e-6)
+    np.testing.assert_allclose(lax.fft(lax.fft(x, 0, (50,)), lax.FftType.IFFT, (50,)), x, atol=1e-6)
+
+
+def test_imaginary_parts_that_a_real_signal_cannot_have_are_ignored():
+    for n in (6, 7):
+        half = operand("IRFFT", (n,), (), "f8")
+        np.testing.assert_allclose(lax.fft(half, "IRFFT", (n,)), np.fft.irfft(half, n), atol=1e-12)
+
+
+@pytest.mark.parametrize("lengths", [(6,), (7,), (4, 6)], ids=str)
+@pytest.mark.parametrize("kind", NUMPY)
+def test_transposes(kind, lengths):
+    """<ct, F t> = <Fᵀ ct, t>, the products without conjugation."""
+    x, t = operand(kind, lengths, (2,), "f8"), operand(kind, lengths, (2,), "f8")
+    f = lambda x: lax.fft(x, kind, lengths)
+    out, moved = tj.jvp(f, (x,), (t,))
+    moved = np.asarray(moved)
+    ct = RNG.normal(size=moved.shape) + (1j * RNG.normal(size=moved.shape) if moved.dtype.kind == "c" else 0)
+    pulled = np.asarray(tj.vjp(f, x)[1](ct)[0])
+    np.testing.assert_allclose(np.sum(pulled * t).real, np.sum(ct * moved).real, rtol=1e-10)
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda x: lax.fft(x, "FFT", (5,)), ShapeError, r"needs the last axes to be \(5,\)"),
+    (lambda x: lax.fft(x, "IRFFT", (8,)), ShapeError, r"needs the last axes to be \(5,\)"),
+    (lambda x: lax.fft(x + 1j, "RFFT", (4,)), DtypeError, "for real numbers"),
+    (lambda x: lax.fft(x, "DCT", (4,)), ValueError, "unknown transform 'DCT'"),
+])
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.ones((3, 4)))
