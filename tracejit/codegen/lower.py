@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from tracejit.codegen.epilogue import BlocksOf, attach_epilogues
 from tracejit.codegen.fuse import Group, Single, fuse
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
+from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
 from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
 from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
 from tracejit.ir.types import ArrayType, TapeType
@@ -21,75 +22,16 @@ SMALL = 1 << 10         # elements from which memory traffic counts
 CHEAP_OP = 1
 
 
-@dataclass(eq=False)
-class KernelStep:
-    kernel: Kernel
-    reads: list[Var]
-    writes: list[Var]
-
-
-@dataclass(eq=False)
-class NativeStep:
-    """One equation whose op emits its own code."""
-    eqn: Eqn
-    reads: list[Var]
-    writes: list[Var]
-    scratch: int
-
-
-@dataclass(eq=False)
-class Region:
-    """Scratch bytes as a value of the memory plan."""
-    nbytes: int
-
-
-@dataclass(eq=False)
-class ControlStep:
-    """A loop or a branch, with the programs of its sub-graphs, which share one region of scratch memory."""
-    eqn: Eqn
-    programs: list[Program]
-    reads: list[Var]
-    writes: list[Var]
-    region: Region       # the scratch memory that lives during this step
-    registers: RegisterLoop | None = None
-    why_not: str = ""    # why the loop does not run in registers
-
-
-Step = KernelStep | NativeStep | ControlStep
-
-
-@dataclass(eq=False)
-class Program:
-    """What runs for a graph. `alias` maps a value to the value whose memory it shares."""
-    graph: Graph
-    steps: list[Step]
-    alias: dict[Var, Var]
-    producers: dict[Var, Eqn]
-    offsets: dict[Any, int] = field(default_factory=dict)
-    arena: int = 0
-    reused: dict[int, int] = field(default_factory=dict)    # result -> the donated param whose memory it may take
-    overwritten: set[Var] = field(default_factory=set)      # params that are changed in place
-
-    def stays(self, k: int, param: Var) -> bool:
-        """Whether result k is the param itself, changed in place."""
-        result = self.graph.results[k]
-        return param in self.overwritten and isinstance(result, Var) and self.home(result) is param
-
-    def home(self, var: Var) -> Var:
-        """The value in whose memory this one is found."""
-        while var in self.alias:
-            var = self.alias[var]
-        return var
-
-
-def lower(graph: Graph, scratch_of: Callable[[Eqn], int], owned: Sequence[Var] = (),
+def lower(graph: Graph, scratch_of: Callable[[Eqn], int], blocks_of: BlocksOf, owned: Sequence[Var] = (),
           donated: Sequence[Var] = ()) -> Program:
-    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused.
+    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused;
+    `blocks_of(eqn)` how it computes a product.
 
     The program may overwrite its `owned` params, and put results into the memory of its `donated` params.
     """
     graph = Graph(graph.params, live_eqns(graph), graph.results)
-    program = Lowering(graph, scratch_of).run()
+    program = Lowering(graph, scratch_of, blocks_of).run()
+    attach_epilogues(program, blocks_of, donated)
     update_in_place(program, {*owned, *donated})
     program.reused = reusable(program, donated)
     plan_memory(program)
@@ -97,8 +39,8 @@ def lower(graph: Graph, scratch_of: Callable[[Eqn], int], owned: Sequence[Var] =
 
 
 class Lowering:
-    def __init__(self, graph: Graph, scratch_of: Callable[[Eqn], int]):
-        self.graph, self.scratch_of = graph, scratch_of
+    def __init__(self, graph: Graph, scratch_of: Callable[[Eqn], int], blocks_of: BlocksOf):
+        self.graph, self.scratch_of, self.blocks_of = graph, scratch_of, blocks_of
         self.producers = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.alias: dict[Var, Var] = {}
         self.steps: list[Step] = []
@@ -226,7 +168,8 @@ class Lowering:
             self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.scratch_of(eqn)))
             return
         loop, why_not = loop_in_registers(eqn)
-        programs = [] if loop else [lower(g, self.scratch_of, owned_params(eqn.op, g)) for g in subgraphs_of(eqn.op)]
+        programs = [] if loop else [lower(g, self.scratch_of, self.blocks_of, owned_params(eqn.op, g))
+                                      for g in subgraphs_of(eqn.op)]
         region = Region(control_bytes(eqn, programs))
         self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
 
@@ -311,10 +254,13 @@ def may_replace(program: Program, value: Var, param: Var) -> bool:
     if writer not in readers:
         return True
     step = program.steps[writer]
-    if not isinstance(step, KernelStep) or len(step.kernel.stages) > 1 or step.kernel.fold_axes:
+    kernel = step.kernel if isinstance(step, KernelStep) else step.epilogue if isinstance(step, NativeStep) else None
+    if kernel is None or len(kernel.stages) > 1 or kernel.fold_axes:
         return False
-    offset = next(s.offset for s in step.kernel.stages[0].stores if s.var is value)
-    loads = [e for e in step.kernel.loads if program.home(e.data[0]) is param]
+    if isinstance(step, NativeStep) and any(program.home(v) is param for v in step.eqn.inputs if isinstance(v, Var)):
+        return False
+    offset = next((s.offset for s in kernel.stages[0].stores if s.var is value), None)
+    loads = [e for e in kernel.loads if program.home(e.data[0]) is param]
     return all(e.data[0] is param and e.data[1] == offset for e in loads)
 
 

@@ -44,10 +44,11 @@ def partial_bytes(plan: Schedule) -> int:
 
 class KernelEmitter:
     """Emits one kernel function into a module."""
+    params = [("buffers", PTR), ("task", I64)]
 
     def __init__(self, module: Module, name: str, plan: Schedule, buffers: Sequence[Any]):
         self.plan, self.kernel = plan, plan.kernel
-        self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
+        self.b = b = Builder(module, name, self.params)
         table = b.params[0]
         self.bases: dict[Any, Value] = {v: b.load(PTR, b.gep(table, k, PTR)) for k, v in enumerate(buffers)}
         self.parts = b.load(PTR, b.gep(table, len(buffers), PTR)) if plan.chunk else None
@@ -61,12 +62,16 @@ class KernelEmitter:
         b, plan = self.b, self.plan
         lo = b.mul(b.params[1], plan.per_task)
         hi = b.min(b.add(lo, plan.per_task), b.const(plan.units, I64))
-        top = Position(b, self.bases, self.depends, {})
-        top.row_pitch = plan.lanes * plan.unroll if not plan.along else 1
+        top = self.top()
         with b.loop(lo, hi) as loop:
             self.unit(top, loop.index)
         b.ret()
         b.finish()
+
+    def top(self) -> Position:
+        top = Position(self.b, self.bases, self.depends, {})
+        top.row_pitch = self.plan.lanes * self.plan.unroll if not self.plan.along else 1
+        return top
 
     def unit(self, top: Position, unit: Value) -> None:
         """One unit of work: which part, which point of the outer row axes, which block of the vector axis."""

@@ -11,7 +11,9 @@ from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_module
 from tracejit.codegen.cpu.gemm import CALL, gemm_module, gemm_scratch
+from tracejit.codegen.cpu.gemm_tile import Tile
 from tracejit.codegen.cpu.isa import Isa
+from tracejit.codegen.epilogue import Blocks
 from tracejit.ir.graph import Eqn
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
@@ -29,6 +31,28 @@ def scratch_bytes(isa: Isa, eqn: Eqn) -> int:
         return conv_calls(convolution_of(eqn), x.dtype, isa)[1]
     fields = gemm_fields(eqn)
     return gemm_scratch(x.dtype, isa, fields["M"], fields["N"], fields["K"], fields["batch0"] * fields["batch1"])
+
+
+def blocks_of(isa: Isa, eqn: Eqn) -> Blocks | None:
+    """In which blocks an epilogue would see the result of an equation; None where there is no epilogue."""
+    if isinstance(eqn.op, DotGeneral):
+        fields = gemm_fields(eqn)
+        return Blocks(fields["N"], fields["K"]) if eqn.outputs[0].type.size and fields["K"] else None
+    if not isinstance(eqn.op, ConvGeneralDilated) or not eqn.outputs[0].type.size:
+        return None
+    calls, _ = conv_calls(convolution_of(eqn), eqn.inputs[0].type.dtype, isa)
+    pitches = {numbers["pitch"] for numbers in calls}
+    kernel = eqn.inputs[1].type
+    depth = kernel.size // max(1, kernel.shape[eqn.op.dimension_numbers[1][0]])
+    return Blocks(pitches.pop(), depth) if len(pitches) == 1 and min(n["cols"] for n in calls) >= 4 else None
+
+
+def panel_width(eqn: Eqn, isa: Isa) -> int:
+    """All blocks of the result but those of its last columns are a multiple of it wide."""
+    if isinstance(eqn.op, ConvGeneralDilated):
+        return 1
+    fields = gemm_fields(eqn)
+    return Tile(isa, eqn.inputs[0].type.dtype).nr if fields["M"] > 1 and fields["N"] > 1 else 1
 
 
 def gemm_fields(eqn: Eqn) -> dict[str, int]:
@@ -54,15 +78,17 @@ def unmerged_batch(shape, axes) -> list[tuple[int, int]]:
     return [(shape[a], math.prod(shape[a + 1:])) for a in axes if shape[a] != 1]
 
 
-def emit_contraction(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
+def emit_contraction(emitter, eqn: Eqn, ins: list[Value], out: Value, epilogue: tuple[Value, Value] | None) -> None:
+    """`epilogue`: the function to call per finished block, and its context."""
     emit = emit_convolution if isinstance(eqn.op, ConvGeneralDilated) else emit_product
-    emit(emitter, eqn, ins, out)
+    function, context = epilogue or (NULL, NULL)
+    emit(emitter, eqn, ins, dict(epilogue=function, ctx=context), out)
 
 
-def emit_product(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
+def emit_product(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value], out: Value) -> None:
     b = emitter.b
     routine = emitter.add_named(*gemm_text(eqn.inputs[0].type.dtype, emitter.isa))
-    pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, epilogue=NULL, ctx=NULL, scratch=b.scratch_at)
+    pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, scratch=b.scratch_at) | epilogue
     numbers = gemm_fields(eqn) | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}
     call_routine(b, routine, CALL, pointers, numbers)
 
@@ -91,10 +117,10 @@ def convolution_of(eqn: Eqn) -> Convolution:
                        op.feature_group_count, op.batch_group_count)
 
 
-def emit_convolution(emitter, eqn: Eqn, ins: list[Value], out: Value) -> None:
+def emit_convolution(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value], out: Value) -> None:
     b, dtype = emitter.b, eqn.inputs[0].type.dtype
     routine = emitter.add_named(*conv_text(dtype, emitter.isa))
     calls, _ = conv_calls(convolution_of(eqn), dtype, emitter.isa)
-    pointers = dict(x=ins[0], w=ins[1], y=out, d=NULL, scratch=b.scratch_at, epilogue=NULL, ctx=NULL)
+    pointers = dict(x=ins[0], w=ins[1], y=out, d=NULL, scratch=b.scratch_at) | epilogue
     for numbers in calls:
         call_routine(b, routine, CONV, pointers, numbers)

@@ -18,7 +18,8 @@ from tracejit.codegen.cpu.lanes import emit_lanes
 from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
-from tracejit.codegen.cpu.products import emit_contraction, scratch_bytes
+from tracejit.codegen.cpu.epilogues import epilogue_of
+from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower, size_of
 from tracejit.codegen.schedule import Schedule, schedule
@@ -180,7 +181,7 @@ class ProgramEmitter:
         types = [x.type for x in eqn.inputs]
         b.scratch_at = place.scratch(step)
         if isinstance(eqn.op, Contraction):
-            emit_contraction(self, eqn, ins, outs[0])
+            emit_contraction(self, eqn, ins, outs[0], epilogue_of(self, step, place))
         else:
             eqn.op.call(b, ins, outs, types)
 
@@ -199,12 +200,17 @@ class ProgramEmitter:
         pointers = [place.of(v) for v in buffers]
         if plan.chunk:
             pointers.append(self.b.alloca(partial_bytes(plan)))
-        table = self.b.alloca(8 * max(len(pointers), 1))
-        for k, pointer in enumerate(pointers):
-            self.b.store(pointer, self.b.gep(table, k, PTR))
+        table = self.table(pointers)
         self.b.parallel(self.kernel_function(emit_kernel, plan, buffers), table, plan.n_tasks)
         if plan.chunk:
             self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
+
+    def table(self, pointers: list[Value]) -> Value:
+        """The pointers, in memory."""
+        table = self.b.alloca(8 * max(len(pointers), 1))
+        for k, pointer in enumerate(pointers):
+            self.b.store(pointer, self.b.gep(table, k, PTR))
+        return table
 
     def kernel_function(self, emit, plan: Schedule, buffers: list) -> str:
         module = self.new_module()
@@ -263,4 +269,4 @@ def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    return ProgramEmitter(isa).emit(lower(graph, scratch_of, donated=donated))
+    return ProgramEmitter(isa).emit(lower(graph, scratch_of, lambda eqn: blocks_of(isa, eqn), donated=donated))

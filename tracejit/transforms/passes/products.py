@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,13 +50,41 @@ def lower_products(graph: Graph) -> Graph:
     if not any(isinstance(eqn.op, (DotGeneral, ConvGeneralDilated)) for eqn in graph.eqns):
         return graph
 
+    turned = turned_products(graph)
+    operands: dict[Eqn, list] = {}
+
     def apply(eqn: Eqn, inputs):
+        if eqn in turned:
+            with sourced(eqn.source):
+                x, y = operands[turned[eqn]]
+                return [lower_dot(exchanged(turned[eqn].op), as_var(y), as_var(x))]
+        operands[eqn] = inputs
         lower = lower_dot if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
         if lower is None:
             return record_eqn(eqn, inputs)
         with sourced(eqn.source):
             return [lower(eqn.op, *map(as_var, inputs))]
     return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+
+
+def turned_products(graph: Graph) -> dict[Eqn, Eqn]:
+    """Transposes of products that nobody else reads, where the other order of the operands gives them at once."""
+    uses = Counter(x for eqn in graph.eqns for x in eqn.inputs if isinstance(x, Var))
+    uses.update(r for r in graph.results if isinstance(r, Var))
+    made = {eqn.outputs[0]: eqn for eqn in graph.eqns if isinstance(eqn.op, DotGeneral)}
+    found = {}
+    for eqn in graph.eqns:
+        product = made.get(eqn.inputs[0]) if isinstance(eqn.op, Transpose) else None
+        if product is not None and uses[eqn.inputs[0]] == 1:
+            spec = product.op.spec(*(x.type.ndim for x in product.inputs))
+            nb, m, n = len(spec.batch[0]), len(spec.free[0]), len(spec.free[1])
+            if eqn.op.permutation == (*range(nb), *range(nb + m, nb + m + n), *range(nb, nb + m)):
+                found[eqn] = product
+    return found
+
+
+def exchanged(op: DotGeneral) -> DotGeneral:
+    return dataclasses.replace(op, contract=op.contract[::-1], batch_axes=op.batch_axes[::-1])
 
 
 def as_var(x):

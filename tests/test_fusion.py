@@ -1,0 +1,163 @@
+"""What runs as one step: elementwise work in the epilogue of products, at any size, with several readers, in donated memory."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.program import generate
+from tracejit.codegen.steps import KernelStep, NativeStep
+from tracejit.ir.trace import trace_closed
+from tracejit.ir.types import bfloat16, type_of
+from tracejit.runtime.compile import PASSES
+from tracejit.runtime.threads import threads
+
+SIZES = [(5, 30, 7), (64, 64, 64), (1, 100, 50), (50, 100, 1), (1, 2000, 1), (33, 17, 129), (130, 800, 200), (4, 2000, 40)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def steps_of(function, *args):
+    def program(*xs):
+        out = function(*xs)
+        return list(out) if isinstance(out, tuple) else [out]
+    graph = trace_closed(program, [type_of(x) for x in args])
+    for _, change in PASSES:
+        graph = change(graph)
+    return generate(graph, host_isa()).program.steps
+
+
+def normal(rng, *shape, dtype=np.float32):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def close(got, want, depth=1, dtype=np.float32):
+    eps = float(np.finfo(dtype).eps) if dtype != bfloat16 else 2.0**-8
+    scale = np.abs(want).max() + 1
+    np.testing.assert_allclose(np.asarray(got).astype(np.float64), want, rtol=0, atol=4 * eps * scale * np.sqrt(depth))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("m,k,n", SIZES)
+def test_bias_activation_and_residual_run_in_the_product(rng, m, k, n, dtype):
+    x, w, b, z = (normal(rng, *s, dtype=dtype) for s in ((m, k), (k, n), (n,), (m, n)))
+
+    def layer(x, w, b, z):
+        return jnp.maximum(x @ w + b, 0) * 0.5 + z
+    [step] = steps_of(layer, x, w, b, z)
+    assert isinstance(step, NativeStep) and step.epilogue is not None
+    close(tj.jit(layer)(x, w, b, z), np.maximum(x.astype("f8") @ w.astype("f8") + b, 0) * 0.5 + z, k, dtype)
+
+
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+@pytest.mark.parametrize("m,n", [(9, 21), (1, 40), (40, 1)])
+def test_batches_of_products(rng, batch, m, n):
+    x, w, b = normal(rng, *batch, m, 65), normal(rng, *batch, 65, n), normal(rng, *batch, m, n)
+    layer = lambda x, w, b: jnp.tanh(x @ w) - b
+    assert [type(s) for s in steps_of(layer, x, w, b)] == [NativeStep]
+    close(tj.jit(layer)(x, w, b), np.tanh(x.astype("f8") @ w) - b, 65)
+
+
+def test_conversion_of_the_result(rng):
+    x, w = normal(rng, 40, 300).astype(bfloat16), normal(rng, 300, 50).astype(bfloat16)
+    layer = lambda x, w: jnp.maximum(x @ w, 0)
+    assert any(isinstance(s, NativeStep) and s.epilogue is not None for s in steps_of(layer, x, w))
+    close(tj.jit(layer)(x, w), np.maximum(x.astype("f8") @ w.astype("f8"), 0), 300, bfloat16)
+
+
+def test_the_product_itself_and_two_kinds_of_result(rng):
+    x, w, b = normal(rng, 37, 50), normal(rng, 50, 41), normal(rng, 41)
+
+    def layer(x, w, b):
+        c = x @ w
+        return c, c + b > 0, jnp.sin(c), c.sum(0)
+    c, positive, sine, sums = tj.jit(layer)(x, w, b)
+    want = x.astype("f8") @ w
+    close(c, want, 50)
+    assert np.mean(np.asarray(positive) == (want + b > 0)) > 0.999
+    close(sine, np.sin(want), 50)
+    close(sums, want.sum(0), 50 * 37)
+
+
+def test_later_readers_of_the_product_still_find_it(rng):
+    x, w = normal(rng, 64, 64), normal(rng, 64, 64)
+
+    def layer(x, w):
+        c = x @ w
+        return jnp.exp(-c * c) @ w + c.T
+    want = x.astype("f8") @ w
+    close(tj.jit(layer)(x, w), np.exp(-want * want) @ w + want.T, 64)
+
+
+def test_two_products_and_one_sum(rng):
+    x, h, u, w = normal(rng, 32, 60), normal(rng, 32, 128), normal(rng, 60, 100), normal(rng, 128, 100)
+    cell = lambda x, h, u, w: jnp.tanh(x @ u + h @ w)
+    assert not any(isinstance(s, KernelStep) for s in steps_of(cell, x, h, u, w))
+    close(tj.jit(cell)(x, h, u, w), np.tanh(x.astype("f8") @ u + h.astype("f8") @ w), 128)
+
+
+def test_a_transposed_reader_waits(rng):
+    x, w, z = normal(rng, 70, 30), normal(rng, 30, 70), normal(rng, 70, 70)
+    layer = lambda x, w, z: (x @ w).T * z
+    close(tj.jit(layer)(x, w, z), (x.astype("f8") @ w).T * z, 30)
+
+
+def test_a_reader_of_one_row_per_batch_entry(rng):
+    x, w, b = normal(rng, 4, 6, 50), normal(rng, 50, 40), normal(rng, 4, 1, 40)
+    layer = lambda x, w, b: (x @ w + b) * jnp.arange(6.0)[:, None]
+    close(tj.jit(layer)(x, w, b), (x.astype("f8") @ w + b) * np.arange(6.0)[:, None], 50)
+
+
+def test_donated_weights_are_updated_from_the_product(rng):
+    w, x, g = normal(rng, 96, 80), normal(rng, 64, 96), normal(rng, 64, 80)
+    update = tj.jit(lambda w, x, g: w - 0.1 * (x.T @ g), donate_argnums=0)
+    want = w.astype("f8")
+    held = jnp.asarray(w)
+    for _ in range(3):
+        held = update(held, x, g)
+        want = want - 0.1 * (x.T.astype("f8") @ g)
+    close(held, want, 64)
+
+
+def test_a_weight_that_the_product_reads_is_not_overwritten_early(rng):
+    w, x = normal(rng, 64, 64), normal(rng, 64, 64)
+    update = tj.jit(lambda w, x: w - 0.1 * (x @ w), donate_argnums=0)
+    close(update(jnp.asarray(w), x), w - 0.1 * (x.astype("f8") @ w), 64)
+
+
+@pytest.mark.parametrize("layout", [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")], ids=["features last", "features first"])
+@pytest.mark.parametrize("stride,dilation", [(1, 1), (2, 1), (1, 2)])
+def test_convolution_with_bias_and_activation(rng, layout, stride, dilation):
+    x, w, b = normal(rng, 2, 9, 11, 5), normal(rng, 3, 3, 5, 24), normal(rng, 24)
+    plain = lambda x, w: lax.conv_general_dilated(x, w, (stride, stride), ((1, 1), (1, 1)), lhs_dilation=(dilation, dilation),
+                                                  dimension_numbers=layout)
+    if layout[0] == "NCHW":
+        x, w, b = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), b[:, None, None]
+    got = tj.jit(lambda x, w, b: jnp.maximum(plain(x, w) + b, 0))(x, w, b)
+    close(got, np.maximum(np.asarray(plain(x.astype("f8"), w.astype("f8"))) + b, 0), 45)
+
+
+def test_gradient_of_a_layer_leaves_no_transposing_kernel(rng):
+    x, w, b = normal(rng, 32, 48), normal(rng, 48, 40), normal(rng, 40)
+    loss = lambda w, b, x: (jnp.tanh(x @ w + b) ** 2).sum()
+    dw, db = tj.jit(tj.grad(loss, (0, 1)))(w, b, x)
+    t = np.tanh(x.astype("f8") @ w + b)
+    dz = 2 * t * (1 - t * t)
+    close(dw, x.T @ dz, 32)
+    close(db, dz.sum(0), 32)
+    products = [s for s in steps_of(tj.grad(loss, (0, 1)), w, b, x) if isinstance(s, NativeStep)]
+    assert {s.eqn.outputs[0].type.shape for s in products} == {(32, 40), (48, 40)}
+
+
+def test_epilogues_do_not_depend_on_threads(rng):
+    x, w, b = normal(rng, 300, 400), normal(rng, 400, 200), normal(rng, 200)
+    layer = tj.jit(lambda x, w, b: jnp.tanh(x @ w + b))
+    with threads(1):
+        alone = np.asarray(layer(x, w, b)).tobytes()
+    assert alone == np.asarray(layer(x, w, b)).tobytes()
