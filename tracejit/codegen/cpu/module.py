@@ -49,8 +49,9 @@ class Module:
 
     def table(self, array: np.ndarray) -> Value:
         """A pointer to a private constant array with the contents of `array` (64-byte aligned)."""
-        array = np.ascontiguousarray(array)
-        array = array.view(np.uint8) if array.dtype == bool else array  # a bool is an i1 in registers, a byte in memory
+        # Its bits as integers: a bool is a byte in memory, and LLVM has no literals of complex numbers and bfloat16.
+        array = np.ascontiguousarray(array).reshape(-1)
+        array = array.view(f"i{min(array.dtype.itemsize, 8)}")
         key = (array.dtype.str, array.tobytes())
         if key not in self._globals:
             name = f"@table{len(self._globals)}"
