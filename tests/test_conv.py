@@ -212,3 +212,17 @@ def test_precision_names():
     assert all((np.asarray(x) == np.eye(2)).all() for x in from_names)
     with pytest.raises(ValueError, match="precision must be"):
         lax.dot(np.eye(2), np.eye(2), precision="exact")
+
+
+def test_ragged_products_are_products_by_group():
+    x, w, sizes = normal(7, 3), normal(4, 3, 2), np.int32([2, 0, 3, 1])
+    group = np.repeat(np.arange(4), sizes)
+    wanted = np.vstack([np.einsum("ik,ikn->in", x[:6], w[group]), np.zeros((1, 2))])
+    found, pullback = tj.vjp(lambda x, w: lax.ragged_dot(x, w, sizes), x, w)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    ct = normal(7, 2)
+    ct_x, ct_w = map(np.asarray, pullback(ct))
+    np.testing.assert_allclose(ct_x[:6], np.einsum("in,ikn->ik", ct[:6], w[group]), rtol=1e-12)
+    np.testing.assert_allclose(ct_w[2], x[2:5].T @ ct[2:5], rtol=1e-12)
+    with pytest.raises(ShapeError, match="one k x n matrix and one size per group"):
+        lax.ragged_dot(x, w, sizes[:3])

@@ -155,6 +155,16 @@ def test_updates_and_symmetric_products():
     close(linalg.symmetric_product(a, c, alpha=2.0, beta=0.5), (2 * a @ a.T + c / 2).astype(np.float32))
 
 
+@EACH_DTYPE
+def test_polar_decomposition(dtype):
+    x = normal(dtype, 2, 5, 3)
+    u, h, _, converged = linalg.qdwh(x)
+    u, h = np.asarray(u), np.asarray(h)
+    is_identity(adjoint(u) @ u)
+    close(u @ h, x)
+    assert converged and (np.linalg.eigvalsh(h) > 0).all()
+
+
 # --- eigenvalues -----------------------------------------------------------------------------------------------------
 
 @EACH_DTYPE

@@ -38,6 +38,7 @@ from tracejit.lax.padding import PaddingType, padtype_to_pads
 from tracejit.lax.parallel import (all_gather, all_to_all, axis_index, axis_size, pbroadcast, pmax, pmean, pmin, ppermute,
                                    pshuffle, psum, psum_scatter, pswapaxes, pvary)
 from tracejit.lax.random import RandomAlgorithm, rng_bit_generator
+from tracejit.lax.ragged import ragged_dot
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)
 from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision

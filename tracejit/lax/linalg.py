@@ -9,6 +9,7 @@ from tracejit.errors import ShapeError
 from tracejit.ir.types import type_of
 from tracejit.lax.broadcast import full_like
 from tracejit.lax.compare import lt, select
+from tracejit.lax.convert import convert_element_type
 from tracejit.lax.eigen import EighImplementation as EighImplementation
 from tracejit.lax.eigen import EigImplementation as EigImplementation
 from tracejit.lax.eigen import SvdAlgorithm as SvdAlgorithm
@@ -27,7 +28,7 @@ from tracejit.lax.factorize import lu_pivots_to_permutation as lu_pivots_to_perm
 from tracejit.lax.factorize import ormqr as ormqr
 from tracejit.lax.factorize import qr as qr
 from tracejit.lax.factorize import solve as solve
-from tracejit.lax.matrix import as_columns, matmul, swapped, zeros_like
+from tracejit.lax.matrix import adjoint, as_columns, matmul, swapped, zeros_like
 from tracejit.lax.shape import concatenate, reshape
 from tracejit.lax.solve import triangular_solve as triangular_solve
 from tracejit.lax.solve import tridiagonal_solve as tridiagonal_solve
@@ -67,3 +68,26 @@ def symmetric_product(a_matrix: Any, c_matrix: Any, *, alpha: float = 1.0, beta:
         raise ShapeError(f"symmetric_product: {c} does not have the shape of a aᵀ for a of type {a}")
     product = mul(matmul(a_matrix, swapped(a_matrix)), np.asarray(alpha, a.dtype))
     return add(product, mul(c_matrix, np.asarray(beta, c.dtype)))
+
+
+def qdwh(x: Any, *, is_hermitian: bool = False, max_iterations: int | None = None, eps: float | None = None,
+         dynamic_shape: tuple[int, int] | None = None):
+    """(u, h, iterations, converged): the polar decomposition x = u h, u with orthonormal columns and h positive.
+
+    For m x n matrices with m >= n. It is made of singular values rather than by the iteration of the name, so
+    `max_iterations` and `eps` have no effect and iterations is 0.
+
+    >>> import numpy as np
+    >>> u, h, _, _ = qdwh(np.float64([[0, -2], [3, 0]]))
+    >>> np.round(np.asarray(h), 6) + 0
+    array([[3., 0.],
+           [0., 2.]])
+    """
+    t = type_of(x)
+    if t.ndim < 2 or t.shape[-2] < t.shape[-1]:
+        raise ShapeError(f"qdwh: {t} must hold matrices with at least as many rows as columns", fix="transpose it")
+    if dynamic_shape is not None:
+        raise NotImplementedError("qdwh: dynamic_shape is not supported; cut the matrix out first")
+    left, values, right = svd(x, full_matrices=False)
+    weights = convert_element_type(as_columns(values, right), type_of(right).dtype)
+    return matmul(left, right), matmul(adjoint(right), mul(weights, right)), np.int32(0), np.bool_(True)
