@@ -288,11 +288,12 @@ class PyTreeDef:
     def __reduce__(self) -> tuple[Any, ...]:
         return (treedef_of, (self.kind and self.kind.type, self.aux, self.nodes))
 
-    def __str__(self) -> str:
-        return "*" if self.kind is None else self.kind.show(self.aux, [str(node) for node in self.nodes])
+    def shown(self) -> str:
+        """The structure with `*` for each leaf."""
+        return "*" if self.kind is None else self.kind.show(self.aux, [node.shown() for node in self.nodes])
 
     def __repr__(self) -> str:
-        return f"PyTreeDef({self})"
+        return f"PyTreeDef({self.shown()})"
 
     def unflatten(self, leaves: Iterable[Any]) -> Any:
         return unflatten(self, leaves)
