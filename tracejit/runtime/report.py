@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.kernels import Kernel, total_cost
-from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program
+from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
 from tracejit.config import config
 from tracejit.errors import CompileError
 from tracejit.ir.graph import Graph, Var, evaluate, fields_of, subgraphs

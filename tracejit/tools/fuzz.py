@@ -199,7 +199,7 @@ def nonzero_pulls(graph: Graph, flags: list[bool], places: list[int]) -> list[bo
         out[:] = [ct is not None for ct in pull([next(given) if k in places else None for k in range(len(outs))])]
         return []
     trace(run, [*graph.in_types, *[graph.out_types[k].strong() for k in places]])
-    return [z for z, f in zip(out, flags) if f]
+    return out
 
 
 def values_of(graph: Graph) -> list:

@@ -18,7 +18,7 @@ from tracejit.ir.text import subclasses
 from tracejit.ir.trace import bind, trace
 from tracejit.ir.types import ArrayType, bfloat16, is_float, is_inexact, is_integer
 from tracejit.lax.cumulative import Cumulative
-from tracejit.lax.kinds import Elementwise, Reduction
+from tracejit.lax.kinds import Elementwise, Op, Reduction
 
 DTYPES = [np.dtype(d) for d in ("f4", "f4", "f4", "f8", "i4", "i4", "i8", "u1", "i2", "?", "f2", "c8")] + [bfloat16]
 MOST_ELEMENTS = 1 << 12
@@ -29,8 +29,9 @@ MOST_ULP = 512      # an op less exact than this is so in a part of its domain o
 
 
 def ops_of(kind: type) -> list[type]:
-    """The ops of a kind that have a meaning of their own."""
-    return [c for c in subclasses(kind) if "eval" in c.__dict__ and c.__module__.startswith("tracejit.lax.") and c.ulp <= MOST_ULP]
+    """The ops of a kind that are no base of others, or have a meaning of their own."""
+    found = [c for c in subclasses(kind) if not c.__subclasses__() or "eval" in c.__dict__]
+    return [c for c in found if c.eval is not Op.eval and c.__module__.startswith("tracejit.lax.") and c.ulp <= MOST_ULP]
 
 
 ELEMENTWISE, REDUCTIONS, CUMULATIVE = map(ops_of, (Elementwise, Reduction, Cumulative))
