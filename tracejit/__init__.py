@@ -4,10 +4,70 @@
 >>> tj.grad(lambda x: jnp.sum(x ** 2))(jnp.arange(3.))
 Array([0., 2., 4.], dtype=float32)
 """
+import importlib as _importlib
+import typing as _typing
+
+from tracejit import errors as errors
+from tracejit import lax as lax
+from tracejit import lazy as _lazy
+from tracejit import tree as tree
+from tracejit import tree_util as tree_util
+from tracejit.config import (config, debug_infs, debug_nans, default_device, default_matmul_precision, default_prng_impl,
+                             disable_jit, disable_x64, enable_custom_prng, enable_x64,
+                             explain_cache_misses, log_compiles, numpy_dtype_promotion, numpy_rank_promotion,
+                             threefry_partitionable, transfer_guard)
+from tracejit.ir.types import FLOAT0 as float0
 from tracejit.lax.callback import pure_callback as pure_callback
+from tracejit.runtime.array import Array as Array
+from tracejit.runtime.clear import clear_caches, live_arrays
+from tracejit.runtime.device import Device, default_backend, device_count, devices, process_index
+from tracejit.runtime.device import device_count as local_device_count
+from tracejit.runtime.device import devices as local_devices
+from tracejit.runtime.device import process_index as host_id
 from tracejit.runtime.jit import jit as jit
-from tracejit.transforms.derivatives import (grad, hessian, jacfwd, jacrev, jvp, linear_transpose, linearize,
-                                             value_and_grad, vjp)
-from tracejit.transforms.vmap import vmap as vmap
+from tracejit.runtime.transfer import block_until_ready, copy_to_host_async, device_get, device_put
 from tracejit.transforms.checkpoint import checkpoint, checkpoint_policies, remat
 from tracejit.transforms.custom import closure_convert, custom_gradient, custom_jvp, custom_vjp
+from tracejit.transforms.derivatives import (grad, hessian, jacfwd, jacrev, jvp, linear_transpose, linearize,
+                                             value_and_grad, vjp)
+from tracejit.transforms.derivatives import jacrev as jacobian
+from tracejit.transforms.inspect import (ShapeDtypeStruct, ensure_compile_time_eval, eval_shape, make_graph, make_jaxpr,
+                                         named_call, named_scope, typeof)
+from tracejit.transforms.vmap import vmap as vmap
+
+__version__ = "0.1.0"
+
+# Where names come from that are loaded when they are first used.
+_LAZY = {"pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding", "NamedSharding": "sharding",
+         "P": "sharding"}
+_MODULES = {"ad_checkpoint", "core", "custom_derivatives", "debug", "dlpack", "dtypes", "example_libraries",
+            "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",
+            "scipy", "sharding", "stages", "test_util", "tools", "typing"}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _LAZY:
+        return getattr(_importlib.import_module(f"tracejit.{_LAZY[name]}"), name)
+    if name in _MODULES:
+        return _importlib.import_module(f"tracejit.{name}")
+    raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_MODULES})
+
+
+def process_count() -> int:
+    """How many processes work together: one.
+
+    >>> process_count()
+    1
+    """
+    return 1
+
+
+host_count = process_count
+
+
+def effects_barrier() -> None:
+    """Wait for callbacks to finish: they have when a call returns."""

@@ -44,6 +44,9 @@ class Var:
     def aval(self) -> ArrayType:
         return self.type
 
+    def __repr__(self) -> str:
+        return f"Traced<{self.type}>"
+
 
 class Lit:
     """A scalar constant written into the program."""

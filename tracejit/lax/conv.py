@@ -63,6 +63,10 @@ class ConvGeneralDilated(Contraction):
                for n, k, s, (low, high) in zip(spread, kernel, self.window_strides, self.padding)]
         return spread, kernel, out
 
+    def flops(self, x: ArrayType, w: ArrayType) -> float:
+        """Multiplications and additions, those with padding included."""
+        return 2.0 * self.infer(x, w).size * w.size / max(w.shape[self.dimension_numbers[1][0]], 1)
+
     def infer(self, x: ArrayType, w: ArrayType) -> ArrayType:
         check_conv(self, x, w)
         lhs, rhs, out = self.dimension_numbers

@@ -92,6 +92,10 @@ class DotGeneral(Contraction):
         (xc, yc), (xb, yb) = self.contract, self.batch_axes
         return DotSpec((xb, yb), (xc, yc), (free_axes(x_ndim, xc, xb), free_axes(y_ndim, yc, yb)))
 
+    def flops(self, x: ArrayType, y: ArrayType) -> float:
+        """Multiplications and additions."""
+        return 2.0 * self.infer(x, y).size * math.prod(x.shape[a] for a in self.contract[0])
+
     def infer(self, x: ArrayType, y: ArrayType) -> ArrayType:
         check_dot_axes(x, y, self.contract, self.batch_axes)
         if x.dtype != y.dtype:

@@ -256,6 +256,10 @@ class Reduction(Op):
 class Contraction(Op):
     """Sums products of two operands over shared axes: matrix products and convolutions. Linear in each operand."""
 
+    def flops(self, x: ArrayType, y: ArrayType) -> float:
+        """Multiplications and additions of one run."""
+        raise NotImplementedError(f"{type(self).__name__}.flops")
+
     def jvp(self, ctx, primals, tangents):
         x, y = primals
         out = bind(self, x, y)

@@ -322,9 +322,12 @@ def install(cls: type) -> None:
 
 def _defines(cls: type, name: str) -> bool:
     """Whether the class has its own (faster) method of this name already."""
-    return any(name in base.__dict__ for base in cls.__mro__ if base is not object)
+    return any(name in vars(base) and not hasattr(vars(base)[name], "is_stand_in")
+               for base in cls.__mro__ if base is not object)
 
 
 ArrayImpl.__getitem__ = _row_or_item
-install(ArrayImpl)
-install(Var)
+for _cls in (ArrayImpl, Var):
+    install(_cls)
+    if hasattr(vars(_cls).get("__getattr__"), "is_stand_in"):
+        del _cls.__getattr__

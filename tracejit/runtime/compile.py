@@ -4,18 +4,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import Code, generate
+from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
-from tracejit.errors import CompileError
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
-from tracejit.ir.types import type_of
 from tracejit.runtime import cache, callbacks, threads
 from tracejit.runtime.array import ArrayImpl, from_numpy
 from tracejit.runtime.executable import Executable
@@ -24,7 +22,7 @@ from tracejit.runtime.report import Report as Report
 from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import PASSES
 
-LONG_RUNNING = 1 << 20      # element operations from which a call releases the GIL
+LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
 
 
 def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = ()) -> Executable:
@@ -59,10 +57,8 @@ def load(modules: list[str], isa) -> dict[str, int]:
 
 def is_long(graph: Graph, code: Code) -> bool:
     """Whether a call may take long enough to let other Python threads run: large kernels, products and loops."""
-    if any(plan.kernel.size >= LONG_RUNNING // 8 for plan in code.schedules):
-        return True
-    return any(not isinstance(step.__class__.__name__, str) or step.__class__.__name__ != "KernelStep"
-               for step in code.program.steps)
+    return any(plan.kernel.size >= LONG_KERNEL for plan in code.schedules) or any(
+        not isinstance(step, KernelStep) for step in code.program.steps)
 
 
 # --- running outside of a trace ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 
 from tracejit.config import config
 from tracejit.errors import StaticArgumentError, filtered, user_source
-from tracejit.ir.graph import Graph
+from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bound_axes, current_builder, inline, trace
 from tracejit.ir.types import type_of
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
@@ -22,6 +23,7 @@ from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded
 from tracejit.runtime.misses import CallKey, explain
 from tracejit.runtime.report import log
+from tracejit.runtime.stages import Staged
 from tracejit.runtime.trees import result_of, spec_of
 
 
@@ -42,6 +44,8 @@ class Signature:
         self.static_nums = {*nums, *[self.names.index(n) for n in names if n in self.names]}
         self.static_names = {*names, *[self.names[n] for n in nums if -len(self.names) <= n < len(self.names)]}
         donate, donate_names = as_tuple(donate_argnums), as_tuple(donate_argnames)
+        check_arguments(fun, self.names, {"static_argnums": nums, "donate_argnums": donate},
+                        {"static_argnames": names, "donate_argnames": donate_names})
         self.donate_nums = {*donate, *[self.names.index(n) for n in donate_names if n in self.names]}
         self.donate_names = {*donate_names, *[self.names[n] for n in donate if -len(self.names) <= n < len(self.names)]}
 
@@ -75,6 +79,25 @@ def positional_names(fun: Callable) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
+def check_arguments(fun: Callable, names: list[str], numbers: dict[str, tuple], named: dict[str, tuple]) -> None:
+    """Positions and names that fun does not have are mistakes, unless it takes *args or **kwargs."""
+    try:
+        parameters = inspect.signature(fun).parameters
+    except (TypeError, ValueError):
+        return
+    kinds = {p.kind for p in parameters.values()}
+    for option, given in numbers.items():
+        for i in given:
+            if not -len(names) <= i < len(names) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+                raise StaticArgumentError(f"jit: {option} names argument {i} of {fun.__name__}, which has {len(names)} "
+                                          "positional arguments", source=user_source(), fix=f"numbers from 0 to {len(names) - 1}")
+    for option, words in named.items():
+        for word in words:
+            if word not in parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+                raise StaticArgumentError(f"jit: {option} names {word!r}, which is no argument of {fun.__name__}",
+                                          source=user_source(), fix=f"one of {', '.join(parameters)}")
+
+
 def as_tuple(x: Any) -> tuple:
     if x is None:
         return ()
@@ -82,6 +105,9 @@ def as_tuple(x: Any) -> tuple:
 
 
 def check_hashable(where: int | str, value: Any) -> None:
+    if isinstance(value, Var):
+        raise StaticArgumentError(f"jit: static argument {where!r} is a traced value of type {value.type}, whose value is "
+                                  "not known here", source=user_source(), fix="do not mark it static")
     try:
         hash(value)
     except TypeError:
@@ -98,24 +124,22 @@ class Compiler:
         self.traced: dict[Hashable, Traced] = {}
         self.compiled: dict[Hashable, Executable] = {}
         self.jitted: Any = None
+        made.add(self)
 
     def __call__(self, *args, **kwargs):
         if config.disable_jit:
             return self.fun(*args, **kwargs)
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
-        types = tuple(leaf_type(x) for x in leaves)
-        key = CallKey(tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(), tuple(bound_axes().items()),
-                      len(args))
-        traced = self.trace(key, tree, types, fixed)
+        key = self.key_of(tree, leaves, fixed, len(args))
+        traced = self.trace(key, tree, key.types, fixed)
         if current_builder() is not None:
             return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
         code = self.compiled.get(key)
         if code is None:
             if config.explain_cache_misses:
                 log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
-            flags = [gone for x, gone in zip(dynamic, donated) for _ in tree_flatten(x)[0]]
-            code = self.compiled[key] = compile_traced(traced, [i for i, gone in enumerate(flags) if gone])
+            code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated))
             if not isinstance(code, Guarded):
                 self.teach(args, kwargs, code, traced, donated)
         outs = unflatten(traced.out_tree, code.run([as_array(x) for x in leaves]))
@@ -123,6 +147,18 @@ class Compiler:
             if gone:
                 donate(x, outs)
         return outs
+
+    @staticmethod
+    def key_of(tree, leaves, fixed, n_args: int) -> CallKey:
+        return CallKey(tree, tuple(leaf_type(x) for x in leaves), fixed, tuple(type(v) for _, v in fixed), config.key(),
+                       tuple(bound_axes().items()), n_args)
+
+    def traced_at(self, args, kwargs):
+        """(the traced function, structure of its arguments, static arguments, numbers of the donated leaves)."""
+        dynamic, named, fixed, donated = self.signature.split(args, kwargs)
+        leaves, tree = tree_flatten((dynamic, named))
+        key = self.key_of(tree, leaves, fixed, len(args))
+        return self.trace(key, tree, key.types, fixed), tree, fixed, donated_leaves(dynamic, donated)
 
     def trace(self, key, tree, types, fixed) -> Traced:
         found = self.traced.get(key)
@@ -144,6 +180,8 @@ class Compiler:
 
     def teach(self, args, kwargs, code: Executable, traced: Traced, donated) -> None:
         """Let native dispatch handle calls of this signature from now on."""
+        if list(kwargs) != sorted(kwargs):  # native dispatch passes them as they come, the program takes them sorted
+            return
         try:
             described = [self.spec(i, x, len(args)) for i, x in enumerate(args)]
             described += [specs.Static(v) if k in self.signature.static_names else spec_of(v)
@@ -181,6 +219,12 @@ def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[in
     return [i for i, gone in enumerate(flags) if gone]
 
 
+def donated_leaves(dynamic: Sequence[Any], donated: Sequence[bool]) -> list[int]:
+    """The numbers of the leaves of donated arguments."""
+    flags = [gone for x, gone in zip(dynamic, donated) for _ in tree_flatten(x)[0]]
+    return [i for i, gone in enumerate(flags) if gone]
+
+
 def compile_traced(traced: Traced, donated: Sequence[int]) -> Executable:
     """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
     graph, n = traced.graph, len(traced.captured)
@@ -196,7 +240,7 @@ def donate(x: Any, outs: Any) -> None:
             leaf.delete()
 
 
-made: list = []     # weak references to the compilers of all jitted functions, for clear_caches
+made: weakref.WeakSet[Compiler] = weakref.WeakSet()     # the compilers of all jitted functions
 
 
 def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | None = None,
@@ -227,5 +271,7 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
     compiler.jitted = jitted
     functools.update_wrapper(jitted, fun)
     jitted.clear_cache = compiler.clear
+    staged = Staged(compiler)
+    jitted.trace, jitted.lower, jitted.eval_shape = (filtered(f) for f in (staged.trace, staged.lower, staged.eval_shape))
     jitted._compiler = compiler
     return jitted

@@ -1,0 +1,5 @@
+"""Naming values for checkpoint policies, under JAX's module name."""
+from tracejit.transforms.checkpoint import checkpoint as checkpoint
+from tracejit.transforms.checkpoint import checkpoint_name as checkpoint_name
+from tracejit.transforms.checkpoint import checkpoint_policies as checkpoint_policies
+from tracejit.transforms.checkpoint import remat as remat

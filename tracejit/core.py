@@ -1,0 +1,30 @@
+"""Names of the tracing core that programs look at: Tracer, ShapedArray, eval_jaxpr."""
+from collections.abc import Sequence
+from typing import Any
+
+from tracejit.ir.graph import Eqn as JaxprEqn
+from tracejit.ir.graph import Graph as Jaxpr
+from tracejit.ir.graph import Lit as Literal
+from tracejit.ir.graph import Var as Tracer
+from tracejit.ir.trace import call
+from tracejit.ir.types import ArrayType as ShapedArray
+from tracejit.transforms.inspect import ClosedGraph as ClosedJaxpr
+from tracejit.transforms.inspect import ensure_compile_time_eval
+
+Var = Tracer
+AbstractValue = ShapedArray
+Value = Any
+
+__all__ = ["AbstractValue", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "ShapedArray", "Tracer", "Value", "Var",
+           "ensure_compile_time_eval", "eval_jaxpr"]
+
+
+def eval_jaxpr(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
+    """Run a program on the values it closes over and on flat arguments.
+
+    >>> import tracejit as tj
+    >>> made = tj.make_jaxpr(lambda x: x * 2.)(1.)
+    >>> eval_jaxpr(made.jaxpr, made.consts, 4.)
+    [Array(8., dtype=float32, weak_type=True)]
+    """
+    return call(jaxpr, [*consts, *args])

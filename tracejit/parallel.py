@@ -1,0 +1,82 @@
+"""pmap and shard_map: programs over several devices, here over the one that there is."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from tracejit.errors import filtered
+from tracejit.ir.types import type_of
+from tracejit.pytree import tree_flatten, unflatten
+from tracejit.runtime.device import device_count
+from tracejit.runtime.jit import jit
+from tracejit.sharding import Mesh
+from tracejit.transforms.vmap import spread_axes, vmap
+
+
+def pmap(fun: Callable, axis_name: Hashable | None = None, *, in_axes: Any = 0, out_axes: Any = 0,
+         static_broadcasted_argnums: int | Sequence[int] = (), devices: Sequence[Any] | None = None,
+         backend: str | None = None, axis_size: int | None = None, donate_argnums: int | Sequence[int] = (),
+         global_arg_shapes: Any = None) -> Callable:
+    """fun on each device, with its slice of the arguments along in_axes. The mapped axis must be as long as there are
+    devices, or shorter: 1. ValueError if it is longer.
+
+    >>> import tracejit as tj, numpy as np
+    >>> tj.pmap(lambda x: x + 1)(np.zeros((1, 2), np.float32))
+    Array([[1., 1.]], dtype=float32)
+    """
+    static = (static_broadcasted_argnums,) if isinstance(static_broadcasted_argnums, int) else \
+        tuple(static_broadcasted_argnums)
+
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        dynamic = [x for i, x in enumerate(args) if i not in static]
+
+        def call(*values: Any, **named: Any) -> Any:
+            rest = iter(values)
+            return fun(*[args[i] if i in static else next(rest) for i in range(len(args))], **named)
+        return vmap(call, in_axes, out_axes, axis_name=axis_name, axis_size=axis_size)(*dynamic, **kwargs)
+    compiled = jit(mapped, static_argnums=static, donate_argnums=donate_argnums)
+
+    @filtered
+    @functools.wraps(fun)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        dynamic = tuple(x for i, x in enumerate(args) if i not in static)
+        axes = spread_axes("in_axes", tuple(in_axes) if isinstance(in_axes, list) else in_axes, dynamic)
+        sizes = [type_of(x).shape[a] for x, a in zip(tree_flatten(dynamic)[0], axes) if a is not None]
+        n = max([*sizes, axis_size or 0])
+        if n > device_count():
+            raise ValueError(f"pmap: the mapped axis has {n} elements, but there are {device_count()} devices; "
+                             "vmap maps over any number on one device")
+        return compiled(*args, **kwargs)
+    wrapped.lower = compiled.lower
+    return wrapped
+
+
+def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_specs: Any = None, out_specs: Any = None,
+              axis_names: Any = frozenset(), check_vma: bool = True, check_rep: bool = True) -> Callable:
+    """f on each device's block of the arguments, with the mesh's axes as names for collectives. A mesh of one device has
+    one block: the whole.
+
+    >>> import tracejit as tj, numpy as np
+    >>> from tracejit.sharding import make_mesh, PartitionSpec as P
+    >>> mesh = make_mesh((1,), ("i",))
+    >>> tj.shard_map(lambda x: tj.lax.psum(x, "i"), mesh=mesh, in_specs=P("i"), out_specs=P())(np.ones(2, np.float32))
+    Array([1., 1.], dtype=float32)
+    """
+    if f is None:
+        return functools.partial(shard_map, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    if mesh is None:
+        raise ValueError("shard_map: give the mesh")
+    if mesh.size != 1:
+        raise ValueError(f"shard_map: {mesh} needs {mesh.size} devices, there is one")
+
+    @filtered
+    @functools.wraps(f)
+    def wrapped(*args: Any) -> Any:
+        body = f
+        for name in mesh.axis_names:
+            body = vmap(body, in_axes=None, axis_name=name, axis_size=1)
+        leaves, tree = tree_flatten(body(*args))
+        drop = lambda x: x.reshape(x.shape[len(mesh.axis_names):])
+        return unflatten(tree, [drop(x) for x in leaves])
+    return wrapped

@@ -1,0 +1,180 @@
+"""A jitted function, stage by stage: jit(f).trace(*args) -> Traced, .lower() -> Lowered, .compile() -> Compiled."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tracejit.errors import TreeError, user_source
+from tracejit.ir.graph import Graph, fields_of, subgraphs
+from tracejit.ir.types import type_of
+from tracejit.lax.control import convert_type
+from tracejit.lax.kinds import Contraction
+from tracejit.lax.loops import Scan
+from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
+from tracejit.runtime.compile import as_array, compile_graph
+from tracejit.runtime.executable import Executable
+from tracejit.runtime.report import reports
+from tracejit.transforms.inspect import ClosedGraph, struct_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ArgInfo:
+    """What is known of an argument before the call."""
+    shape: tuple[int, ...]
+    dtype: Any
+    donated: bool
+
+
+def costs(graph: Graph) -> dict[str, float]:
+    """Additions that one run needs, counted from each op's cost; bytes of arguments and results."""
+    flops = 0.0
+
+    def count(g: Graph, times: float) -> None:
+        nonlocal flops
+        for eqn in g.eqns:
+            inner = times * (eqn.op.length or 1) if isinstance(eqn.op, Scan) else times
+            subs = [s for _, value in fields_of(eqn.op) for s in subgraphs(value)]
+            for sub in subs:
+                count(sub, inner)
+            if not subs:
+                flops += times * cost_of(eqn)
+    count(graph, 1.0)
+    nbytes = sum(t.nbytes for t in [*graph.in_types, *graph.out_types])
+    return {"flops": flops, "bytes accessed": float(nbytes)}
+
+
+def cost_of(eqn: Any) -> float:
+    """Operations of one equation: products count each multiplication and addition, reductions their operands."""
+    if isinstance(eqn.op, Contraction):
+        return eqn.op.flops(*[x.type for x in eqn.inputs])
+    size = max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0)
+    return size * eqn.op.cost
+
+
+class Stage:
+    """What the stages share: the program and the structure of its arguments and results."""
+
+    def __init__(self, graph: Graph, consts: list, in_tree: PyTreeDef, out_tree: PyTreeDef, signature: Any, fixed: tuple,
+                 donated: list[int]):
+        self.graph, self.consts, self.in_tree, self.out_tree = graph, consts, in_tree, out_tree
+        self.signature, self.fixed, self.donated = signature, fixed, donated
+
+    def parts(self) -> tuple:
+        return self.graph, self.consts, self.in_tree, self.out_tree, self.signature, self.fixed, self.donated
+
+    @property
+    def in_avals(self) -> Any:
+        """The types of the arguments, (args, kwargs)."""
+        return unflatten(self.in_tree, self.graph.in_types[len(self.consts):])
+
+    @property
+    def args_info(self) -> Any:
+        types = self.graph.in_types[len(self.consts):]
+        return unflatten(self.in_tree, [ArgInfo(t.shape, t.dtype, i in self.donated) for i, t in enumerate(types)])
+
+    @property
+    def out_info(self) -> Any:
+        """The shapes and dtypes of the results."""
+        return unflatten(self.out_tree, map(struct_of, self.graph.out_types))
+
+    def cost_analysis(self) -> dict[str, float]:
+        """Floating-point operations, and bytes of arguments and results."""
+        return costs(self.graph)
+
+
+class Traced(Stage):
+    """A function traced at one signature."""
+
+    @property
+    def jaxpr(self) -> ClosedGraph:
+        return ClosedGraph(self.graph, self.consts, self.in_tree, self.out_tree)
+
+    def lower(self, *, lowering_platforms: Any = None) -> Lowered:
+        """The program, ready to compile."""
+        return Lowered(*self.parts())
+
+
+class Lowered(Stage):
+    """A program that is about to be compiled."""
+
+    def as_text(self, dialect: str | None = None, *, debug_info: bool = False) -> str:
+        """The program as text; with debug_info each equation names its source line."""
+        return repr(self.graph) if debug_info else self.graph.key()
+
+    def compiler_ir(self, dialect: str | None = None) -> Graph:
+        return self.graph
+
+    def compile(self, compiler_options: Any = None) -> Compiled:
+        """Native code for exactly these shapes and dtypes."""
+        n = len(self.consts)
+        reordered = Graph(self.graph.params[n:] + self.graph.params[:n], self.graph.eqns, self.graph.results)
+        code = compile_graph(reordered, [as_array(x) for x in self.consts], self.donated)
+        return Compiled(self, code, reports[-1].code)
+
+
+class Compiled(Stage):
+    """Native code for one signature, called with arguments of exactly that structure, shape and dtype."""
+
+    def __init__(self, lowered: Lowered, code: Executable, emitted: Any):
+        super().__init__(*lowered.parts())
+        self.code, self.emitted = code, emitted
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        dynamic, named, fixed, _ = self.signature.split(args, kwargs)
+        leaves, tree = tree_flatten((dynamic, named))
+        if tree != self.in_tree:
+            raise TreeError(f"compiled for arguments {self.in_tree}, called with {tree}", source=user_source())
+        types = self.graph.in_types[len(self.consts):]
+        for t, x in zip(types, leaves):
+            got = type_of(x)
+            if (got.shape, got.dtype) != (t.shape, t.dtype):
+                raise TypeError(f"compiled for an argument of type {t}, called with one of type {got}; "
+                                "call the jitted function itself, which compiles for each type")
+        arrays = [as_array(x) for x in leaves]
+        outs = self.code.run([x if x.type is t else convert_type(x, t) for x, t in zip(arrays, types)])
+        for i in self.donated:
+            if not arrays[i].is_deleted() and not any(arrays[i] is y for y in outs):
+                arrays[i].delete()
+        return unflatten(self.out_tree, outs)
+
+    def as_text(self) -> str:
+        """The LLVM IR that was compiled."""
+        return "\n".join(self.emitted.modules) if self.emitted is not None else self.graph.key()
+
+    def memory_analysis(self) -> MemoryAnalysis:
+        """Bytes of arguments, results, scratch memory."""
+        size = lambda types: sum(t.nbytes for t in types)
+        return MemoryAnalysis(size(self.code.in_types), size(self.code.out_types), self.code.arena_bytes)
+
+    def runtime_executable(self) -> Executable:
+        return self.code
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryAnalysis:
+    """Bytes that one call needs."""
+    argument_size_in_bytes: int
+    output_size_in_bytes: int
+    temp_size_in_bytes: int
+    alias_size_in_bytes: int = 0
+    generated_code_size_in_bytes: int = 0
+
+
+class Staged:
+    """The methods that look at a jitted function's stages, given its compiler."""
+
+    def __init__(self, compiler: Any):
+        self.compiler = compiler
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """The function's program for these arguments, arrays or ShapeDtypeStructs."""
+        traced, tree, fixed, donated = self.compiler.traced_at(args, kwargs)
+        return Traced(traced.graph, traced.captured, tree, traced.out_tree, self.compiler.signature, fixed, donated)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The function's program for these arguments, ready to compile: jit(f).lower(x).compile()."""
+        return self.trace(*args, **kwargs).lower()
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The shapes and dtypes of the results for these arguments, without computing them."""
+        return self.trace(*args, **kwargs).out_info
