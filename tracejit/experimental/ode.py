@@ -54,6 +54,8 @@ def odeint(func: Callable, y0, t, *args, rtol=1.4e-8, atol=1.4e-8, mxstep=math.i
     if not jnp.issubdtype(t.dtype, np.floating):
         raise TypeError(f"odeint: t must be floats, got {t.dtype}")
     start, unravel = ravel_pytree(y0)
+    # A compiled function would round Python's floats to the default dtype.
+    args = tree_map(lambda x: jnp.asarray(x, start.dtype) if isinstance(x, float) else x, args)
     converted, captured = closure_convert(func, y0, t[0], *args)
 
     def flat_func(y, t, *args):

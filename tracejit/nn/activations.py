@@ -9,6 +9,8 @@ import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax
 from tracejit.numpy.promotion import canonical_axis, inexact
 
+from .numeric import numeric_function
+
 # Klambauer et al., "Self-normalizing neural networks" (2017).
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -47,7 +49,7 @@ def relu6(x):
     return jnp.where(x <= 0, 0.0, jnp.where(x >= 6, 6.0, x))
 
 
-@jit
+@numeric_function
 def squareplus(x, b=4):
     """(x + sqrt(x**2 + b)) / 2, a smooth `relu` without exponentials (Barron, 2021).
 
@@ -143,7 +145,7 @@ def log_sigmoid(x):
     return -softplus(-jnp.asarray(x))
 
 
-@jit
+@numeric_function
 def elu(x, alpha=1.0):
     """x for x > 0, else alpha (exp(x) - 1) (Clevert et al., 2015).
 
@@ -155,7 +157,7 @@ def elu(x, alpha=1.0):
     return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0.0, x)))
 
 
-@jit
+@numeric_function
 def celu(x, alpha=1.0):
     """max(x, 0) + min(0, alpha (exp(x / alpha) - 1)) (Barron, 2017).
 
@@ -175,7 +177,7 @@ def selu(x):
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
-@jit
+@numeric_function
 def leaky_relu(x, negative_slope=0.01):
     """x for x >= 0, else negative_slope x.
 

@@ -100,7 +100,6 @@ def log_softmax(x, axis=-1, where=None):
     return result if where is None else jnp.where(where, result, -np.inf)
 
 
-@partial(jit, static_argnames=("axis", "algorithm"))
 def standardize(x, axis=-1, mean=None, variance=None, epsilon=1e-5, where=None, *, algorithm: str = "fast"):
     """(x - mean) / sqrt(variance + epsilon), with mean and variance taken over the given axes unless they are given.
 
@@ -113,6 +112,13 @@ def standardize(x, axis=-1, mean=None, variance=None, epsilon=1e-5, where=None, 
     if algorithm not in ("fast", "stable"):
         raise ValueError(f"standardize: algorithm must be 'fast' or 'stable', got {algorithm!r}")
     x, axis = jnp.asarray(inexact("standardize", x)), axes_of(axis)
+    # A compiled function would round Python's floats to the default dtype.
+    mean, variance, epsilon = (np.array(v, x.dtype) if isinstance(v, (int, float)) else v for v in (mean, variance, epsilon))
+    return standardized(x, axis, mean, variance, epsilon, where, algorithm)
+
+
+@partial(jit, static_argnames=("axis", "algorithm"))
+def standardized(x, axis, mean, variance, epsilon, where, algorithm):
     if mean is None:
         mean = jnp.mean(x, axis, keepdims=True, where=where)
     if variance is None and algorithm == "stable":

@@ -57,5 +57,10 @@ def check_castable(caller: str, dtype: np.dtype, *parameters) -> None:
                                      f"into {dtype}; pass dtype= or cast the parameter")
 
 
+def exact(dtype: np.dtype, *parameters) -> list:
+    """Scalars as arrays of ``dtype``, arrays as they are: a compiled function rounds Python's floats to the default dtype."""
+    return [np.array(x, dtype) if isinstance(x, (bool, int, float, np.generic)) else x for x in parameters]
+
+
 def cast_to(dtype: np.dtype, shape: tuple[int, ...], *parameters) -> list:
     return [jnp.broadcast_to(lax.convert_element_type(parameter, dtype), shape) for parameter in parameters]

@@ -14,7 +14,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax, vmap
 
-from .arguments import broadcast_shape, cast_to, check_castable, check_shape, float_dtype, shape_of
+from .arguments import broadcast_shape, cast_to, check_castable, check_shape, exact, float_dtype, shape_of
 from .inverse import exponential_samples
 from .keys import single_key, split_key
 from .normal import normal_samples
@@ -31,7 +31,7 @@ def gamma(key, a, shape=None, dtype=None, *, out_sharding=None):
     True
     """
     key, dtype = single_key("gamma", key), float_dtype("gamma", dtype)
-    return gamma_samples(key, a, broadcast_shape("gamma", shape, a), dtype)
+    return gamma_samples(key, *exact(dtype, a), broadcast_shape("gamma", shape, a), dtype)
 
 
 def loggamma(key, a, shape=None, dtype=None, *, out_sharding=None):
@@ -42,7 +42,7 @@ def loggamma(key, a, shape=None, dtype=None, *, out_sharding=None):
     True
     """
     key, dtype = single_key("loggamma", key), float_dtype("loggamma", dtype)
-    return loggamma_samples(key, a, broadcast_shape("loggamma", shape, a), dtype)
+    return loggamma_samples(key, *exact(dtype, a), broadcast_shape("loggamma", shape, a), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -140,7 +140,7 @@ def beta(key, a, b, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("beta", key), float_dtype("beta", dtype)
     check_castable("beta", dtype, a, b)
-    return beta_samples(key, a, b, broadcast_shape("beta", shape, a, b), dtype)
+    return beta_samples(key, *exact(dtype, a, b), broadcast_shape("beta", shape, a, b), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -185,7 +185,7 @@ def chisquare(key, df, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("chisquare", key), float_dtype("chisquare", dtype)
     check_castable("chisquare", dtype, df)
-    return chisquare_samples(key, df, broadcast_shape("chisquare", shape, df), dtype)
+    return chisquare_samples(key, *exact(dtype, df), broadcast_shape("chisquare", shape, df), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -202,7 +202,7 @@ def f(key, dfnum, dfden, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("f", key), float_dtype("f", dtype)
     check_castable("f", dtype, dfnum, dfden)
-    return f_samples(key, dfnum, dfden, broadcast_shape("f", shape, dfnum, dfden), dtype)
+    return f_samples(key, *exact(dtype, dfnum, dfden), broadcast_shape("f", shape, dfnum, dfden), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -222,7 +222,7 @@ def t(key, df, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("t", key), float_dtype("t", dtype)
     check_castable("t", dtype, df)
-    return t_samples(key, df, broadcast_shape("t", shape, df), dtype)
+    return t_samples(key, *exact(dtype, df), broadcast_shape("t", shape, df), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -240,7 +240,7 @@ def generalized_normal(key, p, shape=(), dtype=None, *, out_sharding=None):
     (3,)
     """
     key, dtype = single_key("generalized_normal", key), float_dtype("generalized_normal", dtype)
-    return generalized_samples(key, p, shape_of(shape), dtype)
+    return generalized_samples(key, *exact(dtype, p), shape_of(shape), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -260,7 +260,7 @@ def ball(key, d, p=2, shape=(), dtype=None, *, out_sharding=None):
     True
     """
     key, dtype = single_key("ball", key), float_dtype("ball", dtype)
-    return ball_samples(key, p, operator.index(d), shape_of(shape), dtype)
+    return ball_samples(key, *exact(dtype, p), operator.index(d), shape_of(shape), dtype)
 
 
 @partial(jit, static_argnames=("d", "shape", "dtype"))

@@ -8,7 +8,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import jit, lax
 
-from .arguments import broadcast_shape, cast_to, check_castable, dtype_of, float_dtype, shape_of
+from .arguments import broadcast_shape, cast_to, check_castable, dtype_of, exact, float_dtype, shape_of
 from .keys import random_bits, single_key
 from .normal import inexact
 from .uniform import uniform_floats
@@ -43,7 +43,7 @@ def cauchy(key, shape=(), dtype=None, *, out_sharding=None):
 
 @partial(jit, static_argnames=("shape", "dtype"))
 def cauchy_samples(key, shape, dtype):
-    u = uniform_floats(key, float(jnp.finfo(dtype).eps), 1.0, shape, dtype)
+    u = uniform_floats(key, np.array(jnp.finfo(dtype).eps, dtype), 1.0, shape, dtype)
     return jnp.tan(np.array(np.pi, dtype) * (u - 0.5))
 
 
@@ -59,7 +59,8 @@ def laplace(key, shape=(), dtype=None, *, out_sharding=None):
 
 @partial(jit, static_argnames=("shape", "dtype"))
 def laplace_samples(key, shape, dtype):
-    u = uniform_floats(key, float(jnp.finfo(dtype).epsneg) - 1.0, 1.0, shape, dtype)
+    lowest = np.array(float(jnp.finfo(dtype).epsneg) - 1, dtype)
+    u = uniform_floats(key, lowest, 1.0, shape, dtype)
     return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
 
 
@@ -75,7 +76,7 @@ def logistic(key, shape=(), dtype=None, *, out_sharding=None):
 
 @partial(jit, static_argnames=("shape", "dtype"))
 def logistic_samples(key, shape, dtype):
-    u = uniform_floats(key, float(jnp.finfo(dtype).tiny), 1.0, shape, dtype)
+    u = uniform_floats(key, np.array(jnp.finfo(dtype).tiny, dtype), 1.0, shape, dtype)
     return jnp.log(u) - jnp.log1p(-u)
 
 
@@ -99,7 +100,7 @@ def gumbel(key, shape=(), dtype=None, mode=None, *, out_sharding=None):
 def gumbel_samples(key, shape, dtype, mode):
     info = jnp.finfo(dtype)
     if mode == "low":
-        return -jnp.log(-jnp.log(uniform_floats(key, float(info.tiny), 1.0, shape, dtype)))
+        return -jnp.log(-jnp.log(uniform_floats(key, np.array(info.tiny, dtype), 1.0, shape, dtype)))
     if mode == "highest" and dtype == np.float32:
         return gumbel_of_64_bits(random_bits(key, 32, (2, *shape)))
     coarse, fine = uniform_floats(key, 0.0, 1.0, (2, *shape), dtype)
@@ -134,7 +135,7 @@ def pareto(key, b, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("pareto", key), float_dtype("pareto", dtype)
     check_castable("pareto", dtype, b)
-    return pareto_samples(key, b, broadcast_shape("pareto", shape, b), dtype)
+    return pareto_samples(key, *exact(dtype, b), broadcast_shape("pareto", shape, b), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -151,7 +152,7 @@ def weibull_min(key, scale, concentration, shape=(), dtype=None):
     True
     """
     key, dtype = single_key("weibull_min", key), float_dtype("weibull_min", dtype)
-    return weibull_samples(key, scale, concentration, shape_of(shape), dtype)
+    return weibull_samples(key, *exact(dtype, scale, concentration), shape_of(shape), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -168,7 +169,7 @@ def rayleigh(key, scale, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("rayleigh", key), float_dtype("rayleigh", dtype)
     check_castable("rayleigh", dtype, scale)
-    return rayleigh_samples(key, scale, broadcast_shape("rayleigh", shape, scale), dtype)
+    return rayleigh_samples(key, *exact(dtype, scale), broadcast_shape("rayleigh", shape, scale), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -186,7 +187,8 @@ def triangular(key, left, mode, right, shape=None, dtype=None, *, out_sharding=N
     """
     key, dtype = single_key("triangular", key), float_dtype("triangular", dtype)
     check_castable("triangular", dtype, left, mode, right)
-    return triangular_samples(key, left, mode, right, broadcast_shape("triangular", shape, left, mode, right), dtype)
+    shape = broadcast_shape("triangular", shape, left, mode, right)
+    return triangular_samples(key, *exact(dtype, left, mode, right), shape, dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))

@@ -10,7 +10,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import jit, lax
 
-from .arguments import broadcast_shape, cast_to, check_castable, check_shape, dtype_of, float_dtype, shape_of
+from .arguments import broadcast_shape, cast_to, check_castable, check_shape, dtype_of, exact, float_dtype, shape_of
 from .keys import single_key, split_key
 from .uniform import signs, uniform_floats
 
@@ -39,7 +39,7 @@ def normal_samples(key, shape, dtype):
 
 def real_normal(key, shape, dtype):
     # From just above -1: erf_inv(-1) is -inf.
-    lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype), dtype=dtype)
+    lowest = np.array(np.nextafter(np.array(-1, dtype), np.array(0, dtype), dtype=dtype))
     return lax.erf_inv(uniform_floats(key, lowest, np.ones((), dtype), shape, dtype)) * np.array(np.sqrt(2), dtype)
 
 
@@ -52,7 +52,8 @@ def truncated_normal(key, lower, upper, shape=None, dtype=None, *, out_sharding=
     True
     """
     key, dtype = single_key("truncated_normal", key), float_dtype("truncated_normal", dtype)
-    return truncated_samples(key, lower, upper, broadcast_shape("truncated_normal", shape, lower, upper), dtype)
+    shape = broadcast_shape("truncated_normal", shape, lower, upper)
+    return truncated_samples(key, *exact(dtype, lower, upper), shape, dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -130,7 +131,7 @@ def lognormal(key, sigma=1.0, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("lognormal", key), dtype_of("lognormal", dtype, float, np.inexact)
     check_castable("lognormal", dtype, sigma)
-    return lognormal_samples(key, sigma, broadcast_shape("lognormal", shape, sigma), dtype)
+    return lognormal_samples(key, *exact(dtype, sigma), broadcast_shape("lognormal", shape, sigma), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -163,7 +164,7 @@ def double_sided_maxwell(key, loc, scale, shape=(), dtype=None):
     (4,)
     """
     key, dtype = single_key("double_sided_maxwell", key), float_dtype("double_sided_maxwell", dtype)
-    return double_sided_samples(key, loc, scale, shape_of(shape), dtype)
+    return double_sided_samples(key, *exact(dtype, loc, scale), shape_of(shape), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))
@@ -185,7 +186,7 @@ def wald(key, mean, shape=None, dtype=None, *, out_sharding=None):
     """
     key, dtype = single_key("wald", key), float_dtype("wald", dtype)
     check_castable("wald", dtype, mean)
-    return wald_samples(key, mean, broadcast_shape("wald", shape, mean), dtype)
+    return wald_samples(key, *exact(dtype, mean), broadcast_shape("wald", shape, mean), dtype)
 
 
 @partial(jit, static_argnames=("shape", "dtype"))

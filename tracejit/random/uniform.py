@@ -8,7 +8,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import jit, lax
 
-from .arguments import broadcast_shape, check_shape, dtype_of, float_dtype, shape_of
+from .arguments import broadcast_shape, check_shape, dtype_of, exact, float_dtype, shape_of
 from .keys import random_bits, single_key, split_key
 from .threefry import UINT_OF_WIDTH
 
@@ -40,7 +40,7 @@ def uniform(key, shape=(), dtype=None, minval=0.0, maxval=1.0, *, out_sharding=N
     True
     """
     key, dtype = single_key("uniform", key), float_dtype("uniform", dtype)
-    return uniform_floats(key, minval, maxval, shape_of(shape), dtype)
+    return uniform_floats(key, *exact(dtype, minval, maxval), shape_of(shape), dtype)
 
 
 def unit_floats(key, shape, dtype):
@@ -138,7 +138,7 @@ def bernoulli(key, p=0.5, shape=None, mode="low", *, out_sharding=None):
     key, dtype = single_key("bernoulli", key), np.dtype(jnp.result_type(p))
     if not jnp.issubdtype(dtype, np.floating):
         raise TypeError(f"random.bernoulli: p must be of a float dtype, got {dtype}")
-    return coin_flips(key, lax.convert_element_type(p, dtype), broadcast_shape("bernoulli", shape, p), mode)
+    return coin_flips(key, *exact(dtype, p), broadcast_shape("bernoulli", shape, p), mode)
 
 
 @partial(jit, static_argnames=("shape", "mode"))

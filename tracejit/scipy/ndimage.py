@@ -33,7 +33,6 @@ PLACES = {
 }
 
 
-@partial(jit, static_argnames=("order", "mode"))
 def map_coordinates(input, coordinates, order: int, mode: str = "constant", cval=0.0):
     """``input`` at the given coordinates, one array per axis, by the nearest pixel (``order`` 0) or linearly (1).
 
@@ -51,7 +50,11 @@ def map_coordinates(input, coordinates, order: int, mode: str = "constant", cval
         raise NotImplementedError(f"map_coordinates: mode must be one of {tuple(PLACES)}, got {mode!r}")
     if order not in (0, 1):
         raise NotImplementedError(f"map_coordinates: order must be 0 or 1, got {order}")
-    cval = jnp.asarray(cval).astype(input.dtype)
+    return mapped(input, axes, jnp.asarray(cval).astype(input.dtype), order, mode)
+
+
+@partial(jit, static_argnames=("order", "mode"))
+def mapped(input, axes, cval, order, mode):
     neighbours = [around(c, size, order, mode) for c, size in zip(axes, input.shape)]
     total = 0
     for corner in itertools.product(*neighbours):

@@ -5,7 +5,8 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax
-from tracejit.numpy.promotion import inexact, promote_inexact
+from tracejit.nn.numeric import numeric_function
+from tracejit.numpy.promotion import inexact
 
 from .real import real_function
 
@@ -52,14 +53,14 @@ def _(primals, tangents):
     return x_log_y(x, y), dx * jnp.log(y) + dy * (x / y)
 
 
-@jit
+@numeric_function
 def xlogy(x, y):
     """x log(y), and 0 where x is 0, whatever y is (except nan).
 
     >>> print(xlogy(0.0, 0.0))
     0.0
     """
-    return x_log_y(*broadcast("xlogy", x, y))
+    return x_log_y(*jnp.broadcast_arrays(x, y))
 
 
 @custom_jvp
@@ -73,18 +74,14 @@ def _(primals, tangents):
     return x_log1p_y(x, y), dx * jnp.log1p(y) + dy * (x / (1 + y))
 
 
-@jit
+@numeric_function
 def xlog1py(x, y):
     """x log(1 + y), and 0 where x is 0, whatever y is (except nan).
 
     >>> print(xlog1py(0.0, -1.0))
     0.0
     """
-    return x_log1p_y(*broadcast("xlog1py", x, y))
-
-
-def broadcast(name: str, *args):
-    return jnp.broadcast_arrays(*promote_inexact(name, *args))
+    return x_log1p_y(*jnp.broadcast_arrays(x, y))
 
 
 @custom_jvp
@@ -137,23 +134,21 @@ def box_cox(log_x, power):
     return jnp.where(linear, log_x, jnp.expm1(safe * log_x) / safe)
 
 
-@jit
+@numeric_function
 def boxcox(x, lmbda):
     """The Box-Cox transform (x**lmbda - 1) / lmbda, and log(x) where lmbda is 0.
 
     >>> print(boxcox(1.0, 2.0))
     0.0
     """
-    x, lmbda = broadcast("boxcox", x, lmbda)
     return box_cox(jnp.log(x), lmbda)
 
 
-@jit
+@numeric_function
 def boxcox1p(x, lmbda):
     """The Box-Cox transform of 1 + x, accurate for small x.
 
     >>> print(boxcox1p(0.0, 2.0))
     0.0
     """
-    x, lmbda = broadcast("boxcox1p", x, lmbda)
     return box_cox(jnp.log1p(x), lmbda)

@@ -10,7 +10,8 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, jvp, lax
-from tracejit.numpy.promotion import inexact, promote_inexact
+from tracejit.nn.numeric import numeric_function
+from tracejit.numpy.promotion import inexact
 
 from .real import polynomial, real_function
 
@@ -134,16 +135,22 @@ def factorial(n, exact: bool = False):
     return jnp.where(n < 0, 0, jnp.exp(lax.lgamma(n + 1)))
 
 
-@partial(jit, static_argnames=("repetition",))
 def comb(N, k, *, repetition: bool = False):
     """How many ways there are to choose k of N things, as a float; with ``repetition`` a thing may be chosen again.
 
     >>> print(comb(4, 0))
     1.0
     """
-    N, k = (jnp.asarray(x) for x in promote_inexact("comb", N, k))
-    if repetition:
-        return jnp.where((k == 0) & (N >= 0), 1, comb(N + k - 1, k))
+    return ways(N, k) if not repetition else ways_with_repetition(N, k)
+
+
+@numeric_function
+def ways_with_repetition(N, k):
+    return jnp.where((k == 0) & (N >= 0), 1, ways(N + k - 1, k))
+
+
+@numeric_function
+def ways(N, k):
     valid = (k <= N) & (N >= 0) & (k >= 0)
     N, k = jnp.where(valid, N, 0), jnp.where(valid, k, 0)
     return jnp.where(valid, jnp.exp(lax.lgamma(N + 1) - lax.lgamma(k + 1) - lax.lgamma(N - k + 1)), 0)
@@ -197,7 +204,7 @@ def betainc(a, b, x):
     >>> print(betainc(1.0, 1.0, 0.5))
     0.5
     """
-    return lax.betainc(a, b, x)
+    return lax.betainc(*jnp.broadcast_arrays(a, b, x))
 
 
 @jit
@@ -210,27 +217,26 @@ def digamma(x):
     return lax.digamma(inexact("digamma", x))
 
 
-@jit
+@numeric_function
 def gammainc(a, x):
     """The regularised lower incomplete gamma function: the distribution function of the gamma distribution at x.
 
     >>> print(gammainc(1.0, 0.0))
     0.0
     """
-    return lax.igamma(*promote_inexact("gammainc", a, x))
+    return lax.igamma(*jnp.broadcast_arrays(a, x))
 
 
-@jit
+@numeric_function
 def gammaincc(a, x):
     """1 - gammainc(a, x), without cancellation.
 
     >>> print(gammaincc(1.0, 0.0))
     1.0
     """
-    return lax.igammac(*promote_inexact("gammaincc", a, x))
+    return lax.igammac(*jnp.broadcast_arrays(a, x))
 
 
-@jit
 def polygamma(n, x):
     """The n-th derivative of digamma at x, n an integer >= 0.
 
@@ -239,10 +245,12 @@ def polygamma(n, x):
     """
     if not jnp.issubdtype(jnp.result_type(n), np.integer):
         raise ValueError(f"polygamma takes an integer n, got {jnp.result_type(n)}")
-    n, x = promote_inexact("polygamma", n, x)
-    if jnp.issubdtype(jnp.result_type(x), np.complexfloating):
-        raise ValueError("polygamma does not support complex-valued inputs")
-    return lax.polygamma(n, x)
+    return derivative_of_digamma(n, x)
+
+
+@real_function
+def derivative_of_digamma(n, x):
+    return lax.polygamma(*jnp.broadcast_arrays(n, x))
 
 
 @partial(jit, static_argnames=("d",))
@@ -282,7 +290,7 @@ def poch(z, m):
 
 @custom_jvp
 def hurwitz(x, q):
-    return lax.zeta(x, q)
+    return lax.zeta(*jnp.broadcast_arrays(x, q))
 
 
 @hurwitz.defjvp

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from ..special import xlog1py, xlogy
 from .support import INF, NAN, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, p, loc=0):
     """The logarithm of the probability of k."""
     k, p, loc = promoted("bernoulli.logpmf", k, p, loc)
@@ -16,13 +16,13 @@ def logpmf(k, p, loc=0):
     return jnp.where((x == 0) | (x == 1), xlogy(x, p) + xlog1py(1 - x, -p), -INF)
 
 
-@jit
+@numeric_function
 def pmf(k, p, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, p, loc))
 
 
-@jit
+@numeric_function
 def cdf(k, p):
     """The distribution function at k."""
     k, p = promoted("bernoulli.cdf", k, p)
@@ -30,7 +30,7 @@ def cdf(k, p):
     return jnp.where((p >= 0) & (p <= 1) & ~jnp.isnan(k), value, NAN)
 
 
-@jit
+@numeric_function
 def ppf(q, p):
     """The quantile: the inverse of the distribution function."""
     q, p = promoted("bernoulli.ppf", q, p)

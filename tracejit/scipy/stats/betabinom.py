@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from ..special import betaln
 from .support import INF, NAN, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, n, a, b, loc=0):
     """The logarithm of the probability of k."""
     k, n, a, b, loc = promoted("betabinom.logpmf", k, n, a, b, loc)
@@ -20,7 +20,7 @@ def logpmf(k, n, a, b, loc=0):
     return jnp.where((n >= 0) & (a > 0) & (b > 0), value, NAN)
 
 
-@jit
+@numeric_function
 def pmf(k, n, a, b, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, n, a, b, loc))

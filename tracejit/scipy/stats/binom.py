@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from ..special import betaln, xlog1py, xlogy
 from .support import INF, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, n, p, loc=0):
     """The logarithm of the probability of k."""
     k, n, p, loc = promoted("binom.logpmf", k, n, p, loc)
@@ -19,7 +19,7 @@ def logpmf(k, n, p, loc=0):
     return jnp.where(inside, log_ways + xlogy(x, p) + xlog1py(n - x, -p), -INF)
 
 
-@jit
+@numeric_function
 def pmf(k, n, p, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, n, p, loc))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from .support import INF, promoted, quantile, standardized
 
@@ -15,20 +15,20 @@ def tangent(turns):
     return jnp.where(inside, jnp.tan(math.pi * jnp.where(inside, turns, 0)), jnp.sign(turns) * INF)
 
 
-@jit
+@numeric_function
 def logpdf(x, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale = standardized("cauchy.logpdf", x, loc, scale)
     return -jnp.log1p(z * z) - jnp.log(scale) - math.log(math.pi)
 
 
-@jit
+@numeric_function
 def pdf(x, loc=0, scale=1):
     """The density at x."""
     return jnp.exp(logpdf(x, loc, scale))
 
 
-@jit
+@numeric_function
 def cdf(x, loc=0, scale=1):
     """The distribution function at x."""
     z, _ = standardized("cauchy.cdf", x, loc, scale)
@@ -36,33 +36,33 @@ def cdf(x, loc=0, scale=1):
     return jnp.arctan2(jnp.ones_like(z), -z) / math.pi
 
 
-@jit
+@numeric_function
 def logcdf(x, loc=0, scale=1):
     """The logarithm of the distribution function at x."""
     return jnp.log(cdf(x, loc, scale))
 
 
-@jit
+@numeric_function
 def sf(x, loc=0, scale=1):
     """1 - cdf(x), without cancellation."""
     z, _ = standardized("cauchy.sf", x, loc, scale)
     return jnp.arctan2(jnp.ones_like(z), z) / math.pi
 
 
-@jit
+@numeric_function
 def logsf(x, loc=0, scale=1):
     """The logarithm of `sf`."""
     return jnp.log(sf(x, loc, scale))
 
 
-@jit
+@numeric_function
 def ppf(q, loc=0, scale=1):
     """The quantile: the inverse of the distribution function."""
     q, loc, scale = promoted("cauchy.ppf", q, loc, scale)
     return quantile(q, loc + scale * tangent(q - 0.5))
 
 
-@jit
+@numeric_function
 def isf(q, loc=0, scale=1):
     """The inverse of `sf`."""
     q, loc, scale = promoted("cauchy.isf", q, loc, scale)

@@ -4,26 +4,27 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import lax
+from tracejit.nn.numeric import numeric_function
 
 from ..special import gammainc
 from .support import promoted
 
 
-@jit
+@numeric_function
 def logpdf(x, beta):
     """The logarithm of the density at x."""
     x, beta = promoted("gennorm.logpdf", x, beta)
     return jnp.log(beta) - math.log(2) - lax.lgamma(1 / beta) - jnp.abs(x) ** beta
 
 
-@jit
+@numeric_function
 def pdf(x, beta):
     """The density at x."""
     return jnp.exp(logpdf(x, beta))
 
 
-@jit
+@numeric_function
 def cdf(x, beta):
     """The distribution function at x."""
     x, beta = promoted("gennorm.cdf", x, beta)

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from ..special import xlog1py
 from .support import INF, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, p, loc=0):
     """The logarithm of the probability of k."""
     k, p, loc = promoted("geom.logpmf", k, p, loc)
@@ -16,7 +16,7 @@ def logpmf(k, p, loc=0):
     return jnp.where(x <= 0, -INF, xlog1py(jnp.maximum(x, 1) - 1, -p) + jnp.log(p))
 
 
-@jit
+@numeric_function
 def pmf(k, p, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, p, loc))

@@ -4,25 +4,25 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from .support import standardized
 
 
-@jit
+@numeric_function
 def logpdf(x, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale = standardized("laplace.logpdf", x, loc, scale)
     return -jnp.abs(z) - jnp.log(scale) - math.log(2)
 
 
-@jit
+@numeric_function
 def pdf(x, loc=0, scale=1):
     """The density at x."""
     return jnp.exp(logpdf(x, loc, scale))
 
 
-@jit
+@numeric_function
 def cdf(x, loc=0, scale=1):
     """The distribution function at x."""
     z, _ = standardized("laplace.cdf", x, loc, scale)

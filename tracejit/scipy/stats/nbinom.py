@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import lax
+from tracejit.nn.numeric import numeric_function
 
 from ..special import xlog1py, xlogy
 from .support import INF, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, n, p, loc=0):
     """The logarithm of the probability of k."""
     k, n, p, loc = promoted("nbinom.logpmf", k, n, p, loc)
@@ -17,7 +18,7 @@ def logpmf(k, n, p, loc=0):
     return jnp.where(k < loc, -INF, log_ways + xlogy(n, p) + xlog1py(x, -p))
 
 
-@jit
+@numeric_function
 def pmf(k, n, p, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, n, p, loc))

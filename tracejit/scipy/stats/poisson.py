@@ -4,13 +4,14 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import lax
+from tracejit.nn.numeric import numeric_function
 
 from ..special import entr, gammaincc, xlogy
 from .support import INF, NAN, promoted
 
 
-@jit
+@numeric_function
 def logpmf(k, mu, loc=0):
     """The logarithm of the probability of k."""
     k, mu, loc = promoted("poisson.logpmf", k, mu, loc)
@@ -20,13 +21,13 @@ def logpmf(k, mu, loc=0):
     return jnp.where(inside, xlogy(x, mu) - mu - lax.lgamma(x + 1), -INF)
 
 
-@jit
+@numeric_function
 def pmf(k, mu, loc=0):
     """The probability of k."""
     return jnp.exp(logpmf(k, mu, loc))
 
 
-@jit
+@numeric_function
 def cdf(k, mu, loc=0):
     """The distribution function at k."""
     k, mu, loc = promoted("poisson.cdf", k, mu, loc)
@@ -34,7 +35,7 @@ def cdf(k, mu, loc=0):
     return jnp.where(x < 0, 0, gammaincc(jnp.maximum(x, 0) + 1, mu))
 
 
-@jit
+@numeric_function
 def entropy(mu, loc=0):
     """The entropy in nats: a sum over the likely values, for large means a series in 1 / mu."""
     mu, loc = promoted("poisson.entropy", mu, loc)

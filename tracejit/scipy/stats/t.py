@@ -4,12 +4,13 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import lax
+from tracejit.nn.numeric import numeric_function
 
 from .support import standardized
 
 
-@jit
+@numeric_function
 def logpdf(x, df, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale, df = standardized("t.logpdf", x, loc, scale, df)
@@ -17,7 +18,7 @@ def logpdf(x, df, loc=0, scale=1):
     return quotient - 0.5 * jnp.log(math.pi * df) - jnp.log(scale) - (df + 1) / 2 * jnp.log1p(z * z / df)
 
 
-@jit
+@numeric_function
 def pdf(x, df, loc=0, scale=1):
     """The density at x."""
     return jnp.exp(logpdf(x, df, loc, scale))

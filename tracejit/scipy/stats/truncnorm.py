@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from ..special import log_ndtr, ndtr
 from . import norm
@@ -21,7 +21,7 @@ def log_mass(a, b):
     return jnp.where((a <= 0) & (b > 0), central, tail)
 
 
-@jit
+@numeric_function
 def logpdf(x, a, b, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale, a, b = standardized("truncnorm.logpdf", x, loc, scale, a, b)
@@ -29,13 +29,13 @@ def logpdf(x, a, b, loc=0, scale=1):
     return jnp.where(a < b, jnp.where((z < a) | (z > b), -INF, value), NAN)
 
 
-@jit
+@numeric_function
 def pdf(x, a, b, loc=0, scale=1):
     """The density at x."""
     return jnp.exp(logpdf(x, a, b, loc, scale))
 
 
-@jit
+@numeric_function
 def logcdf(x, a, b, loc=0, scale=1):
     """The logarithm of the distribution function at x."""
     z, _, a, b = standardized("truncnorm.logcdf", x, loc, scale, a, b)
@@ -45,20 +45,20 @@ def logcdf(x, a, b, loc=0, scale=1):
     return jnp.where(a < b, jnp.where(z >= b, 0, jnp.where(z <= a, -INF, value)), NAN)
 
 
-@jit
+@numeric_function
 def cdf(x, a, b, loc=0, scale=1):
     """The distribution function at x."""
     return jnp.exp(logcdf(x, a, b, loc, scale))
 
 
-@jit
+@numeric_function
 def logsf(x, a, b, loc=0, scale=1):
     """The logarithm of `sf`."""
     z, _, a, b = standardized("truncnorm.logsf", x, loc, scale, a, b)
     return logcdf(-z, -b, -a)
 
 
-@jit
+@numeric_function
 def sf(x, a, b, loc=0, scale=1):
     """1 - cdf(x), without cancellation."""
     return jnp.exp(logsf(x, a, b, loc, scale))

@@ -4,12 +4,13 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit, lax
+from tracejit import lax
+from tracejit.nn.numeric import numeric_function
 
 from .support import NAN, promoted
 
 
-@jit
+@numeric_function
 def logpdf(x, kappa):
     """The logarithm of the density at x."""
     x, kappa = promoted("vonmises.logpdf", x, kappa)
@@ -17,7 +18,7 @@ def logpdf(x, kappa):
     return jnp.where(kappa > 0, value, NAN)
 
 
-@jit
+@numeric_function
 def pdf(x, kappa):
     """The density at x."""
     return jnp.exp(logpdf(x, kappa))

@@ -4,12 +4,12 @@ from __future__ import annotations
 import math
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit.nn.numeric import numeric_function
 
 from .support import INF, NAN, promoted
 
 
-@jit
+@numeric_function
 def logpdf(x, c):
     """The logarithm of the density at x."""
     x, c = promoted("wrapcauchy.logpdf", x, c)
@@ -18,7 +18,7 @@ def logpdf(x, c):
     return jnp.where((c > 0) & (c < 1), jnp.where(inside, value, -INF), NAN)
 
 
-@jit
+@numeric_function
 def pdf(x, c):
     """The density at x."""
     return jnp.exp(logpdf(x, c))
