@@ -14,7 +14,7 @@ from tracejit.lax.lapack import turned
 
 WIDTH = 64          # bytes: fixed, so that results do not depend on the processor
 LARGEST = 48        # above this order LAPACK is as fast
-TINY, FEWEST = 8, 4  # up to this order so many matrices are worth a group; above it, as many as there are lanes
+TINY = 8            # up to this order a group is worth it even for one matrix; above it, for as many as it has lanes
 INT, I64 = np.dtype("int32"), np.dtype("int64")
 
 
@@ -181,4 +181,4 @@ def fits(n: int, types: Sequence[Any]) -> bool:
     sizes, dtype = [d for t in types for d in t.shape], types[0].dtype
     if dtype.kind != "f" or 0 in sizes or max(sizes) > LARGEST:
         return False
-    return n >= (FEWEST if max(sizes) <= TINY else lanes_of(dtype))
+    return max(sizes) <= TINY or n >= lanes_of(dtype)
