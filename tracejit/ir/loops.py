@@ -230,13 +230,14 @@ class Expr:
         self.kind, self.args, self.data, self.dtype = kind, args, data, dtype
         self.cost = cost
         self.depth = 1 + max((a.depth for a in args), default=0)
-        self._hash = hash((kind, tuple(map(id, args)), data))
+        self._hash = hash((kind, dtype, tuple(map(id, args)), data))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other) -> bool:
         return self is other or (isinstance(other, Expr) and self._hash == other._hash and self.kind == other.kind
+                                 and self.dtype == other.dtype
                                  and self.data == other.data and len(self.args) == len(other.args)
                                  and all(a is b or a == b for a, b in zip(self.args, other.args)))
 

@@ -55,7 +55,7 @@ def check_inputs(what: str, args: tuple, argnums, holomorphic: bool, allow_int: 
             if holomorphic and not is_complex(dtype):
                 raise DtypeError(f"{what}: with holomorphic=True inputs must be complex, but {where} is {dtype}",
                                  source=user_source())
-            if is_complex(dtype) and not holomorphic and what != "vjp":
+            if is_complex(dtype) and not holomorphic and what == "jacfwd":
                 raise DtypeError(f"{what}: {where} is complex ({dtype})", source=user_source(),
                                  fix="pass holomorphic=True for a holomorphic function, or split it into real and imaginary parts")
             if not is_inexact(dtype) and not allow_int:
