@@ -26,7 +26,7 @@ def numeric_function(function: Callable, name: str | None = None) -> Callable:
             if keyword not in positions or positions[keyword] < len(args):
                 raise TypeError(f"{name} got an unexpected or repeated argument {keyword!r}")
             given[positions[keyword]] = value
-        if len(args) > len(defaults) or inspect.Parameter.empty in given:
+        if len(args) > len(defaults) or any(x is inspect.Parameter.empty for x in given):
             raise TypeError(f"{name} takes the arguments {', '.join(map(str, parameters.values()))}")
         return compiled(*promote_inexact(name, *given))
 
