@@ -12,7 +12,9 @@ from test_ops import EACH_SAMPLE, close, graph_of
 
 import tracejit as tj
 import tracejit.debug
+import tracejit.numpy  # noqa: F401  operators of traced values
 from tracejit import lax
+from tracejit.config import config
 from tracejit.ir.graph import Graph, Var, evaluate
 from tracejit.ir.trace import bind, inline, trace, trace_closed
 from tracejit.ir.types import SHORT_NAMES, ArrayType, bfloat16, kind_of, type_of
@@ -148,7 +150,7 @@ def test_what_is_not_exact_is_off():
         assert rule.domain
         left = one_side(rule.left, rule, [x] * len(rule.params))
         assert simplify(left).key() == left.key()
-        with tj.config.config.setting(inexact_rules=True):
+        with config.setting(inexact_rules=True):
             assert len(simplify(left).eqns) < len(left.eqns) or simplify(left).key() != left.key()
 
 
@@ -222,6 +224,27 @@ def test_products_with_inputs_leave_the_loop():
     assert (count(graph), count(eqn.op.body)) == (1, 1)
     (product,) = [e for e in graph.eqns if isinstance(e.op, DotGeneral)]
     assert product.outputs[0].type.size == 5 * 8 * 16
+
+
+def test_gradients_of_weights_are_one_product_after_the_loop():
+    graph = passed(named("scan-rnn-grad").graph)
+    backward = loops_of(graph)[-1].op
+    count = lambda g: sum(isinstance(e.op, DotGeneral) for e in g.eqns)
+    assert (backward.n_carry, count(backward.body)) == (1, 1)
+    assert count(graph) == 4  # x @ w before the loops, two gradients of weights and one of the inputs after them
+
+
+def test_sums_that_the_loop_reads_stay_in_it():
+    def f(w, xs):
+        def step(c, x):
+            total, y = c
+            return (total + x.T @ x, y + total.sum()), y
+        return list(lax.scan(step, (w, w[0, 0]), xs)[0])
+    graph, _ = trace(f, [ArrayType((8, 8), F32), ArrayType((4, 6, 8), F32)])
+    after = passed(graph)
+    assert loops_of(after)[0].op.n_carry == 2
+    rng = np.random.default_rng(0)
+    same_meaning(graph, after, [rng.normal(size=(8, 8)).astype(F32), rng.normal(size=(4, 6, 8)).astype(F32)], 1e-5, 1e-5)
 
 
 def test_dead_carries_and_results_leave_loops():

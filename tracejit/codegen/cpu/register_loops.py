@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
-from tracejit.codegen.cpu.expressions import I64, Dependence, Position
+from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
 from tracejit.ir.loops import LOAD, Axis, Expr, Index
 
@@ -146,7 +146,7 @@ def nodes_of(roots: Sequence[Expr]) -> set[Expr]:
         e = stack.pop()
         if e not in seen:
             seen.add(e)
-            stack += e.args
+            stack += children(e)
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Moving work out of loops: what is the same on every trip is computed once before, products of all trips at once."""
+"""Moving work out of loops: what is the same on every trip is computed once, products of all trips at once."""
 from __future__ import annotations
 
 import dataclasses
@@ -13,6 +13,8 @@ from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Control, Elementwise, View
 from tracejit.lax.loops import Scan, While
 from tracejit.transforms.batching import Batch
+from tracejit.transforms.passes.residuals import absorb, cheap_results, computed
+from tracejit.transforms.passes.sums import scan_with_late_products
 
 LITTLE = 1 << 12            # bytes that may always be kept from before a loop
 MOST_BYTES = 1 << 28        # of products kept from before a loop
@@ -40,6 +42,7 @@ def lighten_loops(graph: Graph) -> Graph:
 def lighten_scan(op: Scan, inputs: list) -> list:
     if op.length == 1 and not op.has_effects:
         return run_once(op, inputs)
+    op, inputs = absorb(op, inputs)
     count, consts, carry, xs = op.parts(inputs)
     fixed = fixed_carries(op.body, op.n_consts, op.n_carry)
     same, moving = parted(carry, fixed)
@@ -49,10 +52,14 @@ def lighten_scan(op: Scan, inputs: list) -> list:
     consts = consts + same + values
     body, products = hoist_products(body, op.length, consts, len(moving), xs)
     known = known_ys(op.length, body, consts, len(moving), [*xs, *products])
-    body = Graph(body.params, body.eqns, body.results[:len(moving)] + parted(body.results[len(moving):], [y is None for y in known])[0])
-    outs = bind(Scan(body, len(consts), len(moving), op.length, op.reverse), *count, *consts, *moving, *xs, *products)
-    ys = iter(outs[len(moving):])
-    return joined(same, outs[:len(moving)], fixed) + [next(ys) if y is None else y for y in known]
+    again = cheap_results(body, len(consts), len(moving)) if not count else {}
+    stored = [y is None and r not in again for y, r in zip(known, body.results[len(moving):])]
+    short = Graph(body.params, body.eqns, body.results[:len(moving)] + parted(body.results[len(moving):], stored)[0])
+    scan = Scan(short, len(consts), len(moving), op.length, op.reverse)
+    outs = scan_with_late_products(scan, count, consts, moving, [*xs, *products])
+    found = joined(outs[len(moving):], parted(known, stored)[1], stored)
+    ys = all_ys(body, len(consts), len(moving), [*consts, *[None] * len(moving), *xs, *products], found, again)
+    return joined(same, outs[:len(moving)], fixed) + ys
 
 
 def known_ys(length: int | None, body: Graph, consts: Sequence, n_carry: int, xs: Sequence) -> list:
@@ -69,6 +76,15 @@ def known_ys(length: int | None, body: Graph, consts: Sequence, n_carry: int, xs
         same = r if not isinstance(r, Var) else outside.get(r)
         return None if same is None else lax.broadcast_in_dim(same, (length, *r.type.shape), range(1, 1 + r.type.ndim))
     return [known(r) for r in results]
+
+
+def all_ys(body: Graph, n_consts: int, n_carry: int, operands: Sequence, found: Sequence, again: dict[Var, list[Eqn]]) -> list:
+    """The stacked results, those that are computed `again` from the others too."""
+    values = {p: x for k, (p, x) in enumerate(zip(body.params, operands)) if not n_consts <= k < n_consts + n_carry}
+    ys = body.results[n_carry:]
+    values.update((r, y) for r, y in zip(ys, found) if isinstance(r, Var) and y is not None)
+    computed(again, values)
+    return [values[r] if y is None else y for r, y in zip(ys, found)]
 
 
 def lighten_while(op: While, inputs: list) -> list:

@@ -43,4 +43,5 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("choose lanes", everywhere(lower_choices)),
     ("lower products", everywhere(lower_products)),
     ("lower updates", everywhere(lower_updates)),
+    ("remove what was replaced", remove_dead),
 )
