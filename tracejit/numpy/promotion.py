@@ -83,6 +83,9 @@ def as_array(x: ArrayLike) -> Array:
         return x
     if hasattr(x, "__jax_array__"):
         return as_array(x.__jax_array__())
+    if trace.current_builder() is not None and not np.ndim(x):  # a literal of the program, not a captured array
+        t = type_of_any(x)
+        return trace.bind(ConvertElementType(t.dtype, t.weak_type), x)
     return trace.hooks.as_array(x)
 
 

@@ -1,0 +1,281 @@
+"""Compiled loops: carries in registers and lanes, updates in place, tapes, donated memory, Ctrl-C, thread counts."""
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax
+from tracejit.codegen.lower import ControlStep
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.program import generate
+from tracejit.ir.trace import trace
+from tracejit.ir.types import type_of
+from tracejit.runtime.threads import threads
+from tracejit.transforms.passes.pipeline import PASSES
+
+
+def program_of(f, *args):
+    """The lowered program of a flat function."""
+    graph, captured = trace(lambda *xs: [f(*xs)], [type_of(x) for x in args])
+    assert not captured
+    for _, change in PASSES:
+        graph = change(graph)
+    return generate(graph, host_isa()).program
+
+
+def loops_of(f, *args) -> list[ControlStep]:
+    return [step for step in program_of(f, *args).steps if isinstance(step, ControlStep)]
+
+
+def difference(f, x: float, eps: float = 1e-6) -> float:
+    return (f(x + eps) - f(x - eps)) / (2 * eps)
+
+
+def lorenz(s):
+    x, y, z = s
+    return jnp.stack([10. * (y - x), x * (28. - z) - y, x * y - 8 / 3 * z])
+
+
+def rk4(s, _):
+    h = .01
+    k1 = lorenz(s)
+    k2 = lorenz(s + h / 2 * k1)
+    k3 = lorenz(s + h / 2 * k2)
+    k4 = lorenz(s + h * k3)
+    s = s + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return s, s
+
+
+def rk4_numpy(s, n):
+    def f(s):
+        x, y, z = s.T
+        return np.stack([10. * (y - x), x * (28. - z) - y, x * y - 8 / 3 * z], -1)
+    h, out = .01, []
+    for _ in range(n):
+        k1 = f(s)
+        k2 = f(s + h / 2 * k1)
+        k3 = f(s + h / 2 * k2)
+        k4 = f(s + h * k3)
+        s = s + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        out.append(s)
+    return s, np.stack(out, 1)
+
+
+@pytest.mark.parametrize("n_lanes", [1, 7, 8, 9, 100, 1003])
+def test_ensemble_of_odes(n_lanes):
+    start = np.random.default_rng(0).uniform(.9, 1.1, (n_lanes, 3))
+    last, path = tj.jit(tj.vmap(lambda s: lax.scan(rk4, s, None, length=20)))(start)
+    want_last, want_path = rk4_numpy(start, 20)
+    np.testing.assert_allclose(last, want_last, rtol=1e-12)
+    np.testing.assert_allclose(path, want_path, rtol=1e-12)
+
+
+def test_ensemble_runs_in_registers_and_so_does_its_gradient():
+    start = np.ones((100, 3))
+    simulate = tj.vmap(lambda s: lax.scan(rk4, s, None, length=20)[0])
+    assert [loop.registers is not None for loop in loops_of(simulate, start)] == [True]
+    gradient = tj.grad(lambda s: jnp.sum(simulate(s) ** 2))
+    assert all(loop.registers is not None for loop in loops_of(gradient, start))
+    one = start * 1.01
+    eps = np.zeros_like(one)
+    eps[3, 1] = 1e-6
+    energy = lambda s: (rk4_numpy(s, 20)[0] ** 2).sum()
+    np.testing.assert_allclose(gradient(one)[3, 1], (energy(one + eps) - energy(one - eps)) / 2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
+def test_scan_with_slices_and_stacks(dtype):
+    xs = (np.arange(1, 13).reshape(4, 3) % 5).astype(dtype)
+
+    def step(c, x):
+        return c * x + x[::-1], c - x
+    carry, ys = lax.scan(step, np.ones(3, dtype), xs)
+    back, back_ys = lax.scan(step, np.ones(3, dtype), xs, reverse=True)
+    for order, got, got_ys in ((range(4), carry, ys), (range(3, -1, -1), back, back_ys)):
+        c, stack = np.ones(3, dtype), [None] * 4
+        for i in order:
+            c, stack[i] = c * xs[i] + xs[i][::-1], c - xs[i]
+        np.testing.assert_allclose(got, c)
+        np.testing.assert_allclose(got_ys, np.stack(stack))
+
+
+def collatz(n):
+    return lax.while_loop(lambda c: c[0] != 1, lambda c: (jnp.where(c[0] % 2 == 0, c[0] // 2, 3 * c[0] + 1), c[1] + 1), (n, 0))[1]
+
+
+def test_lanes_of_a_while_loop_stop_by_themselves():
+    ns = np.arange(1, 200, dtype=np.int32)
+    assert loops_of(tj.vmap(collatz), ns)[0].registers is not None
+
+    def count(n):
+        trips = 0
+        while n != 1:
+            n, trips = (n // 2 if n % 2 == 0 else 3 * n + 1), trips + 1
+        return trips
+    assert list(np.asarray(tj.vmap(collatz)(ns))) == [count(int(n)) for n in ns]
+
+
+def test_condition_on_all_lanes_together_stops_them_together():
+    def halve(x):  # a lane that is small enough goes on as long as any is not
+        return lax.while_loop(lambda x: jnp.any(x > 1), lambda x: x / 2, x)
+    x = np.linspace(.1, 100, 50)
+    trips = int(np.ceil(np.log2(100)))
+    np.testing.assert_array_equal(halve(x), x / 2 ** trips)
+
+
+def test_neighbours_that_depend_on_each_other_are_no_lanes():
+    u = np.sin(np.arange(40.))
+    smooth = lambda u: lax.fori_loop(0, 6, lambda i, u: .5 * u + .25 * (jnp.roll(u, 1) + jnp.roll(u, -1)), u)
+    want = u
+    for _ in range(6):
+        want = .5 * want + .25 * (np.roll(want, 1) + np.roll(want, -1))
+    big = np.tile(u, 5)
+    np.testing.assert_allclose(smooth(u), want, rtol=1e-13)
+    assert loops_of(smooth, big)[0].registers is None
+
+
+# --- reverse mode through loops of unknown length --------------------------------------------------------------
+
+def damped(x):
+    """Nested run-time loops; x from before the loops is used in them and after them."""
+    def outer(c):
+        i, y = c
+        inner = lax.while_loop(lambda d: d[1] < 2. + i, lambda d: (d[0] * jnp.sin(d[0]) + x, d[1] + 1.), (y, 0.))[0]
+        return i + 1, inner * x
+    return lax.while_loop(lambda c: c[0] < 3, outer, (0, x))[1] + x * x
+
+
+def damped_python(x):
+    i, y = 0, x
+    while i < 3:
+        d, k = y, 0.
+        while k < 2. + i:
+            d, k = d * np.sin(d) + x, k + 1
+        y, i = d * x, i + 1
+    return y + x * x
+
+
+def test_nested_run_time_loops_have_derivatives():
+    x = .7
+    assert float(damped(x)) == pytest.approx(damped_python(x), rel=1e-6)
+    assert float(tj.grad(damped)(np.float64(x))) == pytest.approx(difference(damped_python, x), rel=1e-7)
+    second = float(tj.grad(tj.grad(damped))(np.float64(x)))
+    assert second == pytest.approx(difference(lambda v: difference(damped_python, v, 1e-4), x, 1e-4), rel=1e-4)
+    assert float(tj.jit(tj.grad(damped))(np.float64(x))) == pytest.approx(difference(damped_python, x), rel=1e-7)
+
+
+@pytest.mark.parametrize("trips", [0, 1, 5])
+def test_run_time_trip_counts(trips):
+    power = tj.jit(lambda n, x: lax.fori_loop(0, n, lambda i, c: jnp.sin(c) * x, x))
+
+    def python(x):
+        c = x
+        for _ in range(trips):
+            c = np.sin(c) * x
+        return c
+    assert float(power(trips, np.float64(.7))) == pytest.approx(python(.7))
+    slope = tj.jit(tj.grad(lambda x, n: lax.fori_loop(0, n, lambda i, c: jnp.sin(c) * x, x)))
+    assert float(slope(np.float64(.7), trips)) == pytest.approx(difference(python, .7), rel=1e-7)
+
+
+def test_lanes_with_their_own_trip_counts_have_derivatives():
+    def grow(x):
+        return lax.while_loop(lambda c: c < 3., lambda c: c * c + x, x)
+    xs = np.linspace(.5, 2, 6)
+    each = [float(tj.grad(grow)(x)) for x in xs]
+    np.testing.assert_allclose(tj.vmap(tj.grad(grow))(xs), each, rtol=1e-6)
+    np.testing.assert_allclose(tj.grad(lambda v: jnp.sum(tj.vmap(grow)(v)))(xs), each, rtol=1e-6)
+
+
+def test_nan_of_a_branch_not_taken_stays_out_of_the_derivative():
+    def safe(x):
+        return lax.cond(x > 0, lambda x: jnp.sqrt(x), lambda x: 0. * x, x)
+    xs = np.array([-1., 0., 4.])
+    np.testing.assert_array_equal(tj.grad(lambda v: jnp.sum(tj.vmap(safe)(v)))(xs), [0., 0., .25])
+
+
+def test_tapes_are_freed():
+    slope = tj.jit(tj.grad(damped))
+    slope(np.float64(.7))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20_000):
+        slope(np.float64(.7))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+def test_update_in_a_loop_writes_one_element():
+    n = 2_000
+    fill = lambda x: lax.fori_loop(0, n, lambda i, x: x.at[i].set(i * 1.), x)
+    [loop] = loops_of(fill, np.zeros(n))
+    assert loop.programs[0].overwritten
+    x = np.zeros(n)
+    np.testing.assert_array_equal(tj.jit(fill)(x), np.arange(n))
+    assert not x.any()
+
+
+def test_updates_that_are_read_afterwards_copy():
+    def f(x):
+        y = x.at[2].set(5.)
+        return y, y.at[3].set(6.), x
+    y, z, x = tj.jit(f)(np.zeros(6))
+    assert list(y) == [0, 0, 5, 0, 0, 0] and list(z) == [0, 0, 5, 6, 0, 0] and not np.any(x)
+
+
+def test_arrays_that_change_places_in_a_loop():
+    step = lambda i, c: (c[1].at[i].set(7. * i), c[0].at[i].multiply(2.))
+    x, y = np.arange(8.), np.arange(8.) + 100
+    got = tj.jit(lambda x, y: lax.fori_loop(0, 5, step, (x, y)))(x, y)
+    for i in range(5):
+        a, b = y.copy(), x.copy()
+        a[i], b[i] = 7. * i, 2 * b[i]
+        x, y = a, b
+    np.testing.assert_array_equal(got[0], x)
+    np.testing.assert_array_equal(got[1], y)
+
+
+def test_donated_memory_is_taken_only_where_nobody_reads_it_any_more():
+    reverse_and_add = tj.jit(lambda x: (x[::-1] * 1., x + 1), donate_argnums=0)
+    backwards, added = reverse_and_add(jnp.arange(6.))
+    assert list(backwards) == [5, 4, 3, 2, 1, 0] and list(added) == [1, 2, 3, 4, 5, 6]
+    x = jnp.arange(5.)
+    seen = np.asarray(x)
+    y = tj.jit(lambda x: x + 1, donate_argnums=0)(x)
+    assert x.is_deleted() and list(seen) == [0, 1, 2, 3, 4] and list(y) == [1, 2, 3, 4, 5]
+
+
+# --- running -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("body", ["registers", "steps"])
+def test_ctrl_c_leaves_a_loop_that_never_ends(body):
+    inside = (lambda c: (c[0] + 1, c[1])) if body == "registers" else (lambda c: (c[0] + 1, lax.sort(c[1])))
+    forever = tj.jit(lambda x, y: lax.while_loop(lambda c: c[0] >= 0, inside, (x, y))[0])
+    threading.Timer(.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        forever(1., np.arange(3.))
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    x = np.random.default_rng(0).standard_normal((700, 331)).astype(np.float32)
+    programs = [lambda x: jnp.sum(x), lambda x: jnp.sum(x, 0), lambda x: jnp.exp(x).mean(1), lambda x: x @ x.T,
+                lambda x: jnp.sum(jnp.sin(x) ** 2, 0), lambda x: jnp.cumsum(x, 1), lambda x: jnp.var(x.ravel())]
+    for f in programs:
+        compiled = tj.jit(f)
+        with threads(1):
+            one = np.asarray(compiled(x)).copy()
+        with threads(2):
+            np.testing.assert_array_equal(one, np.asarray(compiled(x)))
+
+
+def test_a_branch_of_few_operations_is_a_selection():
+    cheap = lambda x: lax.cond(x > 0, lambda x: x * 2, lambda x: x - 1, x)
+    assert not loops_of(cheap, np.float32(1))
+    assert [float(cheap(v)) for v in (3., -3.)] == [6., -4.]
