@@ -51,14 +51,16 @@ def lower_products(graph: Graph) -> Graph:
         return graph
 
     turned = turned_products(graph)
-    operands: dict[Eqn, list] = {}
+    operands: dict[Eqn, list] = dict.fromkeys(turned.values(), ())
 
     def apply(eqn: Eqn, inputs):
         if eqn in turned:
             with sourced(eqn.source):
                 x, y = operands[turned[eqn]]
                 return [lower_dot(exchanged(turned[eqn].op), as_var(y), as_var(x))]
-        operands[eqn] = inputs
+        if eqn in operands:
+            operands[eqn] = inputs
+            return [None]
         lower = lower_dot if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
         if lower is None:
             return record_eqn(eqn, inputs)
