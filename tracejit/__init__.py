@@ -38,7 +38,7 @@ from tracejit.transforms.vmap import vmap as vmap
 __version__ = "0.1.0"
 
 # Where names come from that are loaded when they are first used.
-_LAZY = {"pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding", "NamedSharding": "sharding",
+_LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding", "NamedSharding": "sharding",
          "P": "sharding"}
 _MODULES = {"ad_checkpoint", "core", "custom_derivatives", "debug", "dlpack", "dtypes", "example_libraries",
             "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",

@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_float, type_of
-from tracejit.lax.broadcast import axis_of, broadcasted_iota
+from tracejit.lax.broadcast import axis_of, broadcasted_iota, full
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
 from tracejit.lax.kinds import Opaque, has_tangent, op_dataclass
@@ -40,6 +40,8 @@ def key_columns(x: np.ndarray) -> list[np.ndarray]:
 
 def take_along(x: Any, where: Any, axis: int):
     """x at positions `where` along an axis; x and where have the same other axes."""
+    if not type_of(x).size:
+        return full(type_of(where).shape, 0, type_of(x).dtype)
     t, others = type_of(x), tuple(a for a in range(type_of(x).ndim) if a != axis)
     numbers = GatherDimensionNumbers((), (axis,), (axis,), others, others)
     index = reshape(where, (*type_of(where).shape, 1))
