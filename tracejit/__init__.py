@@ -12,6 +12,7 @@ from tracejit import lax as lax
 from tracejit import lazy as _lazy
 from tracejit import tree as tree
 from tracejit import tree_util as tree_util
+from tracejit.absent import getter as _getter
 from tracejit.config import (config, debug_infs, debug_nans, default_device, default_matmul_precision, default_prng_impl,
                              disable_jit, disable_x64, enable_custom_prng, enable_x64,
                              explain_cache_misses, log_compiles, numpy_dtype_promotion, numpy_rank_promotion,
@@ -37,9 +38,11 @@ from tracejit.transforms.vmap import vmap as vmap
 
 __version__ = "0.1.0"
 
+_absent = _getter(__name__)
+
 # Where names come from that are loaded when they are first used.
-_LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding", "NamedSharding": "sharding",
-         "P": "sharding"}
+_LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
+         "NamedSharding": "sharding", "P": "sharding"}
 _MODULES = {"ad_checkpoint", "core", "custom_derivatives", "debug", "dlpack", "dtypes", "example_libraries",
             "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",
             "scipy", "sharding", "stages", "test_util", "tools", "typing"}
@@ -50,7 +53,7 @@ def __getattr__(name: str) -> _typing.Any:
         return getattr(_importlib.import_module(f"tracejit.{_LAZY[name]}"), name)
     if name in _MODULES:
         return _importlib.import_module(f"tracejit.{name}")
-    raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+    return _absent(name)
 
 
 def __dir__() -> list[str]:

@@ -182,7 +182,7 @@ def measured(program: Program, compile_graph: Callable) -> list[tuple[Any, str]]
             continue
         with config.setting(debug=0, check=False, log_compiles=False):
             code, last = compile_graph(graph), reports.pop()
-        arrays = [from_numpy(random_array(t, rng)) for t in graph.in_types]
+        arrays = [from_numpy(random_array(t, rng), weak=t.weak_type) for t in graph.in_types]
         seconds = best_time(lambda: code.run(arrays))
         nbytes = bytes_moved(graph)
         speed = f"{nbytes / seconds / 1e9:.1f} GB/s"
