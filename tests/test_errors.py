@@ -107,3 +107,10 @@ def test_filtered_keeps_signature_and_result():
         return x + y
     wrapped = filtered(add)
     assert wrapped(1) == 3 and wrapped.__doc__ == "Adds." and inspect.signature(wrapped) == inspect.signature(add)
+
+
+def test_places(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Source(str(tmp_path / "a" / "m.py"), 7, "f").place == "a/m.py:7"
+    assert Source("/elsewhere/m.py", 7, "f").place == "/elsewhere/m.py:7"
+    assert str(Source("/tmp/ipykernel_12/345.py", 2, "<module>")) == "line 2 of a notebook cell"

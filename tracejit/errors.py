@@ -32,7 +32,9 @@ class Source(NamedTuple):
 
     @property
     def place(self) -> str:
-        """`file:line`, relative to the working folder where that is shorter."""
+        """`file:line`, relative to the working folder where that is shorter; a notebook's cell has no file name."""
+        if f"{os.sep}ipykernel_" in self.file:
+            return f"line {self.line} of a notebook cell"
         inside = self.file.startswith(os.getcwd() + os.sep)
         return f"{os.path.relpath(self.file) if inside else self.file}:{self.line}"
 
