@@ -2,6 +2,7 @@
 
     ys[t] = a[t] @ w                     ->  ys = as @ w                 w the same on every trip
     c     = c + a[t].T @ b[t]            ->  c  = c + as.T @ bs          contracted over trips too
+    c     = c + sum(a[t], 0)             ->  c  = c + sum(as, (0, 1))    where as is there anyway
 
 The loop then stacks the operands. Reverse mode makes such loops: the second form is the gradient of a weight.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var
 from tracejit.ir.trace import bind, inline
+from tracejit.lax.broadcast import ReduceSum
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.elementwise import Add
 from tracejit.lax.kinds import View
@@ -52,11 +54,11 @@ class Uses:
         return len(self.eqns.get(v, ())) + len(self.results.get(v, ()))
 
     def product_of(self, v: Any) -> tuple[Eqn, list[Eqn]] | None:
-        """The product that a value is a view of and that nobody else reads, with the views in order."""
+        """The product (or sum) that a value is a view of and that nobody else reads, with the views in order."""
         views: list[Eqn] = []
         while isinstance(v, Var) and v in self.made and self.count(v) == 1:
             eqn = self.made[v]
-            if isinstance(eqn.op, DotGeneral):
+            if isinstance(eqn.op, (DotGeneral, ReduceSum)):
                 return eqn, views[::-1]
             if not isinstance(eqn.op, View) or len(eqn.inputs) != 1:
                 return None
@@ -69,13 +71,21 @@ def late_products(body: Graph, n_consts: int, n_carry: int, length: int) -> list
     uses, consts, found = Uses(body), set(body.params[:n_consts]), []
     for k, r in enumerate(body.results):
         late = sum_at(k, r, body.params[n_consts + k], uses) if k < n_carry else stacked_at(k, r, uses)
-        if late is None:
+        if late is None or not isinstance(late.product.op, DotGeneral):
             continue
         operands = late.product.inputs
         varying = [x for x in operands if isinstance(x, Var) and x not in consts]
         if len(varying) == (2 if late.is_sum else 1) and len(operands) == 2 and is_worth(late, varying, length):
             found.append(late)
-    return found
+    return found + late_sums(body, n_carry, consts, uses, found)
+
+
+def late_sums(body: Graph, n_carry: int, consts: set[Var], uses: Uses, products: list[Late]) -> list[Late]:
+    """Carries that add up sums of what is kept of all trips for another reason."""
+    there = {*body.params[len(consts) + n_carry:], *(r for r in body.results[n_carry:] if isinstance(r, Var))}
+    there.update(x for late in products for x in late.product.inputs if isinstance(x, Var))
+    found = [sum_at(k, body.results[k], body.params[len(consts) + k], uses) for k in range(n_carry)]
+    return [late for late in found if late and isinstance(late.product.op, ReduceSum) and late.product.inputs[0] in there - consts]
 
 
 def sum_at(k: int, r: Any, carry: Var, uses: Uses) -> Late | None:
@@ -109,9 +119,10 @@ def scan_with_late_products(op: Scan, count: list, consts: list, carry: list, xs
     body, gone = op.body, {item.position for item in late}
     operands = list(dict.fromkeys(x for item in late for x in item.product.inputs if isinstance(x, Var)))
     outside = dict(zip(body.params[:op.n_consts], consts)) | dict(zip(body.params[op.n_consts + op.n_carry:], xs))
-    stacked = [x for x in operands if x not in outside]
     kept = [k for k in range(op.n_carry) if k not in gone]
     rest = [k for k in range(op.n_carry, len(body.results)) if k not in gone]
+    ys = {body.results[k]: k for k in rest if isinstance(body.results[k], Var)}
+    stacked = [x for x in operands if x not in outside and x not in ys]
     params = body.params[:op.n_consts] + [body.params[op.n_consts + k] for k in kept] + body.params[op.n_consts + op.n_carry:]
     sums = {body.results[item.position] for item in late if item.is_sum}     # they read carries that are no params any more
     eqns = [eqn for eqn in body.eqns if sums.isdisjoint(eqn.outputs)]
@@ -119,26 +130,29 @@ def scan_with_late_products(op: Scan, count: list, consts: list, carry: list, xs
     outs = bind(Scan(new, op.n_consts, len(kept), op.length, op.reverse), *count, *consts, *[carry[k] for k in kept], *xs)
     outside.update(zip(stacked, outs[len(kept) + len(rest):]))
     found = dict(zip(kept + rest, outs))
+    outside.update((x, found[k]) for x, k in ys.items())
     for item in late:
         found[item.position] = after_loop(item, outside, set(body.params[:op.n_consts]), op.length, carry)
     return [found[k] for k in range(len(body.results))]
 
 
 def after_loop(late: Late, outside: dict, consts: set, length: int, carry: list) -> Any:
-    x, y = (outside[v] for v in late.product.inputs)
+    operands = [outside[v] for v in late.product.inputs]
     if late.is_sum:
-        total = bind(over_trips(late.product.op), x, y)
+        total = bind(over_trips(late.product.op), *operands)
         views = Graph(late.product.outputs, late.views, [late.value])
         return lax.add(carry[late.position], inline(views, [total])[0])
     params = list(late.product.inputs)
     chain = Graph(params, [late.product, *late.views], [late.value])
     flags = [v not in consts for v in params]
     many, _ = Batch(length).batch(chain, flags, [True])
-    return inline(many, [x, y])[0]
+    return inline(many, operands)[0]
 
 
-def over_trips(op: DotGeneral) -> DotGeneral:
-    """The product of stacked operands, contracted over the stacking axis too."""
+def over_trips(op: DotGeneral | ReduceSum) -> DotGeneral | ReduceSum:
+    """The product (or sum) of stacked operands, contracted over the stacking axis too."""
     shift = lambda axes: tuple(a + 1 for a in axes)
+    if isinstance(op, ReduceSum):
+        return dataclasses.replace(op, axes=(0, *shift(op.axes)))
     (xc, yc), (xb, yb) = op.contract, op.batch_axes
     return dataclasses.replace(op, contract=((0, *shift(xc)), (0, *shift(yc))), batch_axes=(shift(xb), shift(yb)))
