@@ -261,10 +261,14 @@ def _no_wider(dtype: np.dtype, types: list[tuple[np.dtype, bool]]) -> np.dtype:
     return dtype
 
 
+def is_python_type(x: Any) -> bool:
+    """Whether x is Python's int, float or complex; by identity, for np.dtype("float64") == float."""
+    return x is int or x is float or x is complex
+
+
 def promote_types(a: Any, b: Any) -> np.dtype:
     """The dtype that holds both, by JAX's lattice; Python's int, float and complex are weak."""
-    weak = lambda d: d in (int, float, complex)
-    dtype, _ = promote([(canonicalize_dtype(a), weak(a)), (canonicalize_dtype(b), weak(b))])
+    dtype, _ = promote([(canonicalize_dtype(a), is_python_type(a)), (canonicalize_dtype(b), is_python_type(b))])
     return canonicalize_dtype(dtype)
 
 
@@ -277,7 +281,7 @@ def result_type(*args: Any) -> tuple[np.dtype, bool]:
     types = []
     for x in args:
         if is_dtype_like(x):
-            types.append((canonicalize_dtype(x), x in (int, float, complex)))
+            types.append((canonicalize_dtype(x), is_python_type(x)))
         else:
             t = type_of(x)
             types.append((t.dtype, t.weak_type))
