@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from tracejit.numpy.promotion import (
     promote_inexact,
 )
 from tracejit.numpy.ufuncs import binary_ufunc, unary_ufunc
+from tracejit.runtime.eager import eager
 
 
 @binary_ufunc(identity=0, reduce=reductions.sum, accumulate=cumulative.cumsum, at="add")
@@ -110,6 +113,7 @@ def minimum(x: ArrayLike, y: ArrayLike, /) -> Array:
     return lax.min(*promote("minimum", x, y))
 
 
+@eager
 def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The larger of x1 and x2, and the other one where one is nan.
 
@@ -119,6 +123,7 @@ def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     return _prefer_number(*promote("fmax", x1, x2), lax.gt)
 
 
+@eager
 def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The smaller of x1 and x2, and the other one where one is nan.
 
@@ -136,6 +141,7 @@ def _prefer_number(x: Any, y: Any, better: Any) -> Array:
     return lax.select(first, x, y)
 
 
+@eager
 def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 / x2; integers give floats.
 
@@ -148,6 +154,7 @@ def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 true_divide = divide
 
 
+@eager
 def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """The largest integer not above x1 / x2.
 
@@ -188,6 +195,7 @@ def _same_shape(*args: ArrayLike) -> list[Array]:
     return [lax.broadcast_in_dim(v, shape, ()) if np.shape(v) != shape else as_array(v) for v in args]
 
 
+@eager
 def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 modulo x2, with the sign of x2.
 
@@ -210,6 +218,7 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 mod = remainder
 
 
+@eager
 def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """The remainder of the division towards zero: it has the sign of x1.
 
@@ -219,11 +228,12 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.rem(*promote("fmod", x1, x2))
 
 
+@eager
 def divmod(x1: ArrayLike, x2: ArrayLike, /) -> tuple[Array, Array]:
     """(floor_divide, remainder).
 
-    >>> jnp.divmod(jnp.array(7), 2)
-    (Array(3, dtype=int32), Array(1, dtype=int32))
+    >>> jnp.divmod(jnp.array([7]), 2)
+    (Array([3], dtype=int32), Array([1], dtype=int32))
     """
     x1, x2 = promote("divmod", x1, x2)
     if is_float(dtype_of(x1)):
@@ -238,16 +248,25 @@ def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     (Array([4, 9], dtype=int32), Array([2. , 0.5], dtype=float32, weak_type=True))
     """
     check_arraylike("power", x1, x2)
-    base_dtype, exponent_dtype = dtype_of(x1), dtype_of(x2)
-    if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and base_dtype.kind != "b":
-        if x2 < 0 and base_dtype.kind in "iu":
+    if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and dtype_of(x1).kind != "b":
+        if x2 < 0 and dtype_of(x1).kind in "iu":
             raise DtypeError(
                 f"Integers cannot be raised to negative powers, got exponent {x2}",
                 fix="use jnp.float_power, or a floating-point base",
             )
-        return lax.integer_pow(promote_dtypes("power", x1, x2)[0], int(x2))
-    if is_float(base_dtype) and exponent_dtype.kind in "iu":
-        return _float_to_integer(x1, x2)
+        x1 = x1 if type(x2) is int else promote_dtypes("power", x1, x2)[0]
+        return _to_integer(int(x2))(x1)
+    return _to_array(x1, x2)
+
+
+@functools.lru_cache(maxsize=1024)
+def _to_integer(exponent: int) -> Callable:
+    """x to a known power: by multiplication."""
+    return eager(lambda x: lax.integer_pow(x, exponent))
+
+
+@eager
+def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
     x1, x2 = promote("power", x1, x2)
     if dtype_of(x1).kind in "iu":
         return _integer_to_integer(x1, x2)
@@ -257,11 +276,6 @@ def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
 
 pow = power
-
-
-def _float_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
-    x1, x2 = promote("power", x1, x2)
-    return lax.pow(x1, x2)
 
 
 def _integer_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
@@ -283,6 +297,7 @@ def _integer_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
     return lax.select(lax.bitwise_and(lax.lt(x2, zero), lax.bitwise_not(unit)), lax.full_like(out, 0), out)
 
 
+@eager
 def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x to the power y in floating point.
 
@@ -292,6 +307,7 @@ def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
     return lax.pow(*promote_inexact("float_power", x, y))
 
 
+@eager
 def reciprocal(x: ArrayLike, /) -> Array:
     """1 / x.
 
@@ -302,6 +318,7 @@ def reciprocal(x: ArrayLike, /) -> Array:
     return lax.div(cast_numpy(1, dtype_of(x)) if isinstance(x, (Array, Var, np.ndarray)) else type(x)(1), x)
 
 
+@eager
 def positive(x: ArrayLike, /) -> Array:
     """+x.
 
@@ -312,6 +329,7 @@ def positive(x: ArrayLike, /) -> Array:
     return as_array(x)
 
 
+@eager
 def absolute(x: ArrayLike, /) -> Array:
     """The absolute value; of a complex number, its modulus.
 
@@ -325,6 +343,7 @@ def absolute(x: ArrayLike, /) -> Array:
 abs = absolute
 
 
+@eager
 def fabs(x: ArrayLike, /) -> Array:
     """The absolute value as a float; not defined for complex numbers.
 
@@ -337,6 +356,7 @@ def fabs(x: ArrayLike, /) -> Array:
     return lax.abs(promote_inexact("fabs", x)[0])
 
 
+@eager
 def sign(x: ArrayLike, /) -> Array:
     """-1, 0 or 1; nan stays nan; a complex number is divided by its modulus.
 
@@ -349,6 +369,7 @@ def sign(x: ArrayLike, /) -> Array:
     return lax.sign(x)
 
 
+@eager
 def square(x: ArrayLike, /) -> Array:
     """x * x.
 
@@ -359,6 +380,7 @@ def square(x: ArrayLike, /) -> Array:
     return lax.square(x) if dtype_of(x).kind != "b" else as_array(x)
 
 
+@eager
 def gcd(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The greatest common divisor of integers, by Euclid's algorithm.
 
@@ -378,6 +400,7 @@ def gcd(x1: ArrayLike, x2: ArrayLike) -> Array:
     )[0]
 
 
+@eager
 def lcm(x1: ArrayLike, x2: ArrayLike) -> Array:
     """The least common multiple of integers.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.numpy import reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.manipulation import moveaxis, ravel
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, canonical_axis, check_arraylike, expand_to
 
@@ -19,6 +20,7 @@ def _shifts(bitorder: str) -> np.ndarray:
     return order if bitorder == "little" else order[::-1].copy()
 
 
+@compiled
 def packbits(a: ArrayLike, axis: int | None = None, bitorder: str = "big") -> Array:
     """Eight truth values along an axis as one byte; missing ones are 0.
 
@@ -39,6 +41,7 @@ def packbits(a: ArrayLike, axis: int | None = None, bitorder: str = "big") -> Ar
     return moveaxis(reductions.sum(x, -1, dtype=BYTE), -1, axis)
 
 
+@compiled
 def unpackbits(a: ArrayLike, axis: int | None = None, count: int | None = None, bitorder: str = "big") -> Array:
     """The bits of bytes along an axis: `count` of them, or all but `-count`.
 

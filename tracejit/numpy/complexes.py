@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, inexact
 from tracejit.numpy.transcendental import rad2deg
+from tracejit.runtime.eager import eager
 
 
+@eager
 def real(val: ArrayLike, /) -> Array:
     """The real part; of a real array, itself.
 
@@ -22,6 +25,7 @@ def real(val: ArrayLike, /) -> Array:
     return lax.real(x) if x.dtype.kind == "c" else x
 
 
+@eager
 def imag(val: ArrayLike, /) -> Array:
     """The imaginary part; of a real array, zeros.
 
@@ -33,6 +37,7 @@ def imag(val: ArrayLike, /) -> Array:
     return lax.imag(x) if x.dtype.kind == "c" else lax.full_like(x, 0)
 
 
+@eager
 def conjugate(x: ArrayLike, /) -> Array:
     """The complex conjugate; of a real array, itself.
 
@@ -47,6 +52,7 @@ def conjugate(x: ArrayLike, /) -> Array:
 conj = conjugate
 
 
+@compiled
 def angle(z: ArrayLike, deg: bool = False) -> Array:
     """The angle of a complex number in the plane, in radians or degrees.
 
@@ -60,6 +66,7 @@ def angle(z: ArrayLike, deg: bool = False) -> Array:
     return rad2deg(result) if deg else result
 
 
+@eager
 def iscomplex(x: ArrayLike) -> Array:
     """Where the imaginary part is not 0.
 
@@ -70,6 +77,7 @@ def iscomplex(x: ArrayLike) -> Array:
     return lax.ne(part, cast_numpy(0, part.dtype))
 
 
+@eager
 def isreal(x: ArrayLike) -> Array:
     """Where the imaginary part is 0.
 

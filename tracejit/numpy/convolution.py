@@ -6,6 +6,7 @@ from typing import Any
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.manipulation import flip
 from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, promote_dtypes_inexact
@@ -42,6 +43,7 @@ def _convolve(
     return flip(out) if correlate and swapped else out
 
 
+@compiled
 def convolve(
     a: ArrayLike,
     v: ArrayLike,
@@ -59,6 +61,7 @@ def convolve(
     return _convolve("convolve", a, v, mode, False, precision, preferred_element_type)
 
 
+@compiled
 def correlate(
     a: ArrayLike,
     v: ArrayLike,

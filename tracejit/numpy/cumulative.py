@@ -8,6 +8,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -44,6 +45,7 @@ def _running(
     return scan(lax.convert_element_type(x, result) if x.weak_type or x.dtype != result else x, axis)
 
 
+@compiled
 def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
     """Running sums along an axis (of the flattened array if axis is None).
 
@@ -53,6 +55,7 @@ def cumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None
     return _running("cumsum", a, axis, dtype, out, lax.cumsum)
 
 
+@compiled
 def cumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
     """Running products along an axis (of the flattened array if axis is None).
 
@@ -62,6 +65,7 @@ def cumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = Non
     return _running("cumprod", a, axis, dtype, out, lax.cumprod)
 
 
+@compiled
 def nancumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
     """Running sums with nan counted as 0.
 
@@ -71,6 +75,7 @@ def nancumsum(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = N
     return _running("nancumsum", a, axis, dtype, out, lax.cumsum, 0)
 
 
+@compiled
 def nancumprod(a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
     """Running products with nan counted as 1.
 
@@ -112,6 +117,7 @@ def _cumulative(
     return lax.concatenate([first, out], axis)
 
 
+@compiled
 def cumulative_sum(
     x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
@@ -123,6 +129,7 @@ def cumulative_sum(
     return _cumulative("cumulative_sum", x, axis, dtype, include_initial, lax.cumsum, 0)
 
 
+@compiled
 def cumulative_prod(
     x: ArrayLike, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
@@ -134,6 +141,7 @@ def cumulative_prod(
     return _cumulative("cumulative_prod", x, axis, dtype, include_initial, lax.cumprod, 1)
 
 
+@compiled
 def diff(
     a: ArrayLike, n: int = 1, axis: int = -1, prepend: ArrayLike | None = None, append: ArrayLike | None = None
 ) -> Array:
@@ -172,6 +180,7 @@ def _as_end(end: ArrayLike, x: Array, axis: int) -> Array:
     )
 
 
+@compiled
 def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike | None = None) -> Array:
     """Differences of neighbours in the flattened array, with given values before and after.
 

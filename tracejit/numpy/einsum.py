@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tracejit.numpy.promotion import (
     expand_to,
     promote_dtypes,
 )
+from tracejit.runtime.eager import eager
 
 LETTERS = string.ascii_letters
 
@@ -50,11 +52,25 @@ def einsum(
     check_no_out("einsum", out)
     subscripts, operands = _read_arguments(subscripts, operands)
     check_arraylike("einsum", *operands)
+    preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
+    if isinstance(optimize, (list, tuple)) or precision.__hash__ is None:
+        return _summed(subscripts, operands, optimize, precision, preferred)
+    return _program(subscripts, optimize, precision, preferred)(*operands)
+
+
+@functools.lru_cache(maxsize=4096)
+def _program(subscripts: str, optimize: Any, precision: Any, preferred: np.dtype | None) -> Callable:
+    """The compiled sum for known arrays: the order of contractions is sought once."""
+    return eager(lambda *operands: _summed(subscripts, operands, optimize, precision, preferred))
+
+
+def _summed(
+    subscripts: str, operands: Sequence, optimize: Any, precision: Any, preferred: np.dtype | None
+) -> Array:
     arrays = [as_array(x) for x in promote_dtypes("einsum", *operands)]
     terms, result = parse_subscripts(subscripts, [x.shape for x in arrays])
     _check_sizes(terms, arrays)
     work = list(zip(terms, arrays, strict=True))
-    preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
     for step in _contraction_order(terms, arrays, result, optimize):
         picked = [work.pop(i) for i in sorted(step, reverse=True)][::-1]
         needed = set(result).union(*(t for t, _ in work))
@@ -62,12 +78,8 @@ def einsum(
             later = needed.union(*(t for t, _ in picked[2:]))
             picked[:2] = [_contract_two(*picked[:2], later, precision, preferred)]
         work.append(_reduce_one(*picked[0], needed))
-    out_array = _arrange(*work[0], result)
-    return (
-        out_array
-        if preferred is None or out_array.dtype == preferred
-        else lax.convert_element_type(out_array, preferred)
-    )
+    out = _arrange(*work[0], result)
+    return out if preferred is None or out.dtype == preferred else lax.convert_element_type(out, preferred)
 
 
 def einsum_path(subscripts: Any, /, *operands: Any, optimize: Any = "auto") -> tuple[list, Any]:
@@ -103,7 +115,7 @@ def parse_subscripts(text: str, shapes: list[tuple[int, ...]]) -> tuple[list[str
     """(letters of each operand, letters of the result), with every Ellipsis spelled out.
 
     >>> parse_subscripts("...i,i", [(2, 3), (3,)])
-    (['Ai', 'i'], 'A')
+    (['Zi', 'i'], 'Z')
     """
     inputs, arrow, result = text.partition("->")
     terms = inputs.split(",")

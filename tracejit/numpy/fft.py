@@ -10,6 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import complex_dtype
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.creation import place_on
 from tracejit.numpy.manipulation import moveaxis, roll
@@ -114,6 +115,7 @@ def _one_axis(axis: Any) -> list[int]:
     return [axis]
 
 
+@compiled
 def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The discrete Fourier transform along an axis, cut or padded to length n.
 
@@ -123,6 +125,7 @@ def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = N
     return _transform("fft", "fft", a, _one(n), _one_axis(axis), norm)
 
 
+@compiled
 def ifft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The inverse of `fft`.
 
@@ -132,6 +135,7 @@ def ifft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     return _transform("ifft", "ifft", a, _one(n), _one_axis(axis), norm)
 
 
+@compiled
 def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The transform of real values: the n // 2 + 1 non-redundant frequencies.
 
@@ -141,6 +145,7 @@ def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     return _transform("rfft", "rfft", a, _one(n), _one_axis(axis), norm)
 
 
+@compiled
 def irfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The inverse of `rfft`, n real values (2 (m - 1) of m frequencies by default).
 
@@ -156,6 +161,7 @@ def _swapped_norm(norm: str | None) -> str:
     return {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}[norm]
 
 
+@compiled
 def hfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The transform of a signal with Hermitian symmetry, which is real.
 
@@ -166,6 +172,7 @@ def hfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     return _transform("hfft", "irfft", conjugate(a), _one(n), _one_axis(axis), _swapped_norm(norm))
 
 
+@compiled
 def ihfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = None) -> Array:
     """The inverse of `hfft`.
 
@@ -303,6 +310,7 @@ def rfftfreq(n: int, d: ArrayLike = 1.0, *, dtype: DTypeLike | None = None, devi
     return _spaced(lax.iota(np.dtype("int32"), n // 2 + 1), n, d, dtype_or(dtype, float), device)
 
 
+@compiled
 def fftshift(x: ArrayLike, axes: Any = None) -> Array:
     """The zero frequency moved to the middle.
 
@@ -314,6 +322,7 @@ def fftshift(x: ArrayLike, axes: Any = None) -> Array:
     return roll(x, tuple(np.shape(x)[i] // 2 for i in axes), axes)
 
 
+@compiled
 def ifftshift(x: ArrayLike, axes: Any = None) -> Array:
     """The inverse of `fftshift`.
 

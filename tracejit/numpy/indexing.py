@@ -1,126 +1,142 @@
-"""Maps x[index] and x.at[index] to slices, gathers and scatters."""
+"""Maps x[index] and x.at[index] to gathers and scatters; for known arrays, to compiled programs.
+
+A program is made for the kind of index (which axes are sliced, to what size, which are picked by an integer or an
+array); the numbers themselves are its data, so that x[i:i + 10] in a Python loop is compiled once.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import ShapeError
-from tracejit.ir.types import canonicalize_dtype, promote, type_of
-from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, entries_of, make_plan
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, check_arraylike, convert, expand_to
+from tracejit.ir.trace import current_builder
+from tracejit.numpy.gathering import (
+    SCATTERS,
+    block_shape,
+    cast_update,
+    is_whole_mask,
+    read_entries,
+    set_where,
+    update_box,
+    update_entries,
+)
+from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Span, entries_of
+from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike
+from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.eager import eager
+
+# --- the kind of an index, and its numbers -----------------------------------------------------------
+
+WHOLE, AT, PICK, NEW, PARTED = "whole", "at", "pick", "new", "parted"  # a window is ("window", size); else the Span
+
+
+def kind_of_index(entries: list, shape: tuple[int, ...], clamp: bool) -> tuple[tuple, list] | None:
+    """(what stays the same in a loop, the numbers); None for an integer out of bounds (unless clamped) or a scalar mask."""
+    kinds, numbers, sizes = [], [], iter(shape)
+    for e in entries:
+        if e is NEW_AXIS or e is GAP:
+            kinds.append(NEW if e is NEW_AXIS else PARTED)
+            continue
+        if isinstance(e, Pick) and not e.consumes:
+            return None
+        n = next(sizes)
+        if isinstance(e, Span):
+            window = e.step == 1 and 0 < e.size < n
+            kinds.append(WHOLE if e.step == 1 and e.size == n else ("window", e.size) if window else e)
+            numbers += [e.start] if window else []
+        elif isinstance(e.index, int):
+            if not clamp and not -n <= e.index < n or not n:
+                return None
+            kinds.append(AT)
+            numbers.append(min(max(e.index + n if e.index < 0 else e.index, 0), n - 1))
+        else:
+            kinds.append(PICK)
+            numbers.append(e.index)
+    return tuple(kinds), numbers
+
+
+def _start(number: Any) -> Any:
+    return lax.convert_element_type(number, np.dtype("int32"))
+
+
+def entries_of_kind(shape: tuple[int, ...], kinds: tuple, numbers: Iterator) -> tuple[list, list, list]:
+    """(the entries left once a box is cut out, where the box starts, its sizes)."""
+    entries, starts, box = [], [], []
+    for kind in kinds:
+        if kind == NEW or kind == PARTED:
+            entries.append(NEW_AXIS if kind == NEW else GAP)
+            continue
+        n = shape[len(box)]
+        size = 1 if kind == AT else kind[1] if kind[0] == "window" else n
+        starts.append(_start(next(numbers)) if size != n or kind == AT or kind[0] == "window" else np.int32(0))
+        box.append(size)
+        is_span = isinstance(kind, Span)
+        entries.append(Pick(0) if kind == AT else Pick(next(numbers)) if kind == PICK else kind if is_span else Span(0, size, 1))
+    return entries, starts, box
+
 
 # --- reading -----------------------------------------------------------------------------------------
 
-
 def get_item(x: Array, idx: Any) -> Array:
     """x[idx], exactly as in NumPy, except that out-of-bounds numbers are clamped."""
-    return read(x, idx, mode=None)
+    return read(x, idx)
 
 
 def read(
     x: Array,
     idx: Any,
     mode: Any = None,
-    fill_value: ArrayLike | None = None,
+    fill_value: Any = None,
     indices_are_sorted: bool = False,
     unique_indices: bool = False,
     wrap_negative_indices: bool = True,
 ) -> Array:
+    """x[idx] with the options of x.at[idx].get."""
+    known = x.__class__ is ArrayImpl and current_builder() is None
+    if known and mode is None and _is_mask_index(idx):
+        return as_array(np.asarray(x)[_on_host(idx)])  # as long as the mask says: no program fits the next mask
     entries = entries_of(x.shape, idx)
-    picks = [e for e in entries if isinstance(e, Pick)]
-    clamps = mode is None or str(mode).lower().endswith(("clip", "promise_in_bounds"))
-    if clamps and wrap_negative_indices and all(np.ndim(p.index) == 0 and p.consumes for p in picks):
-        return _read_block(x, entries)
-    x, entries = _slice_first(x, entries)
-    plan = make_plan(x.shape, entries, wrap_negative_indices)
-    dims = lax.GatherDimensionNumbers(
-        offset_dims=plan.offset_dims, collapsed_slice_dims=plan.collapsed, start_index_map=plan.start_index_map
-    )
-    if mode is None or plan.inside:
-        mode = "promise_in_bounds" if plan.inside else "clip"
-    out = lax.gather(
-        x,
-        plan.indices,
-        dims,
-        plan.window,
-        unique_indices=unique_indices or plan.unique,
-        indices_are_sorted=indices_are_sorted or plan.sorted,
-        mode=mode,
-        fill_value=fill_value,
-    )
-    return _finished(out, plan)
+    options = (mode, fill_value, indices_are_sorted, unique_indices, wrap_negative_indices)
+    if known and not isinstance(fill_value, (Array, np.ndarray)):
+        kind = kind_of_index(entries, x.shape, clamp=True) if mode is None and wrap_negative_indices else None
+        if kind is not None:
+            return reader(kind[0], options)(x, *kind[1])
+    return read_entries(x, entries, *options)
 
 
-def _finished(out: Array, plan: Plan) -> Array:
-    if plan.reversed:
-        out = lax.rev(out, plan.reversed)
-    return lax.expand_dims(out, plan.new_axes) if plan.new_axes else out
+def _is_mask(i: Any) -> bool:
+    return isinstance(i, (ArrayImpl, np.ndarray)) and i.dtype.kind == "b" and i.ndim > 0
 
 
-def _read_block(x: Array, entries: list) -> Array:
-    """Slices and single integers: a (dynamic) slice, and no gather."""
-    axes = [e for e in entries if isinstance(e, (Span, Pick))]
-    x = _static_slice(x, [_as_span(e, n) for e, n in zip(axes, x.shape, strict=True)])
-    if any(isinstance(e, Pick) and not isinstance(e.index, int) for e in axes):
-        zero = np.int32(0)
-        starts = [e.index if isinstance(e, Pick) and not isinstance(e.index, int) else zero for e in axes]
-        x = lax.dynamic_slice(x, starts, [1 if isinstance(e, Pick) else n for e, n in zip(axes, x.shape, strict=True)])
-    shape = _block_shape(entries)
-    return x if shape == x.shape else lax.reshape(x, shape)
+def _is_mask_index(idx: Any) -> bool:
+    """Whether the index is a known mask, alone or beside slices."""
+    if not isinstance(idx, tuple):
+        return _is_mask(idx)
+    return any(map(_is_mask, idx)) and all(i is None or i is Ellipsis or isinstance(i, slice) or _is_mask(i) for i in idx)
 
 
-def _block_shape(entries: list) -> tuple[int, ...]:
-    return tuple(1 if e is NEW_AXIS else e.size for e in entries if e is NEW_AXIS or isinstance(e, Span))
+def _on_host(idx: Any) -> Any:
+    if isinstance(idx, tuple):
+        return tuple(np.asarray(i) if isinstance(i, ArrayImpl) else i for i in idx)
+    return np.asarray(idx)
 
 
-def _as_span(e: Any, n: int) -> Span:
-    """The part of an axis of size n that a static slice or static integer reads; all of it for a dynamic one."""
-    if isinstance(e, Span):
-        return e
-    if isinstance(e.index, int):
-        if n == 0:
-            raise IndexError(f"index {e.index} is out of bounds for an axis of size 0")
-        return Span(min(max(e.index + n if e.index < 0 else e.index, 0), n - 1), 1, 1)
-    return Span(0, n, 1)
-
-
-def _static_slice(x: Array, spans: list[Span]) -> Array:
-    """x[start:...:step] for every axis; backwards where the step is negative."""
-    if any(s.size != n or s.step not in (1, -1) for s, n in zip(spans, x.shape, strict=True)):
-        lows = [s.start if s.step > 0 else s.start + (s.size - 1) * s.step for s in spans]
-        lows = [low if s.size else 0 for low, s in zip(lows, spans, strict=True)]
-        steps = [abs(s.step) if s.size > 1 else 1 for s in spans]
-        ends = [
-            low + (s.size - 1) * step + 1 if s.size else low for low, s, step in zip(lows, spans, steps, strict=True)
-        ]
-        x = lax.slice(x, lows, ends, None if all(s == 1 for s in steps) else steps)
-    backwards = [i for i, s in enumerate(spans) if s.step < 0 and s.size > 1]
-    return lax.rev(x, backwards) if backwards else x
-
-
-def _slice_first(x: Array, entries: list) -> tuple[Array, list]:
-    """The slices of a mixed index done at once, which leaves whole axes beside the index arrays."""
-    axes = [e for e in entries if isinstance(e, Span) or (isinstance(e, Pick) and e.consumes)]
-    spans = [e if isinstance(e, Span) else Span(0, n, 1) for e, n in zip(axes, x.shape, strict=True)]
-    return _static_slice(x, spans), [Span(0, e.size, 1) if isinstance(e, Span) else e for e in entries]
+@functools.lru_cache(maxsize=4096)
+def reader(kinds: tuple, options: tuple) -> Callable:
+    """The compiled x[index] for one kind of index."""
+    def run(x: Array, *numbers: Any) -> Array:
+        entries, starts, box = entries_of_kind(x.shape, kinds, iter(numbers))
+        if any(not isinstance(s, np.int32) for s in starts):
+            x = lax.dynamic_slice(x, starts, box)
+        return read_entries(x, entries, *options)
+    return eager(run)
 
 
 # --- writing -----------------------------------------------------------------------------------------
-
-_SCATTERS: dict[str, tuple[Callable, Callable | None]] = {
-    "set": (lax.scatter, lambda old, new: new),
-    "add": (lax.scatter_add, lax.add),
-    "subtract": (lax.scatter_sub, lax.sub),
-    "multiply": (lax.scatter_mul, lax.mul),
-    "min": (lax.scatter_min, lax.min),
-    "max": (lax.scatter_max, lax.max),
-}
-
 
 def update_at(
     x: ArrayLike,
@@ -139,111 +155,46 @@ def update_at(
     x = as_array(x)
     if how != "apply":
         check_arraylike(f".at[].{how}", values)
-        if how == "set" and _is_whole_mask(x, idx) and np.ndim(values) == 0:
-            return _set_where(x, idx, _cast_update(x, values))
+        values = cast_update(x, values)
+        if how == "set" and is_whole_mask(x, idx) and values.ndim == 0:
+            return set_where(x, idx, values)
     entries = entries_of(x.shape, idx)
-    options = dict(indices_are_sorted=indices_are_sorted, unique_indices=unique_indices, mode=mode)
-    if how in ("divide", "power"):
-        combine = lax.div if how == "divide" else lax.pow
-        neutral = _scatter(lax.full_like(x, 1), entries, values, "multiply", None, wrap_negative_indices, options)
-        x = (
-            x
-            if how == "power" or x.dtype.kind in "fcV"
-            else convert(x, promote([(x.dtype, False), (np.dtype("float32"), False)])[0])
-        )
-        return combine(x, convert(neutral, x.dtype))
-    return _scatter(x, entries, values, how, func, wrap_negative_indices, options)
+    flags = (("indices_are_sorted", indices_are_sorted), ("unique_indices", unique_indices), ("mode", mode))
+    if x.__class__ is ArrayImpl and current_builder() is None and how != "apply" and wrap_negative_indices:
+        kind = kind_of_index(entries, x.shape, clamp=False)
+        if kind is not None:
+            return _update_now(x, entries, values, how, flags, *kind)
+    return update_entries(x, entries, values, how, func, wrap_negative_indices, dict(flags))
 
 
-def _is_whole_mask(x: Array, idx: Any) -> bool:
-    return (
-        isinstance(idx, (Array, Var, np.ndarray))
-        and idx.dtype.kind == "b"
-        and 0 < idx.ndim <= x.ndim
-        and idx.shape == x.shape[: idx.ndim]
-    )
+def _update_now(x: Array, entries: list, values: Array, how: str, flags: tuple, kinds: tuple, numbers: list) -> Array:
+    if how in SCATTERS and all(k in (WHOLE, AT, NEW, PARTED) or k[0] == "window" for k in kinds):
+        return box_writer(kinds, how, block_shape(entries))(x, values, *numbers)
+    # A scatter takes windows as they are: their place is part of the kind.
+    spans = tuple(e if isinstance(e, Span) else k for e, k in zip(entries, kinds, strict=True))
+    picks = [e.index for e in entries if isinstance(e, Pick)]
+    return scatter_writer(spans, how, flags)(x, values, *picks)
 
 
-def _set_where(x: Array, mask: Any, value: ArrayLike) -> Array:
-    mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(mask.ndim))) if mask.shape != x.shape else mask
-    return lax.select(mask, lax.broadcast_in_dim(value, x.shape, ()), x)
+@functools.lru_cache(maxsize=4096)
+def box_writer(kinds: tuple, how: str, shape: tuple[int, ...]) -> Callable:
+    """The compiled x.at[box].how(values) for one kind of box."""
+    def run(x: Array, values: Array, *numbers: Any) -> Array:
+        _, starts, box = entries_of_kind(x.shape, kinds, iter(numbers))
+        return update_box(x, starts, box, [], values, shape, SCATTERS[how][1])
+    return eager(run)
 
 
-def _cast_update(x: Array, values: ArrayLike) -> Any:
-    """values in x's dtype; a cast that loses something warns, as in JAX."""
-    t = type_of(values)
-    dtype, weak = promote([(x.dtype, x.weak_type), (t.dtype, t.weak_type)])
-    if canonicalize_dtype(dtype) != x.dtype and not (weak and x.weak_type):
-        warnings.warn(
-            "scatter inputs have incompatible types: cannot safely cast value from "
-            f"dtype={t.dtype} to dtype={x.dtype}. In future releases this will result in an error.",
-            FutureWarning,
-            stacklevel=5,
-        )
-    values = as_array(
-        convert(values, x.dtype) if t.dtype != x.dtype or not isinstance(values, (Array, Var)) else values
-    )
-    return values
+@functools.lru_cache(maxsize=4096)
+def scatter_writer(kinds: tuple, how: str, flags: tuple) -> Callable:
+    """The compiled x.at[index].how(values) for one kind of index with index arrays."""
+    markers = {NEW: NEW_AXIS, PARTED: GAP}
 
-
-def _scatter(x: Array, entries: list, values: Any, how: str, func: Callable | None, wrap: bool, options: dict) -> Array:
-    values = None if how == "apply" else _cast_update(x, values)
-    if how != "apply" and _is_static_block(entries, x.shape):
-        return _update_block(x, entries, values, _SCATTERS[how][1])
-    plan = make_plan(x.shape, entries, wrap)
-    dims = lax.ScatterDimensionNumbers(
-        update_window_dims=plan.offset_dims,
-        inserted_window_dims=plan.collapsed,
-        scatter_dims_to_operand_dims=plan.start_index_map,
-    )
-    options["unique_indices"] |= plan.unique
-    options["indices_are_sorted"] |= plan.sorted
-    if plan.inside and options["mode"] is None:
-        options["mode"] = "promise_in_bounds"
-    if how == "apply":
-        return lax.scatter_apply(x, plan.indices, func, dims, update_shape=plan.shape, **options)
-    values = broadcast_update(values, plan.result_shape)
-    if plan.new_axes:
-        values = lax.reshape(values, plan.shape)
-    if plan.reversed:
-        values = lax.rev(values, plan.reversed)
-    return _SCATTERS[how][0](x, plan.indices, values, dims, **options)
-
-
-def broadcast_update(values: Array, shape: tuple[int, ...]) -> Array:
-    if len(values.shape) > len(shape):
-        raise ShapeError(f"Cannot broadcast to shape with fewer dimensions: arr_shape={values.shape} shape={shape}")
-    if any(a not in (1, b) for a, b in zip(values.shape[::-1], shape[::-1], strict=False)):
-        raise ShapeError(
-            f"Incompatible shapes for broadcasting: the values have shape {values.shape} and the place to "
-            f"update has shape {shape}"
-        )
-    return expand_to(values, shape)
-
-
-def _is_static_block(entries: list, shape: tuple[int, ...]) -> bool:
-    """Whether the index is a box of consecutive elements, known while tracing and in bounds."""
-    axes = [e for e in entries if isinstance(e, (Span, Pick))]
-    return all(
-        abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and -n <= e.index < n
-        for e, n in zip(axes, shape, strict=False)
-    ) and len(axes) == len(shape)
-
-
-def _update_block(x: Array, entries: list, values: Array, combine: Callable) -> Array:
-    axes = [e for e in entries if isinstance(e, (Span, Pick))]
-    spans = [_as_span(e, n) for e, n in zip(axes, x.shape, strict=True)]
-    values = broadcast_update(values, _block_shape(entries))
-    box = tuple(s.size for s in spans)
-    values = lax.reshape(values, box) if values.shape != box else values
-    backwards = [i for i, s in enumerate(spans) if s.step < 0 and s.size > 1]
-    values = lax.rev(values, backwards) if backwards else values
-    lows = [s.start - (s.size - 1) * (s.step < 0) if s.size else 0 for s in spans]
-    if 0 in box:
-        return x
-    old = x if box == x.shape else lax.slice(x, lows, [low + n for low, n in zip(lows, box, strict=True)])
-    new = convert(combine(old, values), x.dtype)
-    return new if box == x.shape else lax.dynamic_update_slice(x, new, [np.int32(low) for low in lows])
+    def run(x: Array, values: Array, *picks: Any) -> Array:
+        numbers = iter(picks)
+        entries = [k if isinstance(k, Span) else markers[k] if k in markers else Pick(next(numbers)) for k in kinds]
+        return update_entries(x, entries, values, how, None, True, dict(flags))
+    return eager(run)
 
 
 # --- x.at --------------------------------------------------------------------------------------------

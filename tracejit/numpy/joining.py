@@ -11,6 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.manipulation import atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel
 from tracejit.numpy.promotion import (
     Array,
@@ -285,6 +286,7 @@ def dsplit(ary: ArrayLike, indices_or_sections: Any) -> list[Array]:
 # --- repeating ---------------------------------------------------------------------------------------
 
 
+@compiled
 def tile(A: ArrayLike, reps: Any) -> Array:
     """The array put beside itself reps times along each axis.
 

@@ -11,11 +11,42 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.numpy import linear, manipulation
-from tracejit.numpy.matrices import EighResult, EigResult, QRResult, SlogdetResult, SVDResult
-from tracejit.numpy.matrices import cholesky, det, eig, eigh, eigvals, eigvalsh, inv, lstsq, matrix_power, matrix_rank
-from tracejit.numpy.matrices import pinv, qr, slogdet, solve, svd, svdvals
+from tracejit.numpy.matrices import (
+    EighResult,
+    EigResult,
+    QRResult,
+    SlogdetResult,
+    SVDResult,
+    cholesky,
+    det,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    inv,
+    lstsq,
+    matrix_power,
+    matrix_rank,
+    pinv,
+    qr,
+    slogdet,
+    solve,
+    svd,
+    svdvals,
+)
 from tracejit.numpy.norms import cond, matrix_norm, norm, vector_norm
 from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, as_array, check_arraylike
+
+
+def matmul(
+    x1: ArrayLike, x2: ArrayLike, /, *, precision: Any = None, preferred_element_type: DTypeLike | None = None
+) -> Array:
+    """As jnp.matmul.
+
+    >>> jnp.linalg.matmul(jnp.ones((1, 2)), jnp.ones((2, 1)))
+    Array([[2.]], dtype=float32)
+    """
+    return linear.matmul(x1, x2, precision=precision, preferred_element_type=preferred_element_type)
 
 
 def vecdot(

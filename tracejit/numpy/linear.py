@@ -12,6 +12,7 @@ from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype
 from tracejit.numpy import joining, manipulation, reductions
 from tracejit.numpy.arithmetic import multiply
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.creation import tri
 from tracejit.numpy.promotion import (
@@ -50,6 +51,7 @@ def contract(
     return lax.dot_general(a, b, (contracting, batch), precision=precision, preferred_element_type=preferred)
 
 
+@compiled
 def dot(
     a: ArrayLike,
     b: ArrayLike,
@@ -76,6 +78,7 @@ def _as_preferred(x: Array, dtype: DTypeLike | None) -> Array:
     return x if dtype is None else lax.convert_element_type(x, canonicalize_dtype(dtype))
 
 
+@compiled
 def matmul(
     a: ArrayLike,
     b: ArrayLike,
@@ -149,6 +152,7 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
     return x if x.shape == shape else lax.reshape(x, shape)
 
 
+@compiled
 def tensordot(
     a: ArrayLike,
     b: ArrayLike,
@@ -180,6 +184,7 @@ def tensordot(
     return contract("tensordot", a, b, pair, precision=precision, preferred_element_type=preferred_element_type)
 
 
+@compiled
 def vdot(
     a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None
 ) -> Array:
@@ -197,6 +202,7 @@ def vdot(
     )
 
 
+@compiled
 def vecdot(
     x1: ArrayLike,
     x2: ArrayLike,
@@ -220,6 +226,7 @@ def vecdot(
     return lax.reshape(out, out.shape[:-2])
 
 
+@compiled
 def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """Matrices times vectors, broadcast over leading axes.
 
@@ -231,6 +238,7 @@ def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.squeeze(out, (out.ndim - 1,))
 
 
+@compiled
 def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """Conjugated vectors times matrices, broadcast over leading axes.
 
@@ -242,6 +250,7 @@ def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.squeeze(out, (out.ndim - 2,))
 
 
+@compiled
 def inner(
     a: ArrayLike, b: ArrayLike, *, precision: Any = None, preferred_element_type: DTypeLike | None = None
 ) -> Array:
@@ -256,6 +265,7 @@ def inner(
     return tensordot(a, b, (-1, -1), precision=precision, preferred_element_type=preferred_element_type)
 
 
+@compiled
 def outer(a: ArrayLike, b: ArrayLike, out: None = None) -> Array:
     """Products of every pair of elements of two flattened arrays.
 
@@ -268,6 +278,7 @@ def outer(a: ArrayLike, b: ArrayLike, out: None = None) -> Array:
     return multiply(lax.reshape(as_array(a), (np.size(a), 1)), lax.reshape(as_array(b), (1, np.size(b))))
 
 
+@compiled
 def kron(a: ArrayLike, b: ArrayLike) -> Array:
     """The Kronecker product: each element of a times the whole of b.
 
@@ -284,6 +295,7 @@ def kron(a: ArrayLike, b: ArrayLike) -> Array:
     return lax.reshape(product, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
 
 
+@compiled
 def cross(
     a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Array:
@@ -312,6 +324,7 @@ def cross(
 # --- diagonals and triangles -------------------------------------------------------------------------
 
 
+@compiled
 def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The offset-th diagonal of the planes of two axes, as a new last axis.
 
@@ -328,6 +341,7 @@ def diagonal(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> A
     return x[..., steps - min(offset, 0), steps + max(offset, 0)]
 
 
+@compiled
 def diag(v: ArrayLike, k: int = 0) -> Array:
     """A matrix with v on its k-th diagonal, or the k-th diagonal of the matrix v.
 
@@ -357,6 +371,7 @@ def diagflat(v: ArrayLike, k: int = 0) -> Array:
     return diag(manipulation.ravel(v), k)
 
 
+@compiled
 def trace(
     a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DTypeLike | None = None, out: None = None
 ) -> Array:
@@ -380,6 +395,7 @@ def _triangle(name: str, m: ArrayLike, k: int) -> tuple[Array, Array]:
     return x, expand_to(tri(*x.shape[-2:], k=k, dtype=bool), x.shape)
 
 
+@compiled
 def tril(m: ArrayLike, k: int = 0) -> Array:
     """Zero above the k-th diagonal.
 
@@ -391,6 +407,7 @@ def tril(m: ArrayLike, k: int = 0) -> Array:
     return lax.select(mask, x, lax.full_like(x, 0))
 
 
+@compiled
 def triu(m: ArrayLike, k: int = 0) -> Array:
     """Zero below the k-th diagonal.
 
@@ -402,6 +419,7 @@ def triu(m: ArrayLike, k: int = 0) -> Array:
     return lax.select(mask, lax.full_like(x, 0), x)
 
 
+@compiled
 def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Array:
     """Powers of x as columns.
 

@@ -11,6 +11,7 @@ from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.types import is_float
 from tracejit.numpy import reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import imag, real
 from tracejit.numpy.promotion import (
     Array,
@@ -26,6 +27,7 @@ from tracejit.numpy.promotion import (
     promote_inexact,
 )
 from tracejit.numpy.ufuncs import binary_ufunc
+from tracejit.runtime.eager import eager
 
 BOOL = np.dtype(bool)
 
@@ -42,6 +44,7 @@ def _compare(name: str, x: ArrayLike, y: ArrayLike, op: Callable, strict: Callab
     return lax.select(lax.eq(rx, ry), op(ix, iy), strict(rx, ry))
 
 
+@eager
 def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x == y, elementwise.
 
@@ -51,6 +54,7 @@ def equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _compare("equal", x, y, lax.eq)
 
 
+@eager
 def not_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x != y, elementwise.
 
@@ -60,6 +64,7 @@ def not_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _compare("not_equal", x, y, lax.ne)
 
 
+@eager
 def less(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x < y, elementwise.
 
@@ -69,6 +74,7 @@ def less(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _compare("less", x, y, lax.lt, lax.lt)
 
 
+@eager
 def less_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x <= y, elementwise.
 
@@ -78,6 +84,7 @@ def less_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _compare("less_equal", x, y, lax.le, lax.lt)
 
 
+@eager
 def greater(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x > y, elementwise.
 
@@ -87,6 +94,7 @@ def greater(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _compare("greater", x, y, lax.gt, lax.gt)
 
 
+@eager
 def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x >= y, elementwise.
 
@@ -149,6 +157,7 @@ def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Array:
     return _logical("logical_xor", lax.bitwise_xor, x, y)
 
 
+@eager
 def logical_not(x: ArrayLike, /) -> Array:
     """Whether x is zero.
 
@@ -214,6 +223,7 @@ def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Array:
     return lax.bitwise_xor(*_bits("bitwise_xor", x, y))
 
 
+@eager
 def bitwise_not(x: ArrayLike, /) -> Array:
     """All bits flipped; booleans: not.
 
@@ -229,6 +239,7 @@ def bitwise_not(x: ArrayLike, /) -> Array:
 invert = bitwise_invert = bitwise_not
 
 
+@eager
 def left_shift(x: ArrayLike, y: ArrayLike, /) -> Array:
     """x * 2 ** y in bits; 0 where y is not below the width.
 
@@ -241,6 +252,7 @@ def left_shift(x: ArrayLike, y: ArrayLike, /) -> Array:
 bitwise_left_shift = left_shift
 
 
+@eager
 def right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 // 2 ** x2: signed integers keep their sign.
 
@@ -254,6 +266,7 @@ def right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 bitwise_right_shift = right_shift
 
 
+@eager
 def bitwise_count(x: ArrayLike, /) -> Array:
     """How many bits of |x| are set, as uint8.
 
@@ -271,6 +284,7 @@ def bitwise_count(x: ArrayLike, /) -> Array:
 # --- tests of floats ---------------------------------------------------------------------------------
 
 
+@eager
 def isnan(x: ArrayLike, /) -> Array:
     """Where x is not a number.
 
@@ -281,6 +295,7 @@ def isnan(x: ArrayLike, /) -> Array:
     return lax.ne(x, x)
 
 
+@eager
 def isfinite(x: ArrayLike, /) -> Array:
     """Where x is neither infinite nor nan.
 
@@ -296,6 +311,7 @@ def isfinite(x: ArrayLike, /) -> Array:
     return lax.full_like(x, True, BOOL)
 
 
+@eager
 def isinf(x: ArrayLike, /) -> Array:
     """Where x is infinite.
 
@@ -319,6 +335,7 @@ def _is_infinity(name: str, x: ArrayLike, infinity: float) -> Array:
     return lax.eq(x, cast_numpy(infinity, x.dtype)) if is_float(x.dtype) else lax.full_like(x, False, BOOL)
 
 
+@compiled
 def isposinf(x: ArrayLike, /, out: None = None) -> Array:
     """Where x is +inf.
 
@@ -329,6 +346,7 @@ def isposinf(x: ArrayLike, /, out: None = None) -> Array:
     return _is_infinity("isposinf", x, np.inf)
 
 
+@compiled
 def isneginf(x: ArrayLike, /, out: None = None) -> Array:
     """Where x is -inf.
 
@@ -342,6 +360,7 @@ def isneginf(x: ArrayLike, /, out: None = None) -> Array:
 # --- closeness ---------------------------------------------------------------------------------------
 
 
+@compiled
 def isclose(
     a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False
 ) -> Array:
@@ -361,6 +380,7 @@ def isclose(
     return lax.bitwise_or(lax.bitwise_and(both_finite, close), same)
 
 
+@compiled
 def allclose(
     a: ArrayLike, b: ArrayLike, rtol: ArrayLike = 1e-05, atol: ArrayLike = 1e-08, equal_nan: bool = False
 ) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import ShapeError
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -198,6 +199,7 @@ def _at_least(name: str, arys: Sequence, change: Any) -> Any:
 # --- broadcasting ------------------------------------------------------------------------------------
 
 
+@compiled
 def broadcast_to(array: ArrayLike, shape: Any, *, out_sharding: Any = None) -> Array:
     """The array repeated along new and length-1 axes to a shape.
 
@@ -281,6 +283,7 @@ def matrix_transpose(x: ArrayLike, /) -> Array:
     return swapaxes(x, -1, -2)
 
 
+@compiled
 def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Array:
     """Two axes exchanged.
 
@@ -295,6 +298,7 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Array:
     return transpose(a, order)
 
 
+@compiled
 def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
     """Axes moved to new places; the others keep their order.
 
@@ -331,6 +335,7 @@ def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Array:
 # --- order -------------------------------------------------------------------------------------------
 
 
+@compiled
 def flip(m: ArrayLike, axis: Axis = None) -> Array:
     """Axes reversed; all of them if none is given.
 
@@ -361,6 +366,7 @@ def fliplr(m: ArrayLike) -> Array:
     return flip(m, 1)
 
 
+@compiled
 def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     """A plane turned by k quarter turns, from the first axis towards the second.
 

@@ -11,6 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import real_dtype
 from tracejit.numpy import linear, manipulation, reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.creation import eye
 from tracejit.numpy.promotion import (
@@ -85,6 +86,7 @@ def matrix_diagonal(x: Array) -> Array:
 # --- factorizations ----------------------------------------------------------------------------------
 
 
+@compiled
 def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True) -> Array:
     """The lower triangular L with L L^H = a (or upper triangular U with U^H U = a); nan if a is not positive definite.
 
@@ -96,6 +98,7 @@ def cholesky(a: ArrayLike, *, upper: bool = False, symmetrize_input: bool = True
     return _adjoint(lower) if upper else lower
 
 
+@compiled
 def svd(
     a: ArrayLike,
     full_matrices: bool = True,
@@ -150,6 +153,7 @@ def svdvals(x: ArrayLike, /) -> Array:
     return svd(x, compute_uv=False, full_matrices=False)
 
 
+@compiled
 def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -> EighResult:
     """Rising eigenvalues and orthonormal eigenvectors (columns) of a Hermitian matrix.
 
@@ -162,6 +166,7 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
     return EighResult(w, v)
 
 
+@compiled
 def eigvalsh(a: ArrayLike, UPLO: str | None = "L", *, symmetrize_input: bool = True) -> Array:
     """The rising eigenvalues of a Hermitian matrix.
 
@@ -171,6 +176,7 @@ def eigvalsh(a: ArrayLike, UPLO: str | None = "L", *, symmetrize_input: bool = T
     return eigh(a, UPLO, symmetrize_input).eigenvalues
 
 
+@compiled
 def eig(a: ArrayLike) -> EigResult:
     """Complex eigenvalues and eigenvectors (columns) of a square matrix.
 
@@ -181,6 +187,7 @@ def eig(a: ArrayLike) -> EigResult:
     return EigResult(w, v)
 
 
+@compiled
 def eigvals(a: ArrayLike) -> Array:
     """The complex eigenvalues of a square matrix.
 
@@ -190,6 +197,7 @@ def eigvals(a: ArrayLike) -> Array:
     return lax.linalg.eig(as_square("eigvals", a), compute_left_eigenvectors=False, compute_right_eigenvectors=False)[0]
 
 
+@compiled
 def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     """a = Q R with orthonormal Q and upper triangular R; mode "reduced", "complete", "r" or "raw".
 
@@ -209,6 +217,7 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
 # --- determinants and inverses -----------------------------------------------------------------------
 
 
+@compiled
 def slogdet(a: ArrayLike, *, method: str | None = None) -> SlogdetResult:
     """The sign of the determinant and the logarithm of its size; method "lu" or "qr".
 
@@ -250,6 +259,7 @@ def _parity(pivots: Array, dtype: np.dtype) -> Array:
     return lax.select(odd, lax.full(odd.shape, -1, dtype), lax.full(odd.shape, 1, dtype))
 
 
+@compiled
 def det(a: ArrayLike) -> Array:
     """The determinant; of 2 by 2 and 3 by 3 matrices by their formula, else by LU factorization.
 
@@ -272,6 +282,7 @@ def det(a: ArrayLike) -> Array:
     return lax.mul(_parity(pivots, a.dtype), lax.reduce_prod(diagonal, (diagonal.ndim - 1,)))
 
 
+@compiled
 def solve(a: ArrayLike, b: ArrayLike) -> Array:
     """x with a x = b, where b is a vector or a matrix (stacks are broadcast).
 
@@ -295,6 +306,7 @@ def solve(a: ArrayLike, b: ArrayLike) -> Array:
     return lax.squeeze(x, (x.ndim - 1,)) if vector else x
 
 
+@compiled
 def inv(a: ArrayLike) -> Array:
     """The inverse of a square matrix.
 
@@ -306,6 +318,7 @@ def inv(a: ArrayLike) -> Array:
     return solve(a, expand_to(eye(a.shape[-1], dtype=a.dtype), a.shape))
 
 
+@compiled
 def pinv(
     a: ArrayLike, rtol: ArrayLike | None = None, hermitian: bool = False, *, rcond: ArrayLike | None = None
 ) -> Array:
@@ -372,6 +385,7 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     return out
 
 
+@compiled
 def matrix_rank(
     M: ArrayLike, rtol: ArrayLike | None = None, *, hermitian: bool = False, tol: ArrayLike | None = None
 ) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy import reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.logic import isnan
 from tracejit.numpy.promotion import (
     Array,
@@ -53,6 +54,7 @@ def _extremum(
     return lax.select(none_left, lax.full_like(result, np.nan), result)
 
 
+@compiled
 def nanmax(
     a: ArrayLike,
     axis: Axis = None,
@@ -69,6 +71,7 @@ def nanmax(
     return _extremum("nanmax", reductions.max, reductions.lowest, a, axis, out, keepdims, initial, where)
 
 
+@compiled
 def nanmin(
     a: ArrayLike,
     axis: Axis = None,
@@ -85,6 +88,7 @@ def nanmin(
     return _extremum("nanmin", reductions.min, reductions.highest, a, axis, out, keepdims, initial, where)
 
 
+@compiled
 def nansum(
     a: ArrayLike,
     axis: Axis = None,
@@ -103,6 +107,7 @@ def nansum(
     return reductions.sum(_filled("nansum", a, 0)[0], axis, dtype, None, keepdims, initial, where)
 
 
+@compiled
 def nanprod(
     a: ArrayLike,
     axis: Axis = None,
@@ -129,6 +134,7 @@ def _kept(x: Array, where: ArrayLike | None) -> Array:
     return lax.bitwise_and(expand_to(kept, shape), expand_to(lax.convert_element_type(where, np.dtype(bool)), shape))
 
 
+@compiled
 def nanmean(
     a: ArrayLike,
     axis: Axis = None,
@@ -150,6 +156,7 @@ def nanmean(
     return reductions.mean(x, axis, dtype, None, keepdims, where=_kept(x, where))
 
 
+@compiled
 def nanvar(
     a: ArrayLike,
     axis: Axis = None,
@@ -188,6 +195,7 @@ def nanvar(
     return lax.select(few, lax.full_like(result, np.nan), result)
 
 
+@compiled
 def nanstd(
     a: ArrayLike,
     axis: Axis = None,
@@ -219,6 +227,7 @@ def _position(
     return lax.select(none_left, lax.full_like(result, -1), result)
 
 
+@compiled
 def nanargmax(a: ArrayLike, axis: int | None = None, out: None = None, keepdims: bool | None = None) -> Array:
     """The index of the first largest element that is not nan; -1 if there is none.
 
@@ -228,6 +237,7 @@ def nanargmax(a: ArrayLike, axis: int | None = None, out: None = None, keepdims:
     return _position("nanargmax", reductions.argmax, reductions.lowest, a, axis, out, keepdims)
 
 
+@compiled
 def nanargmin(a: ArrayLike, axis: int | None = None, out: None = None, keepdims: bool | None = None) -> Array:
     """The index of the first smallest element that is not nan; -1 if there is none.
 

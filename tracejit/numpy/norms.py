@@ -8,6 +8,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.numpy import manipulation, reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.matrices import as_matrices, as_square, inv, svdvals
 from tracejit.numpy.promotion import (
     Array,
@@ -22,6 +23,7 @@ from tracejit.numpy.promotion import (
 from tracejit.numpy.selection import choose_by
 
 
+@compiled
 def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
     """The norm of vectors (one axis) or matrices (two axes), by any `ord` of numpy.linalg.norm.
 
@@ -51,6 +53,7 @@ def _root_of_squares(x: Array, axes: Any, keepdims: bool) -> Array:
     return lax.sqrt(reductions.sum(squares, axes, keepdims=keepdims))
 
 
+@compiled
 def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Array:
     """The norm of vectors along axes (of the flattened array if None).
 
@@ -78,6 +81,7 @@ def vector_norm(x: ArrayLike, /, *, axis: Any = None, keepdims: bool = False, or
     return lax.pow(fold(lax.pow(size, power), reductions.sum), lax.div(literal(1, size.dtype), power))
 
 
+@compiled
 def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:
     """The norm of the matrices in the last two axes.
 
@@ -109,6 +113,7 @@ def _matrix_norm(x: Array, ord: Any, axes: tuple[int, int], keepdims: bool) -> A
     return manipulation.expand_dims(out, axes) if keepdims else out
 
 
+@compiled
 def cond(x: ArrayLike, p: Any = None) -> Array:
     """The condition number: the norm of x times that of its inverse; by singular values for p None, 2 and -2.
 

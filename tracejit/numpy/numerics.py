@@ -10,6 +10,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.numpy import reductions
 from tracejit.numpy.arithmetic import remainder
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.cumulative import diff
 from tracejit.numpy.indexing import get_item
 from tracejit.numpy.manipulation import moveaxis
@@ -31,10 +32,11 @@ from tracejit.numpy.selection import choose_by
 from tracejit.numpy.sorting import searchsorted
 
 
+@compiled
 def interp(
     x: ArrayLike, xp: ArrayLike, fp: ArrayLike, left: Any = None, right: Any = None, period: ArrayLike | None = None
 ) -> Array:
-    """Linear interpolation of the points (xp, fp), xp rising; beyond them the end values, left, right, or "extrapolate".
+    """Linear interpolation of the points (xp, fp), xp rising; beyond: the end values, left, right, or "extrapolate".
 
     >>> jnp.interp(jnp.array([0.5, 9.0]), jnp.array([0.0, 1.0]), jnp.array([10.0, 20.0]))
     Array([15., 20.], dtype=float32)
@@ -142,6 +144,7 @@ def _gradient_along(f: Array, h: Array | None, axis: int) -> Array:
     return lax.concatenate([ends[0], middle, ends[1]], axis)
 
 
+@compiled
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1) -> Array:
     """The integral by the trapezoidal rule, over coordinates x or steps dx.
 

@@ -128,9 +128,10 @@ def _pad_constant(x: Array, widths: list[tuple[int, int]], values: Any) -> Array
         return x
     if same:
         return lax.pad(x, scalar(pairs[0][0]), [(lo, hi, 0) for lo, hi in widths])
-    config = lambda lo, hi: [(lo, hi, 0) if i == axis else (0, 0, 0) for i in range(len(widths))]
     for axis, ((low, high), (first, last)) in enumerate(zip(widths, pairs, strict=True)):
-        x = lax.pad(lax.pad(x, scalar(first), config(low, 0)), scalar(last), config(0, high))
+        lead, rest = [(0, 0, 0)] * axis, [(0, 0, 0)] * (len(widths) - axis - 1)
+        x = lax.pad(x, scalar(first), [*lead, (low, 0, 0), *rest])
+        x = lax.pad(x, scalar(last), [*lead, (0, high, 0), *rest])
     return x
 
 

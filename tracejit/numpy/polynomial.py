@@ -10,6 +10,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import complex_dtype
 from tracejit.numpy import linalg, reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.convolution import convolve
 from tracejit.numpy.indexing import get_item
 from tracejit.numpy.linear import diag, dot, outer, vander
@@ -34,6 +35,7 @@ def _vector(name: str, p: ArrayLike) -> Array:
     return lax.reshape(p, (1,)) if p.ndim == 0 else p
 
 
+@compiled
 def polyval(p: ArrayLike, x: ArrayLike, *, unroll: int = 16) -> Array:
     """The polynomial's values at x, by Horner's rule.
 
@@ -62,6 +64,7 @@ def _aligned(name: str, a1: ArrayLike, a2: ArrayLike) -> tuple[Array, Array]:
     return tuple(lax.pad(v, zero, ((n - v.shape[0], 0, 0),)) for v in (a1, a2))
 
 
+@compiled
 def polyadd(a1: ArrayLike, a2: ArrayLike) -> Array:
     """The sum of two polynomials.
 
@@ -71,6 +74,7 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Array:
     return lax.add(*_aligned("polyadd", a1, a2))
 
 
+@compiled
 def polysub(a1: ArrayLike, a2: ArrayLike) -> Array:
     """The difference of two polynomials.
 
@@ -113,6 +117,7 @@ def polydiv(u: ArrayLike, v: ArrayLike, *, trim_leading_zeros: bool = False) -> 
     return quotient, u
 
 
+@compiled
 def polyder(p: ArrayLike, m: int = 1) -> Array:
     """The m-th derivative.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.numpy import reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.logic import isnan
 from tracejit.numpy.promotion import (
     Array,
@@ -37,6 +38,7 @@ _ROUNDED = ("lower", "higher", "midpoint", "nearest")
 _STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
 
 
+@compiled
 def quantile(
     a: ArrayLike,
     q: ArrayLike,
@@ -56,6 +58,7 @@ def quantile(
     return _quantile("quantile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=False)
 
 
+@compiled
 def nanquantile(
     a: ArrayLike,
     q: ArrayLike,
@@ -75,6 +78,7 @@ def nanquantile(
     return _quantile("nanquantile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=True)
 
 
+@compiled
 def percentile(
     a: ArrayLike,
     q: ArrayLike,
@@ -98,6 +102,7 @@ def percentile(
     )
 
 
+@compiled
 def nanpercentile(
     a: ArrayLike,
     q: ArrayLike,
@@ -125,6 +130,7 @@ def _hundredth(q: ArrayLike) -> Any:
     return lax.div(q, literal(100, np.dtype("float32")))
 
 
+@compiled
 def median(
     a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Array:
@@ -136,6 +142,7 @@ def median(
     return _quantile("median", a, 0.5, axis, out, overwrite_input, "midpoint", keepdims, None, skip_nan=False)
 
 
+@compiled
 def nanmedian(
     a: ArrayLike, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Array:

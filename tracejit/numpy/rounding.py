@@ -9,6 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import is_float
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -23,6 +24,7 @@ from tracejit.numpy.promotion import (
     promote_inexact,
 )
 from tracejit.numpy.transcendental import full_operands
+from tracejit.runtime.eager import eager
 
 _UNSIGNED = {2: np.dtype("uint16"), 4: np.dtype("uint32"), 8: np.dtype("uint64")}
 _SIGNED = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
@@ -37,6 +39,7 @@ def _real_or_same(name: str, x: ArrayLike, round_: Any) -> Array:
     return as_array(x) if kind in "biu" else round_(x)
 
 
+@eager
 def floor(x: ArrayLike, /) -> Array:
     """The largest whole number not above x.
 
@@ -46,6 +49,7 @@ def floor(x: ArrayLike, /) -> Array:
     return _real_or_same("floor", x, lax.floor)
 
 
+@eager
 def ceil(x: ArrayLike, /) -> Array:
     """The smallest whole number not below x.
 
@@ -55,6 +59,7 @@ def ceil(x: ArrayLike, /) -> Array:
     return _real_or_same("ceil", x, lax.ceil)
 
 
+@eager
 def trunc(x: ArrayLike) -> Array:
     """x without its fraction.
 
@@ -69,6 +74,7 @@ def _toward_zero(x: ArrayLike) -> Array:
     return lax.select(lax.lt(x, cast_numpy(0, x.dtype)), lax.ceil(x), lax.floor(x))
 
 
+@eager
 def rint(x: ArrayLike, /) -> Array:
     """The nearest whole number, ties to even; integers give floats.
 
@@ -88,6 +94,7 @@ def _round_even(x: Array) -> Array:
     return lax.round(x, even)
 
 
+@compiled
 def round(a: ArrayLike, decimals: int = 0, out: None = None) -> Array:
     """a rounded to `decimals` places, ties to even.
 
@@ -112,6 +119,7 @@ def round(a: ArrayLike, decimals: int = 0, out: None = None) -> Array:
 around = round
 
 
+@compiled
 def modf(x: ArrayLike, /, out: None = None) -> tuple[Array, Array]:
     """(fraction, whole part), both with the sign of x.
 
@@ -128,6 +136,7 @@ def modf(x: ArrayLike, /, out: None = None) -> tuple[Array, Array]:
 # --- the bits of a float -----------------------------------------------------------------------------
 
 
+@eager
 def signbit(x: ArrayLike, /) -> Array:
     """Whether the sign bit is set: true for -0.0.
 
@@ -146,6 +155,7 @@ def signbit(x: ArrayLike, /) -> Array:
     return lax.lt(lax.bitcast_convert_type(x, signed), cast_numpy(0, signed))
 
 
+@eager
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 with the sign of x2.
 
@@ -159,6 +169,7 @@ def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.select(signbit(x2), lax.neg(size), size)
 
 
+@eager
 def nextafter(x: ArrayLike, y: ArrayLike, /) -> Array:
     """The next number after x towards y.
 
@@ -168,6 +179,7 @@ def nextafter(x: ArrayLike, y: ArrayLike, /) -> Array:
     return lax.nextafter(*promote_inexact("nextafter", x, y))
 
 
+@eager
 def spacing(x: ArrayLike, /) -> Array:
     """The distance to the next number away from 0.
 
@@ -189,6 +201,7 @@ def _layout(dtype: np.dtype) -> tuple[int, int]:
     return info.nmant, 1 - int(info.minexp)
 
 
+@eager
 def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
     """(m, e) with x = m * 2 ** e and 0.5 <= |m| < 1.
 
@@ -218,6 +231,7 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
     return lax.select(special, x, mantissa), lax.select(special, lax.full_like(exponent, 0), exponent)
 
 
+@eager
 def ldexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 * 2 ** x2, for integers x2.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import is_inexact
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.indexing import read
 from tracejit.numpy.logic import to_bool
 from tracejit.numpy.promotion import (
@@ -30,6 +31,7 @@ from tracejit.numpy.promotion import (
     promote,
     promote_dtypes,
 )
+from tracejit.runtime.eager import eager
 
 INT = np.dtype("int32")
 
@@ -54,6 +56,11 @@ def where(
     check_arraylike("where", condition, x, y)
     if size is not None or fill_value is not None:
         raise ValueError("size and fill_value arguments cannot be used in three-term where function.")
+    return _where(condition, x, y)
+
+
+@eager
+def _where(condition: ArrayLike, x: ArrayLike, y: ArrayLike) -> Array:
     return choose_by(to_bool("where", condition), *promote_dtypes("where", x, y))
 
 
@@ -119,6 +126,7 @@ def _in_mode(name: str, index: Any, n: int, mode: str) -> Any:
     raise ValueError(f"mode={mode!r} not understood. Must be 'raise', 'wrap', or 'clip'")
 
 
+@compiled
 def clip(arr: ArrayLike | None = None, /, min: ArrayLike | None = None, max: ArrayLike | None = None) -> Array:
     """arr limited to [min, max]; either bound may be left out.
 
@@ -141,6 +149,7 @@ def clip(arr: ArrayLike | None = None, /, min: ArrayLike | None = None, max: Arr
     return as_array(arr)
 
 
+@compiled
 def nan_to_num(
     x: ArrayLike,
     copy: bool = True,

@@ -8,6 +8,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.indexing import get_item
 from tracejit.numpy.promotion import (
     Array,
@@ -38,6 +39,7 @@ def _axis_to_sort(name: str, a: ArrayLike, axis: int | None) -> tuple[Array, int
     return x, canonical_axis(axis, x.ndim)
 
 
+@compiled
 def sort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -58,6 +60,7 @@ def sort(
     return lax.rev(out, (axis,)) if descending else out
 
 
+@compiled
 def argsort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -84,6 +87,7 @@ def argsort(
     return lax.rev(out, (axis,))
 
 
+@compiled
 def sort_complex(a: ArrayLike) -> Array:
     """Sorted by real part, then imaginary part, as complex numbers.
 
@@ -146,6 +150,7 @@ def _check_kth(name: str, x: Array, kth: Any, axis: int) -> None:
 # --- searching sorted arrays -------------------------------------------------------------------------
 
 
+@compiled
 def searchsorted(
     a: ArrayLike, v: ArrayLike, side: str = "left", sorter: ArrayLike | None = None, *, method: str = "scan"
 ) -> Array:
@@ -218,6 +223,7 @@ def _by_bisection(a: Array, v: Array, side: str) -> Array:
     return lax.fori_loop(0, rounds, halve, lax.full(v.shape, 0, dtype))
 
 
+@compiled
 def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False, *, method: str | None = None) -> Array:
     """The number of the bin that each x falls in; bins may rise or fall.
 

@@ -10,6 +10,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact, real_dtype
 from tracejit.numpy import creation, reductions
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.cumulative import diff
 from tracejit.numpy.indexing import get_item
@@ -35,6 +36,7 @@ from tracejit.numpy.sorting import searchsorted
 INT = np.dtype("int32")
 
 
+@compiled
 def cov(
     m: ArrayLike,
     y: ArrayLike | None = None,
@@ -110,6 +112,7 @@ def _weighted_cov(x: Array, ddof: int, f: Array | None, a: Array | None) -> Arra
     return lax.reshape(result, ()) if result.shape == (1, 1) else result
 
 
+@compiled
 def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtype: DTypeLike | None = None) -> Array:
     """The matrix of correlation coefficients, in [-1, 1].
 

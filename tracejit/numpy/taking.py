@@ -9,6 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import canonicalize_dtype, default_dtype
+from tracejit.numpy.compiled import compiled
 from tracejit.numpy.index_plan import wrapped
 from tracejit.numpy.indexing import get_item, read
 from tracejit.numpy.manipulation import ravel
@@ -40,6 +41,7 @@ def _integer_indices(name: str, indices: ArrayLike) -> Any:
     return indices
 
 
+@compiled
 def take(
     a: ArrayLike,
     indices: ArrayLike,
@@ -84,6 +86,7 @@ def _modulo(indices: Any, n: int) -> Any:
     )
 
 
+@compiled
 def take_along_axis(
     arr: ArrayLike,
     indices: ArrayLike,

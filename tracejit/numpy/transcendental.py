@@ -20,8 +20,10 @@ from tracejit.numpy.promotion import (
     promote_inexact,
 )
 from tracejit.numpy.ufuncs import binary_ufunc
+from tracejit.runtime.eager import eager
 
 
+@eager
 def sin(x: ArrayLike, /) -> Array:
     """The sine of x (in radians).
 
@@ -31,15 +33,17 @@ def sin(x: ArrayLike, /) -> Array:
     return lax.sin(inexact("sin", x))
 
 
+@eager
 def cos(x: ArrayLike, /) -> Array:
     """The cosine of x (in radians).
 
-    >>> jnp.cos(jnp.array([0.0, 0.5]))
-    Array([1.        , 0.87758255], dtype=float32)
+    >>> jnp.cos(jnp.array([0.0, 0.5])).round(3)
+    Array([1.   , 0.878], dtype=float32)
     """
     return lax.cos(inexact("cos", x))
 
 
+@eager
 def tan(x: ArrayLike, /) -> Array:
     """The tangent of x (in radians).
 
@@ -49,6 +53,7 @@ def tan(x: ArrayLike, /) -> Array:
     return lax.tan(inexact("tan", x))
 
 
+@eager
 def arcsin(x: ArrayLike, /) -> Array:
     """The inverse sine, in [-pi/2, pi/2]; nan outside [-1, 1].
 
@@ -61,6 +66,7 @@ def arcsin(x: ArrayLike, /) -> Array:
 asin = arcsin
 
 
+@eager
 def arccos(x: ArrayLike, /) -> Array:
     """The inverse cosine, in [0, pi]; nan outside [-1, 1].
 
@@ -73,11 +79,12 @@ def arccos(x: ArrayLike, /) -> Array:
 acos = arccos
 
 
+@eager
 def arctan(x: ArrayLike, /) -> Array:
     """The inverse tangent, in [-pi/2, pi/2].
 
-    >>> jnp.arctan(jnp.array([0.0, 0.5]))
-    Array([0.        , 0.46364754], dtype=float32)
+    >>> jnp.arctan(jnp.array([0.0, 0.5])).round(3)
+    Array([0.   , 0.464], dtype=float32)
     """
     return lax.atan(inexact("arctan", x))
 
@@ -85,15 +92,17 @@ def arctan(x: ArrayLike, /) -> Array:
 atan = arctan
 
 
+@eager
 def sinh(x: ArrayLike, /) -> Array:
     """The hyperbolic sine.
 
-    >>> jnp.sinh(jnp.array([0.0, 0.5]))
-    Array([0.        , 0.52109534], dtype=float32)
+    >>> jnp.sinh(jnp.array([0.0, 0.5])).round(3)
+    Array([0.   , 0.521], dtype=float32)
     """
     return lax.sinh(inexact("sinh", x))
 
 
+@eager
 def cosh(x: ArrayLike, /) -> Array:
     """The hyperbolic cosine.
 
@@ -103,6 +112,7 @@ def cosh(x: ArrayLike, /) -> Array:
     return lax.cosh(inexact("cosh", x))
 
 
+@eager
 def tanh(x: ArrayLike, /) -> Array:
     """The hyperbolic tangent.
 
@@ -112,6 +122,7 @@ def tanh(x: ArrayLike, /) -> Array:
     return lax.tanh(inexact("tanh", x))
 
 
+@eager
 def arcsinh(x: ArrayLike, /) -> Array:
     """The inverse hyperbolic sine.
 
@@ -124,6 +135,7 @@ def arcsinh(x: ArrayLike, /) -> Array:
 asinh = arcsinh
 
 
+@eager
 def arccosh(x: ArrayLike, /) -> Array:
     """The inverse hyperbolic cosine; nan below 1.
 
@@ -136,6 +148,7 @@ def arccosh(x: ArrayLike, /) -> Array:
 acosh = arccosh
 
 
+@eager
 def arctanh(x: ArrayLike, /) -> Array:
     """The inverse hyperbolic tangent; nan outside [-1, 1].
 
@@ -148,6 +161,7 @@ def arctanh(x: ArrayLike, /) -> Array:
 atanh = arctanh
 
 
+@eager
 def exp(x: ArrayLike, /) -> Array:
     """e to the power x.
 
@@ -157,6 +171,7 @@ def exp(x: ArrayLike, /) -> Array:
     return lax.exp(inexact("exp", x))
 
 
+@eager
 def exp2(x: ArrayLike, /) -> Array:
     """2 to the power x.
 
@@ -166,6 +181,7 @@ def exp2(x: ArrayLike, /) -> Array:
     return lax.exp2(inexact("exp2", x))
 
 
+@eager
 def expm1(x: ArrayLike, /) -> Array:
     """exp(x) - 1, accurate near 0.
 
@@ -175,6 +191,7 @@ def expm1(x: ArrayLike, /) -> Array:
     return lax.expm1(inexact("expm1", x))
 
 
+@eager
 def log(x: ArrayLike, /) -> Array:
     """The natural logarithm; nan below 0, -inf at 0.
 
@@ -184,6 +201,7 @@ def log(x: ArrayLike, /) -> Array:
     return lax.log(inexact("log", x))
 
 
+@eager
 def log1p(x: ArrayLike, /) -> Array:
     """log(1 + x), accurate near 0.
 
@@ -193,6 +211,7 @@ def log1p(x: ArrayLike, /) -> Array:
     return lax.log1p(inexact("log1p", x))
 
 
+@eager
 def sqrt(x: ArrayLike, /) -> Array:
     """The square root; nan below 0.
 
@@ -202,6 +221,7 @@ def sqrt(x: ArrayLike, /) -> Array:
     return lax.sqrt(inexact("sqrt", x))
 
 
+@eager
 def cbrt(x: ArrayLike, /) -> Array:
     """The real cube root.
 
@@ -211,6 +231,7 @@ def cbrt(x: ArrayLike, /) -> Array:
     return lax.cbrt(inexact("cbrt", x))
 
 
+@eager
 def log2(x: ArrayLike, /) -> Array:
     """The logarithm to base 2.
 
@@ -221,6 +242,7 @@ def log2(x: ArrayLike, /) -> Array:
     return lax.div(lax.log(x), lax.log(cast_numpy(2, dtype_of(x))))
 
 
+@eager
 def log10(x: ArrayLike, /) -> Array:
     """The logarithm to base 10.
 
@@ -277,6 +299,7 @@ def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.add(large, lax.div(lax.log1p(lax.exp2(gap)), cast_numpy(math.log(2), large.dtype)))
 
 
+@eager
 def arctan2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """The angle of the point (x2, x1), in (-pi, pi].
 
@@ -289,6 +312,7 @@ def arctan2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 atan2 = arctan2
 
 
+@eager
 def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """sqrt(x1 ** 2 + x2 ** 2) without overflow.
 
@@ -308,6 +332,7 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return lax.select(infinite, lax.full_like(length, np.inf), length)
 
 
+@eager
 def deg2rad(x: ArrayLike, /) -> Array:
     """Degrees as radians.
 
@@ -320,6 +345,7 @@ def deg2rad(x: ArrayLike, /) -> Array:
 radians = deg2rad
 
 
+@eager
 def rad2deg(x: ArrayLike, /) -> Array:
     """Radians as degrees.
 
@@ -337,11 +363,12 @@ def _scaled(name: str, x: ArrayLike, factor: float) -> Array:
     return lax.mul(x, factor if np.ndim(x) == 0 and not isinstance(x, np.ndarray) else cast_numpy(factor, dtype_of(x)))
 
 
+@eager
 def sinc(x: ArrayLike, /) -> Array:
     """sin(pi x) / (pi x), and 1 at 0.
 
-    >>> jnp.sinc(jnp.array([0.0, 0.5, 1.0]))
-    Array([ 1.0000000e+00,  6.3661975e-01, -2.7827534e-08], dtype=float32)
+    >>> jnp.sinc(jnp.array([0.0, 0.5])).round(3)
+    Array([1.   , 0.637], dtype=float32)
     """
     x = as_array(inexact("sinc", x))
     t = lax.mul(x, cast_numpy(math.pi, x.dtype))
@@ -355,6 +382,7 @@ def sinc(x: ArrayLike, /) -> Array:
     return lax.select(near, series, lax.div(lax.sin(safe), safe))
 
 
+@eager
 def i0(x: ArrayLike) -> Array:
     """The modified Bessel function of the first kind, order 0.
 
@@ -368,6 +396,7 @@ def i0(x: ArrayLike) -> Array:
     return lax.mul(lax.exp(x), lax.bessel_i0e(x))
 
 
+@eager
 def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """0 below 0, x2 at 0, 1 above 0.
 

@@ -23,6 +23,7 @@ from tracejit.numpy.promotion import (
     dtype_of,
     expand_to,
 )
+from tracejit.runtime.eager import eager
 
 
 class ufunc:
@@ -153,7 +154,7 @@ class ufunc:
         return lax.ne(x, cast_numpy(0, x.dtype)) if dtype.kind == "b" and x.dtype.kind != "b" else convert(x, dtype)
 
     def at(self, a: ArrayLike, indices: Any, b: ArrayLike | None = None, /, *, inplace: bool = True) -> Array:
-        """a with the function applied at indices, repeated ones in turn; arrays are immutable: inplace must be False."""
+        """a with the function applied at indices, repeated ones in turn; arrays do not change: inplace must be False."""
         if inplace:
             raise NotImplementedError("arrays are immutable: pass inplace=False and use the result")
         if self._at is not None:
@@ -233,8 +234,8 @@ def binary_ufunc(
     identity: Any = None, reduce: Callable | None = None, accumulate: Callable | None = None, at: str | None = None
 ) -> Callable[[Callable], ufunc]:
     """Decorator: the ufunc of a binary function on arrays, with what its methods are faster by."""
-    return lambda func: ufunc(func, 2, 1, identity=identity, reduce=reduce, accumulate=accumulate, at=at)
+    return lambda func: ufunc(eager(func), 2, 1, identity=identity, reduce=reduce, accumulate=accumulate, at=at)
 
 
 def unary_ufunc(func: Callable) -> ufunc:
-    return ufunc(func, 1, 1)
+    return ufunc(eager(func), 1, 1)
