@@ -1,0 +1,66 @@
+"""A name of JAX's API that tracejit leaves out -> why, and what to use instead."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+API_VERSION = "0.10.2"  # the JAX whose public API tracejit follows
+
+PRIMITIVE = "primitives are classes here (docs/ops.md); give a function a derivative with custom_jvp or custom_vjp"
+XLA = "there is no XLA, MLIR or StableHLO in tracejit; jit(f).lower(...).as_text() shows its own program text"
+HOSTS = "tracejit runs in one process"
+PARTITION = "there is one device, nothing is partitioned"
+INTERNAL = "it is internal to JAX"
+FFI = "call foreign code with pure_callback or io_callback"
+REFS = "mutable references are left out: carry the state through scan, or use x.at[...].set(...)"
+
+# The longest entry that a name starts with counts.
+REASONS = {
+    "jax._src": "private modules of JAX are not imitated",
+    "jax.ad": INTERNAL, "jax.api_util": INTERNAL, "jax.lib": INTERNAL, "jax.interpreters": PRIMITIVE,
+    "jax.interpreters.mlir": XLA, "jax.interpreters.xla": XLA, "jax.extend": INTERNAL, "jax.ffi": FFI,
+    "jax.experimental.buffer_callback": FFI, "jax.export": XLA, "jax.monitoring": "tracejit.config.log_compiles and "
+    "explain_cache_misses tell what happens; python -m tracejit.tools.doctor shows the caches",
+    "jax.distributed": HOSTS, "jax.experimental.multihost_utils": HOSTS, "jax.experimental.colocated_python": HOSTS,
+    "jax.process_indices": HOSTS, "jax.make_array_from_process_local_data": HOSTS,
+    "jax.experimental.custom_partitioning": PARTITION, "jax.experimental.layout": "arrays are dense and row-major",
+    "jax.experimental.mesh_utils": "use tracejit.make_mesh", "jax.experimental.pallas": "write the function with "
+    "numpy: elementwise work, reductions and what follows a product are fused into one kernel by the compiler",
+    "jax.experimental.jax2tf": XLA, "jax.experimental.hijax": INTERNAL, "jax.experimental.EArray": INTERNAL,
+    "jax.experimental.compilation_cache": "the object cache is on: tracejit.config.compilation_cache_dir",
+    "jax.experimental.rnn": "write the cell and use lax.scan: the loop is compiled into one program",
+    "jax.Ref": REFS, "jax.ref": REFS, "jax.new_ref": REFS, "jax.empty_ref": REFS, "jax.free_ref": REFS,
+    "jax.freeze": REFS, "jax.thread_guard": HOSTS, "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
+    "jax.lax.create_token": "operations run in program order, no tokens are passed",
+    "jax.lax.after_all": "operations run in program order, no tokens are passed",
+    "jax.lax.dce_sink": "use debug.callback, which is never removed",
+    "jax.lax.stage": PARTITION, "jax.smap": "use shard_map", "jax.lax.scaled_dot": "multiply by the scales",
+    "jax.legacy_prng_key": "random.PRNGKey makes such keys; tracejit.config.enable_custom_prng turns them off",
+    "jax.jax2tf_associative_scan_reductions": XLA, "jax.allow_f16_reductions": "sums of float16 are made in float32",
+    "jax.debug.breakpoint": "use tracejit.disable_jit() and Python's own breakpoint()",
+}
+
+
+def instead(name: str) -> str:
+    """The message for a name that is not here, such as 'jax.lax.add_p'."""
+    parts = name.split(".")
+    prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    reason = next((REASONS[p] for p in prefixes if p in REASONS), None)
+    if reason is None and name.endswith("_p"):
+        reason = PRIMITIVE
+    own = "tracejit" + name.removeprefix("jax")
+    return f"{own} does not exist" + (f": JAX has {name}, tracejit leaves it out: {reason}" if reason else "")
+
+
+def getter(module: str) -> Callable[[str], Any]:
+    """A module's `__getattr__`: an AttributeError that says what to use instead.
+
+    >>> import tracejit.lax
+    >>> tracejit.lax.add_p
+    Traceback (most recent call last):
+    AttributeError: tracejit.lax.add_p does not exist: JAX has jax.lax.add_p, tracejit leaves it out: primitives are \
+classes here (docs/ops.md); give a function a derivative with custom_jvp or custom_vjp
+    """
+    def get(name: str) -> Any:
+        raise AttributeError(instead("jax" + module.removeprefix("tracejit") + "." + name))
+    return get
