@@ -1,0 +1,482 @@
+"""Transforms of loops, branches, custom rules and pytrees: the traps that compilers of such programs fall into."""
+from __future__ import annotations
+
+import functools
+import gc
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import errors, lax
+
+F64 = jnp.float64
+
+
+def slope(f, x: float, h: float = 1e-6) -> float:
+    return float((f(jnp.asarray(x + h, F64)) - f(jnp.asarray(x - h, F64))) / (2 * h))
+
+
+def check_derivatives(f, x: float, rtol: float = 1e-7) -> None:
+    """Both modes, jitted or not, over lanes or not, give the slope; and so to the second order."""
+    at, expected = jnp.asarray(x, F64), slope(f, x)
+    push = lambda y: tj.jvp(f, (y,), (jnp.ones_like(y),))[1]
+    for d in (tj.grad(f), tj.jit(tj.grad(f)), push, tj.jit(push)):
+        np.testing.assert_allclose(d(at), expected, rtol=rtol)
+    lanes = jnp.stack([at, at])
+    np.testing.assert_allclose(tj.vmap(tj.grad(f))(lanes), [expected] * 2, rtol=rtol)
+    second = slope(tj.grad(f), x)
+    np.testing.assert_allclose(tj.grad(tj.grad(f))(at), second, rtol=rtol, atol=1e-8)
+    np.testing.assert_allclose(tj.jit(tj.hessian(f))(at), second, rtol=rtol, atol=1e-8)
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------
+
+LOOPS = {
+    "scan": lambda body, x, n: lax.scan(lambda c, _: (body(c), None), x, None, length=n)[0],
+    "static fori": lambda body, x, n: lax.fori_loop(0, n, lambda i, c: body(c), x),
+    "run-time fori": lambda body, x, n: lax.fori_loop(0, jnp.asarray(n), lambda i, c: body(c), x),
+    "while": lambda body, x, n: lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, body(c[1])), (0, x))[1],
+}
+EACH_LOOP = pytest.mark.parametrize("loop", list(LOOPS.values()), ids=list(LOOPS))
+
+
+@EACH_LOOP
+@pytest.mark.parametrize("trips", [0, 1, 4])
+def test_trip_counts(loop, trips):
+    check_derivatives(lambda x: loop(lambda c: jnp.sin(c) * c + 0.1, x, trips) * x, 0.7)
+
+
+@EACH_LOOP
+def test_value_from_before_the_loop_used_after_it(loop):
+    def f(x):
+        before = jnp.exp(x)
+        after = loop(lambda c: c * jnp.cos(before), before, 3)
+        return after * before + jnp.sin(before)
+    check_derivatives(f, 0.3)
+
+
+@EACH_LOOP
+def test_nonlinear_use_of_the_accumulator(loop):
+    check_derivatives(lambda x: loop(lambda c: c * c * 0.5 + x, x, 4) ** 2, 0.4)
+
+
+@EACH_LOOP
+@pytest.mark.parametrize("inner", list(LOOPS.values()), ids=list(LOOPS))
+def test_nested_loops(loop, inner):
+    check_derivatives(lambda x: loop(lambda c: inner(lambda d: jnp.tanh(d) + x * 0.1, c, 2) * x, x, 3), 0.6)
+
+
+def test_inner_trip_count_made_by_the_outer_loop():
+    def f(x):
+        return lax.fori_loop(0, 4, lambda i, s: s + lax.fori_loop(0, i, lambda j, t: t * x + 1., x), x * 0)
+    check_derivatives(f, 0.5)
+
+    def by_hand(x):
+        total = 0.
+        for i in range(4):
+            t = x
+            for _ in range(i):
+                t = t * x + 1
+            total += t
+        return total
+    np.testing.assert_allclose(tj.jit(f)(jnp.asarray(0.5, F64)), by_hand(0.5))
+
+
+def test_early_exit():
+    def f(x):
+        return lax.while_loop(lambda c: c < 10, lambda c: c * c + 0.5, x)
+    check_derivatives(f, 1.3)
+    xs = jnp.array([0.9, 1.3, 3.0, 20.0], F64)
+    expected = [slope(f, float(x)) for x in xs]
+    np.testing.assert_allclose(tj.vmap(tj.grad(f))(xs), expected, rtol=1e-7)
+    np.testing.assert_allclose(tj.jit(tj.grad(lambda xs: tj.vmap(f)(xs).sum()))(xs), expected, rtol=1e-7)
+
+
+def test_lanes_with_their_own_trip_counts():
+    def f(n, x):
+        return lax.fori_loop(0, n, lambda i, c: c * x + i, x)
+    ns, xs = jnp.array([0, 3, 1, 5]), jnp.array([0.5, 0.7, 2.0, -1.1], F64)
+    value = lambda n, x: functools.reduce(lambda c, i: c * x + i, range(int(n)), x)
+    np.testing.assert_allclose(tj.vmap(f)(ns, xs), [value(n, float(x)) for n, x in zip(ns, xs)])
+    expected = [slope(functools.partial(f, n), float(x)) for n, x in zip(ns, xs)]
+    np.testing.assert_allclose(tj.jit(tj.vmap(tj.grad(f, 1)))(ns, xs), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan_of_trees(reverse):
+    def f(x):
+        xs = {"a": jnp.arange(1., 5., dtype=F64) * x, "b": (jnp.ones((4, 2), F64),)}
+
+        def body(carry, x):
+            total, state = carry
+            y = jnp.sin(total) * x["a"] + x["b"][0].sum()
+            return (total + y * state["k"], {"k": state["k"] * 0.9}), {"y": y, "none": None}
+        (total, _), ys = lax.scan(body, (x, {"k": x * x}), xs, reverse=reverse)
+        return total + (ys["y"] ** 2).sum()
+    check_derivatives(f, 0.3)
+
+
+@pytest.mark.parametrize("unroll", [1, 3, True])
+def test_unroll_changes_nothing(unroll):
+    f = lambda x: lax.scan(lambda c, k: (c * k + x, c), x, jnp.arange(7., dtype=F64), unroll=unroll)
+    ys = [0.5]
+    for k in range(6):
+        ys.append(ys[-1] * k + 0.5)
+    np.testing.assert_allclose(f(jnp.asarray(0.5, F64))[1], ys)
+
+
+def test_map_and_associative_scan():
+    xs = jnp.linspace(0.1, 1., 7, dtype=F64)
+    for size in (None, 1, 3, 7):
+        np.testing.assert_allclose(lax.map(lambda x: x * jnp.sin(x), xs, batch_size=size), xs * np.sin(xs))
+    g = tj.grad(lambda xs: lax.associative_scan(jnp.multiply, xs)[-1])(xs)
+    np.testing.assert_allclose(g, np.prod(xs) / xs)
+
+
+# --- branches --------------------------------------------------------------------------------------------------------
+
+def test_nan_of_the_branch_not_taken_stays_out():
+    def f(x):
+        return lax.cond(x > 0, lambda: jnp.sqrt(x) * jnp.log(x), lambda: x * 2)
+    xs = jnp.array([-1., 0.25, -3., 4.], F64)
+    expected = [2., slope(f, 0.25), 2., slope(f, 4.)]
+    for d in (tj.vmap(tj.grad(f)), tj.jit(tj.vmap(tj.grad(f))), tj.grad(lambda xs: tj.vmap(f)(xs).sum()),
+              lambda xs: tj.jvp(tj.vmap(f), (xs,), (jnp.ones_like(xs),))[1]):
+        np.testing.assert_allclose(d(xs), expected, rtol=1e-6)
+    hessians = tj.vmap(tj.grad(tj.grad(f)))(xs)
+    assert np.isfinite(hessians).all() and float(hessians[0]) == 0
+
+
+def test_nan_beyond_the_end_of_a_lane_stays_out():
+    def f(x):  # one trip more would take the square root of a negative number
+        return lax.while_loop(lambda c: c > 1, lambda c: jnp.sqrt(c - 1), x)
+    xs = jnp.array([0.5, 1.5, 4., 30.], F64)
+    expected = [slope(f, float(x)) for x in xs]
+    np.testing.assert_allclose(tj.vmap(tj.grad(f))(xs), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("index", [-1, 0, 1, 2, 7])
+def test_switch(index):
+    branches = [lambda x: x, lambda x: x * x, lambda x: jnp.sin(x)]
+    f = lambda x: lax.switch(index, branches, x)
+    check_derivatives(lambda x: lax.switch(jnp.asarray(index), branches, x), 0.7)
+    np.testing.assert_allclose(f(jnp.asarray(0.7, F64)), [0.7, 0.49, np.sin(0.7)][min(max(index, 0), 2)])
+
+
+def test_switch_over_lanes():
+    branches = [lambda x: x, lambda x: x * x, lambda x: jnp.log(x)]
+    i, x = jnp.array([0, 1, 2, 1]), jnp.array([-1., 2., 3., -4.], F64)
+    np.testing.assert_allclose(tj.vmap(tj.grad(lambda x, i: lax.switch(i, branches, x)))(x, i), [1, 4, 1 / 3, -8])
+
+
+def test_only_the_taken_branch_runs():
+    seen = []
+
+    def loud(x):
+        tj.debug.callback(lambda v: seen.append(float(v)), x)
+        return x
+    f = tj.jit(lambda p, x: lax.cond(p, loud, lambda x: x * 2, x))
+    f(False, 3.)
+    assert seen == []
+    f(True, 3.)
+    assert seen == [3.]
+
+
+# --- custom rules ----------------------------------------------------------------------------------------------------
+
+def with_jvp():
+    @tj.custom_jvp
+    def f(x, y):
+        return jnp.sin(x) * y
+    f.defjvps(lambda t, out, x, y: 10 * t * y, lambda t, out, x, y: 100 * t * x)
+    return f
+
+
+def with_vjp():
+    @tj.custom_vjp
+    def f(x, y):
+        return jnp.sin(x) * y
+    f.defvjp(lambda x, y: (f(x, y), {"x": x, "y": y}), lambda res, ct: (10 * ct * res["y"], 100 * ct * res["x"]))
+    return f
+
+
+@pytest.mark.parametrize("make", [with_jvp, with_vjp])
+def test_custom_rules_under_every_transform(make):
+    f, x, y = make(), jnp.asarray(0.5, F64), jnp.asarray(2., F64)
+    assert float(f(x, y)) == float(tj.jit(f)(x, y)) == pytest.approx(np.sin(0.5) * 2)
+    for d in (tj.grad(f, (0, 1)), tj.jit(tj.grad(f, (0, 1))), tj.grad(tj.jit(f), (0, 1)), tj.grad(tj.checkpoint(f), (0, 1)),
+              tj.jacrev(f, (0, 1)), lambda x, y: tj.vjp(f, x, y)[1](jnp.ones_like(x))):
+        np.testing.assert_allclose(d(x, y), (20, 50))
+    xs = jnp.array([0.5, 1.5], F64)
+    np.testing.assert_allclose(tj.vmap(tj.grad(f, (0, 1)), (0, None))(xs, y), [[20, 20], [50, 150]])
+    np.testing.assert_allclose(tj.grad(lambda y: tj.vmap(f, (0, None))(xs, y).sum())(y), 200)
+    np.testing.assert_allclose(tj.grad(tj.grad(f), 1)(x, y), 10)
+    in_scan = lambda x: lax.scan(lambda c, _: (f(c, y), None), x, None, length=2)[0]
+    np.testing.assert_allclose(tj.grad(in_scan)(x), 400)
+    in_while = lambda x: lax.while_loop(lambda c: c[1] < 2, lambda c: (f(c[0], y), c[1] + 1), (x, 0))[0]
+    np.testing.assert_allclose(tj.grad(in_while)(x), 400)
+    in_cond = lambda x: lax.cond(x > 0, lambda x: f(x, y), lambda x: x, x)
+    np.testing.assert_allclose(tj.vmap(tj.grad(in_cond))(jnp.array([0.5, -1.], F64)), [20, 1])
+
+
+def test_custom_jvp_in_forward_mode():
+    f = with_jvp()
+    np.testing.assert_allclose(tj.jvp(f, (0.5, 2.), (1., 1.))[1], 70, rtol=1e-6)
+    np.testing.assert_allclose(tj.jacfwd(f)(0.5, 2.), 20, rtol=1e-6)
+    np.testing.assert_allclose(tj.linearize(f, 0.5, 2.)[1](1., 0.), 20, rtol=1e-6)
+
+
+def test_custom_rule_arguments():
+    @functools.partial(tj.custom_jvp, nondiff_argnums=(0,))
+    def apply(g, x, n=2):
+        return g(x) * n
+    apply.defjvp(lambda g, primals, tangents: (apply(g, *primals), 7. * tangents[0]))
+    np.testing.assert_allclose(tj.grad(lambda x: apply(jnp.sin, x))(1.), 7)
+    np.testing.assert_allclose(tj.jit(tj.grad(lambda x: apply(jnp.sin, x, n=3)))(1.), 7)
+
+    @functools.partial(tj.custom_vjp, nondiff_argnums=(1,))
+    def scale(x, k):
+        return {"out": x["a"] * k}
+    scale.defvjp(lambda x, k: (scale(x, k), None), lambda k, res, ct: ({"a": ct["out"] * 10 * k, "b": None},))
+    grads = tj.grad(lambda x: scale(x, 3.)["out"])({"a": 1., "b": 2.})
+    assert float(grads["a"]) == 30 and float(grads["b"]) == 0
+
+
+def test_custom_rule_that_closes_over_values():
+    table = jnp.arange(3.)
+
+    def outer(y):
+        @tj.custom_jvp
+        def f(x):
+            return x * y
+        f.defjvp(lambda p, t: (p[0] * y, t[0] * y * table[2]))
+        return tj.grad(f)(2.)
+    assert float(outer(5.)) == 10 and float(tj.jit(outer)(5.)) == 10
+    np.testing.assert_allclose(tj.vmap(outer)(table), [0, 2, 4])
+    with pytest.raises(errors.UnexpectedTracerError, match="closes over"):
+        tj.grad(lambda y: closing(y)(2.))(3.)
+
+
+def closing(y):
+    @tj.custom_jvp
+    def f(x):
+        return x * y
+    f.defjvp(lambda p, t: (p[0] * y, t[0] * y))
+    return f
+
+
+def test_custom_vjp_symbolic_zeros():
+    seen = []
+
+    @tj.custom_vjp
+    def f(x, y):
+        return x * y
+
+    def fwd(x, y):
+        seen.append((x.perturbed, y.perturbed))
+        return x.value * y.value, (x.value, y.value)
+    f.defvjp(fwd, lambda res, ct: (ct * res[1], ct * res[0]), symbolic_zeros=True)
+    assert float(tj.grad(f)(2., 3.)) == 3 and seen == [(True, False)]
+
+
+def test_integer_arguments_of_custom_rules():
+    @tj.custom_vjp
+    def f(x, i):
+        return x * i
+    f.defvjp(lambda x, i: (f(x, i), i), lambda i, ct: (ct * i, None))
+    assert float(tj.grad(f)(2., 3)) == 3
+    np.testing.assert_allclose(tj.vmap(tj.grad(f), (0, 0))(jnp.ones(2), jnp.array([3, 4])), [3, 4])
+
+
+# --- checkpoint ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("policy", [None, "everything_saveable", "nothing_saveable", "dots_saveable",
+                                    "dots_with_no_batch_dims_saveable", "checkpoint_dots"])
+def test_checkpoint_policies(policy):
+    rule = policy and getattr(tj.checkpoint_policies, policy)
+    w = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def f(x):
+        return jnp.sum(jnp.sin(jnp.sin(x) @ w) ** 2)
+    x = jnp.array([0.1, 0.2, 0.3], F64)
+    expected = tj.grad(f)(x)
+    g = tj.checkpoint(f, policy=rule)
+    for d in (tj.grad(g), tj.jit(tj.grad(g))):
+        np.testing.assert_allclose(d(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(tj.hessian(g)(x), tj.hessian(f)(x), rtol=1e-10)
+    np.testing.assert_allclose(tj.vmap(tj.grad(g))(jnp.stack([x, x])), [expected] * 2, rtol=1e-12)
+
+
+def test_checkpoint_names():
+    from_names = tj.checkpoint_policies.save_only_these_names
+
+    def f(x):
+        return jnp.sin(tj.ad_checkpoint.checkpoint_name(jnp.sin(x), "e"))
+
+    def sines(policy):
+        graph = tj.jit(tj.grad(tj.checkpoint(f, policy=policy))).trace(jnp.asarray(0.5)).jaxpr
+        return str(graph).count("= sin[")
+    assert sines(from_names("e")) < sines(from_names("other")) == sines(None)
+    both = tj.checkpoint_policies.save_from_both_policies(from_names("e"), tj.checkpoint_policies.dots_saveable)
+    assert sines(both) == sines(from_names("e"))
+    for policy in (from_names("e"), both, tj.checkpoint_policies.save_anything_except_these_names("e"),
+                   tj.checkpoint_policies.save_any_names_but_these("x")):
+        np.testing.assert_allclose(tj.grad(tj.checkpoint(f, policy=policy))(0.5), tj.grad(f)(0.5), rtol=1e-6)
+
+
+def test_checkpoint_static_arguments():
+    @functools.partial(tj.checkpoint, static_argnums=(1,))
+    def f(x, flag):
+        return jnp.sin(x) if flag else x
+    np.testing.assert_allclose(tj.grad(f)(0.5, True), np.cos(0.5), rtol=1e-6)
+    assert float(tj.jit(tj.grad(f), static_argnums=1)(0.5, False)) == 1
+
+
+# --- jit -------------------------------------------------------------------------------------------------------------
+
+def test_static_arguments():
+    traces = []
+
+    @functools.partial(tj.jit, static_argnames=("n",))
+    def f(x, n):
+        traces.append(n)
+        return x * n
+    assert [float(f(2., 3)), float(f(2., n=3)), float(f(2., 4)), float(f(5., 4))] == [6, 6, 8, 20]
+    assert sorted(set(traces)) == [3, 4] and len(traces) <= 3
+
+
+def test_donated_arguments():
+    f = tj.jit(lambda x, y: x + y, donate_argnums=0)
+    x, y = jnp.ones(1000), jnp.ones(1000)
+    np.testing.assert_array_equal(f(x, y), 2 * np.ones(1000))
+    assert x.is_deleted() and not y.is_deleted()
+    with pytest.raises(errors.DonatedArrayError):
+        x + 1
+
+
+def test_closures_over_traced_values():
+    @tj.jit
+    def f(x):
+        inner = tj.jit(lambda y: y * x)
+        return inner(2.) + tj.grad(lambda y: y * y * x)(3.) + tj.vmap(lambda y: y * x)(jnp.arange(3.)).sum()
+    assert float(f(5.)) == 10 + 30 + 15
+    assert float(tj.grad(f)(5.)) == 2 + 6 + 3
+
+
+def test_methods_and_trees():
+    class Model:
+        def __init__(self):
+            self.w = jnp.arange(3.)
+
+        @functools.partial(tj.jit, static_argnums=0)
+        def __call__(self, x):
+            return {"out": (self.w * x).sum(), "aux": [x, None]}
+    out = Model()(jnp.ones(3))
+    assert float(out["out"]) == 3 and out["aux"][1] is None
+
+
+def test_leaked_tracers():
+    kept = []
+    tj.jit(lambda x: kept.append(x) or x)(1.)
+    with pytest.raises(errors.UnexpectedTracerError):
+        kept[0] + 1
+    with pytest.raises(errors.UnexpectedTracerError):
+        tj.jit(lambda y: y + kept[0])(1.)
+
+
+def test_python_control_flow_under_grad():
+    def f(x):
+        while x < 10:
+            x = x * x if x > 2 else x + 1
+        return x
+    assert float(tj.grad(f)(1.5)) == float(tj.jvp(f, (1.5,), (1.,))[1]) == 2 * 2.5 * 2 * 6.25
+    assert float(tj.grad(lambda x: x * int(x))(2.5)) == 2
+    with pytest.raises(errors.TracerBoolConversionError):
+        tj.jit(tj.grad(f))(1.5)
+
+
+def test_disable_jit_runs_step_by_step():
+    seen = []
+
+    def body(c, x):
+        seen.append(float(c))
+        return c + x, c
+    with tj.disable_jit():
+        total, ys = tj.jit(lambda x: lax.scan(body, x, jnp.arange(3.)))(1.)
+        assert float(lax.while_loop(lambda c: bool(c < 5), lambda c: c * 2, 1.)) == 8
+        assert float(lax.cond(True, lambda x: x if x > 0 else -x, lambda x: x, 2.)) == 2
+        assert int(lax.fori_loop(0, 3, lambda i, s: s + int(i), 0)) == 3
+    assert seen == [1., 1., 2.] and float(total) == 4
+    np.testing.assert_array_equal(ys, [1, 1, 2])
+
+
+def test_stages():
+    f = tj.jit(lambda x, y: {"z": x @ y}, donate_argnums=())
+    x = jnp.ones((4, 5))
+    lowered = f.lower(x, tj.ShapeDtypeStruct((5, 6), np.float32))
+    assert lowered.out_info["z"].shape == (4, 6) and "dot_general" in lowered.as_text()
+    compiled = lowered.compile()
+    assert compiled.cost_analysis()["flops"] == 2 * 4 * 5 * 6
+    assert compiled.memory_analysis().output_size_in_bytes == 4 * 6 * 4 and "define" in compiled.as_text()
+    np.testing.assert_array_equal(compiled(x, jnp.ones((5, 6)))["z"], np.full((4, 6), 5.))
+    with pytest.raises(TypeError, match="compiled for"):
+        compiled(x, jnp.ones((5, 7)))
+    assert f.eval_shape(x, jnp.ones((5, 2)))["z"].shape == (4, 2)
+    assert f.trace(x, jnp.ones((5, 2))).jaxpr.out_avals[0].shape == (4, 2)
+
+
+def test_clear_caches_and_live_arrays():
+    f = tj.jit(lambda x: x + 41.)
+    mine = f(1.)
+    tj.clear_caches()
+    assert float(f(1.)) == 42 and any(x is mine for x in tj.live_arrays())
+    gc.collect()
+
+
+# --- against JAX -----------------------------------------------------------------------------------------------------
+
+def function_of_trees(np_like):
+    def f(params, x):
+        h = np_like.tanh(x @ params["w"] + params["b"])
+        return {"loss": (h ** 2).sum(0), "h": [h.mean()]}
+    return f
+
+
+@pytest.mark.parametrize("name", ["jacfwd", "jacrev", "hessian"])
+def test_jacobians_equal_jax(name):
+    jax = pytest.importorskip("jax")
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(3, 2)).astype(np.float32), "b": rng.normal(size=2).astype(np.float32)}
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    for argnums in (0, 1, (0, 1)):
+        ours = getattr(tj, name)(function_of_trees(jnp), argnums)(params, x)
+        theirs = getattr(jax, name)(function_of_trees(jax.numpy), argnums)(params, x)
+        ours_leaves, theirs_leaves = tj.tree.leaves(ours), jax.tree.leaves(theirs)
+        assert len(ours_leaves) == len(theirs_leaves)
+        for a, b in zip(ours_leaves, theirs_leaves):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_linear_functions_equal_jax():
+    jax = pytest.importorskip("jax")
+    x, t = np.arange(3., dtype=np.float32), np.ones(3, np.float32)
+    y, push = tj.linearize(lambda x: {"a": jnp.sin(x) * x}, x)
+    y2, push2 = jax.linearize(lambda x: {"a": jax.numpy.sin(x) * x}, x)
+    np.testing.assert_allclose(y["a"], y2["a"], rtol=1e-6)
+    np.testing.assert_allclose(push(t)["a"], push2(t)["a"], rtol=1e-6)
+    f = lambda x: (x * 3, x[:2].sum())
+    ours = tj.linear_transpose(f, x)((t, 2.))
+    theirs = jax.linear_transpose(f, x)((t, np.float32(2)))
+    np.testing.assert_allclose(ours[0], theirs[0])
+
+
+def test_complex_derivatives_equal_jax():
+    jax = pytest.importorskip("jax")
+    z = np.complex64(0.3 + 0.4j)
+    for h in (lambda n: lambda z: n.sin(z) * z, lambda n: lambda z: n.exp(z) / (1 + z)):
+        np.testing.assert_allclose(tj.grad(h(jnp), holomorphic=True)(z), jax.grad(h(jax.numpy), holomorphic=True)(z), rtol=1e-5)
+    h = lambda n: lambda z: (n.abs(z) ** 2 * n.real(z)).sum()
+    zs = np.array([0.3 + 0.4j, 1 - 2j], np.complex64)
+    np.testing.assert_allclose(tj.vjp(h(jnp), zs)[1](np.float32(1))[0], jax.vjp(h(jax.numpy), zs)[1](np.float32(1))[0], rtol=1e-5)
