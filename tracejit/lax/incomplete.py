@@ -36,7 +36,7 @@ class Lanes:
     def until_still(self, needed, start: list, step) -> list:
         """Repeat state = step(state) in the lanes where `needed`, until none of them moves any more.
 
-        `step` gives the new state and whether it still moves. The first member counts the steps.
+        `step` gives the new state and whether it still moves.
         """
         b = self.b
 
@@ -45,11 +45,12 @@ class Lanes:
 
         def body(carry):
             active = b.ne(carry[0], 0.0)
-            state, moves = step(list(carry[1:]))
+            state, moves = step(list(carry[2:]))
             going = b.select(b.and_(active, moves), self.full(1.0), self.full(0.0))
-            return [going, *[b.select(active, new, old) for new, old in zip(state, carry[1:])]]
+            kept = [b.select(active, new, old) for new, old in zip(state, carry[2:])]
+            return [going, b.add(carry[1], 1.0), *kept]
         active = b.select(needed, self.full(1.0), self.full(0.0))
-        return b.while_loop([active, *start], more, body)[1:]
+        return b.while_loop([active, self.full(0.0), *start], more, body)[2:]
 
 
 def gamma_weight(b, a, x):

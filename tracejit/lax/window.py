@@ -108,6 +108,9 @@ class FirstExtreme:
     def jvp(self, ctx, primals, tangents):
         x, t = primals[0], tangents[0]
         shape = type_of(x).shape
+        if not type_of(x).size:
+            out = bind(self, x)
+            return out, ctx.zeros(type_of(out))
         rest = [a for a in range(len(shape)) if a not in self.axes]
         chosen = broadcast_in_dim(self.position(x), shape, rest)
         return bind(self, x), reduce_sum(select(eq(chosen, self.number(shape)), t, ctx.zeros(type_of(t))), self.axes)
