@@ -110,6 +110,9 @@ class ListKind(Kind):
 
 
 class NamedTupleKind(Kind):
+    def flatten(self, tree: Any) -> tuple[Sequence[Any], Any]:
+        return tuple(tuple.__iter__(tree)), None  # a class may have a length and entries of its own
+
     def unflatten(self, aux: Any, children: list[Any]) -> Any:
         return self.type(*children)
 
