@@ -25,7 +25,7 @@ MOST_ELEMENTS = 1 << 12
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 0)
 
 
-MOST_ULP = 512      # an op less exact than this is so in a part of its domain only, of which the fuzzer knows nothing
+MOST_ULP = 1024      # an op less exact than this is so in a part of its domain only, of which the fuzzer knows nothing
 
 
 def ops_of(kind: type) -> list[type]:
