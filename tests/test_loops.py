@@ -90,6 +90,27 @@ def test_ensemble_runs_in_registers_and_so_does_its_gradient():
     np.testing.assert_allclose(gradient(one)[3, 1], (energy(one + eps) - energy(one - eps)) / 2e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_lanes", [1, 30, 1003])
+def test_gradient_of_what_all_lanes_share(n_lanes):
+    w, b = np.sin(np.arange(9.)).reshape(3, 3) * .5, np.arange(3.) * .1
+    start = np.cos(np.arange(3. * n_lanes)).reshape(n_lanes, 3)
+
+    def loss(w, b):
+        step = lambda y, _: (y + .1 * jnp.tanh(w @ y + b), None)
+        return jnp.mean(tj.vmap(lambda y: lax.scan(step, y, None, length=10)[0])(start) ** 2)
+
+    def by_numpy(w, b):
+        y = start
+        for _ in range(10):
+            y = y + .1 * np.tanh(y @ w.T + b)
+        return np.mean(y ** 2)
+    d_w, d_b = tj.jit(tj.grad(loss, (0, 1)))(w, b)
+    unit = np.zeros((3, 3))
+    unit[1, 2] = 1e-6
+    np.testing.assert_allclose(d_w[1, 2], (by_numpy(w + unit, b) - by_numpy(w - unit, b)) / 2e-6, rtol=1e-6)
+    np.testing.assert_allclose(d_b[1], difference(lambda v: by_numpy(w, np.array([b[0], v, b[2]])), b[1]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
 def test_scan_with_slices_and_stacks(dtype):
     xs = (np.arange(1, 13).reshape(4, 3) % 5).astype(dtype)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 from tracejit.codegen.kernels import Store
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
-from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear
+from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View
-from tracejit.lax.loops import Scan, While
+from tracejit.lax.dot import DotGeneral
+from tracejit.lax.loops import Scan, While, cut
 
+LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
 CARRY = "carry"         # Expr: an element of the carry before the trip; data: (number of the carry, offset of the element)
 MOST_ELEMENTS = 48      # carried elements per lane
 MOST_NODES = 3000
@@ -50,7 +52,7 @@ class RegisterLoop:
     next: list[list[Expr]]                  # per carried array, per point
     stores: list[Store]                     # of ys; `var` is the output's number
     alive: Expr | None = None               # of a While: whether a lane goes on
-    why: str = ""
+    summed: list[tuple[int, int]] = field(default_factory=list)  # (carried, point) that all lanes add to
     roots: list[Expr] = field(default_factory=list)
 
 
@@ -74,7 +76,7 @@ class Builder:
         else:
             self.n_consts, self.n_carry = self.op.n_consts, self.op.n_carry
         for g in graphs:
-            if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View))
+            if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
                                 for e in g.eqns):
                 raise NotInRegisters("its body holds steps that are not elementwise")
         trips = getattr(self.op, "length", None)
@@ -93,7 +95,10 @@ class Builder:
         self.pull = Pull(self.leaf, self.producers)
         self.roles = self.params_of(self.body, self.n_consts)
         following = [[self.pull.value(r, p) for p in c.points] for r, c in zip(outs[:n], self.carried)]
-        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores())
+        summed = [(k, j) for k, row in enumerate(following) for j, e in enumerate(row) if self.is_sum(k, j, e)]
+        for k, j in summed:
+            following[k][j] = self.per_lane(following[k][j])
+        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed)
         if self.cond is not None:
             loop.alive = self.alive(loop)
         loop.roots = [e for row in following for e in row] + [s.expr for s in loop.stores] + \
@@ -101,7 +106,34 @@ class Builder:
         if len(self.pull.nodes) > MOST_NODES:
             raise NotInRegisters("its body is too long")
         self.check_uniform(loop)
+        self.check_sums(loop)
         return loop
+
+    def is_sum(self, k: int, j: int, e: Expr) -> bool:
+        """Whether a carried element without lanes goes on as itself plus sums over all lanes."""
+        terms = terms_of(e)
+        own = [t for t in terms if t.kind == CARRY]
+        return not self.carried[k].lane_dims and len(own) == 1 and own[0].data == (k, self.place(k, j)) and \
+            len(terms) > 1 and all(t.kind == LANE_SUM for t in terms if t is not own[0]) and e.dtype.kind in "fiu"
+
+    def place(self, k: int, j: int) -> int:
+        """The offset of a carried array's j-th point, its lanes at 0."""
+        c = self.carried[k]
+        return linear([Index() if d in c.lane_dims else i for d, i in enumerate(c.points[j])], c.type.shape).const
+
+    def per_lane(self, e: Expr) -> Expr:
+        """Each lane adds its own part; the lanes are added up after the loop."""
+        if e.kind == LANE_SUM:
+            return e.args[0]
+        return e if e.kind == CARRY else self.pull.node(e.kind, tuple(map(self.per_lane, e.args)), e.data, e.dtype, e.cost)
+
+    def check_sums(self, loop: RegisterLoop) -> None:
+        """Sums over lanes must be nothing but added to their own carry."""
+        mine = {(k, self.place(k, j)): loop.next[k][j] for k, j in loop.summed}
+        for root in loop.roots:
+            for e in postorder(root, ()):
+                if e.kind == LANE_SUM or e.kind == CARRY and e.data in mine and root is not mine[e.data]:
+                    raise NotInRegisters("its lanes need the sum of all lanes")
 
     def carried_of(self, t: ArrayType) -> Carried:
         dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
@@ -123,6 +155,8 @@ class Builder:
         role = self.roles.get(var)
         if role is None:
             eqn = self.producers[var]
+            if isinstance(eqn.op, DotGeneral):
+                return self.contracted(eqn, index)
             return self.folded(eqn, index) if isinstance(eqn.op, Reduction) else None
         kind, k = role
         if kind == "const":
@@ -147,6 +181,8 @@ class Builder:
         op: Reduction = eqn.op
         types = [x.type for x in eqn.inputs]
         shape = types[0].shape
+        if op.name == "reduce_sum" and self.lane_axes and math.prod(shape[a] for a in op.axes) > MOST_FOLDED // 2:
+            return self.lane_sum(eqn, index)
         if math.prod(shape[a] for a in op.axes) > MOST_FOLDED:
             raise NotInRegisters("it folds many elements")
         kept = iter(index)
@@ -163,6 +199,47 @@ class Builder:
             half = len(terms) // 2
             terms = [op.combine(self.pull, x, y) for x, y in zip(terms[:half], terms[half:])] + terms[2 * half:]
         return op.finish(self.pull, terms[0])
+
+    def lane_sum(self, eqn: Eqn, index: tuple) -> Expr:
+        """A sum over axes as long as the lanes: each lane has its own element of them."""
+        [x], axes = eqn.inputs, eqn.op.axes
+
+        def term(place: dict[int, Index]) -> Expr:
+            kept = iter(index)
+            return self.pull.value(x, tuple(place[d] if d in place else next(kept) for d in range(x.type.ndim)))
+        return self.sum_of(axes, [x.type.shape[a] for a in axes], term)
+
+    def contracted(self, eqn: Eqn, index: tuple) -> Expr:
+        """An element of a product of arrays, written out, or with the contracted axes as lanes."""
+        x, y = eqn.inputs
+        spec = eqn.op.spec(x.type.ndim, y.type.ndim)
+        batch, rows, columns = cut(index, [len(spec.batch[0]), len(spec.free[0]), len(spec.free[1])])
+
+        def element(v, side: int, free: list, place: dict[int, Index]) -> Expr:
+            at = dict(zip(spec.batch[side], batch)) | dict(zip(spec.free[side], free))
+            at |= {a: place[k] for k, a in enumerate(spec.contract[side])}
+            return self.pull.value(v, tuple(at[d] for d in range(v.type.ndim)))
+
+        def term(place: dict[int, Index]) -> Expr:
+            return self.pull.mul(element(x, 0, rows, place), element(y, 1, columns, place))
+        sizes = [x.type.shape[a] for a in spec.contract[0]]
+        return self.sum_of(range(len(sizes)), sizes, term)
+
+    def sum_of(self, axes, sizes: list[int], term) -> Expr:
+        """The sum of term({axis: index}) over all indices; over lanes if the axes are as long as they are."""
+        found = lane_dims(sizes, [a.size for a in self.lane_axes]) if self.lane_axes else None
+        lane_of = {axes[d]: Index({lane: 1}) for d, lane in zip(found or (), self.lane_axes)}
+        rest = [(a, n) for a, n in zip(axes, sizes) if a not in lane_of]
+        if math.prod(n for _, n in rest) > MOST_FOLDED:
+            raise NotInRegisters("it folds many elements")
+        terms = [term({**lane_of, **{a: Index((), k) for (a, _), k in zip(rest, at)}})
+                 for at in itertools.product(*(range(n) for _, n in rest))]
+        while len(terms) > 1:
+            half = len(terms) // 2
+            terms = [self.pull.add(a, b) for a, b in zip(terms[:half], terms[half:])] + terms[2 * half:]
+        if not terms:
+            raise NotInRegisters("it folds nothing")
+        return self.pull.node(LANE_SUM, (terms[0],), None, terms[0].dtype) if lane_of else terms[0]
 
     def y_stores(self) -> list[Store]:
         stores = []
@@ -210,6 +287,7 @@ class Builder:
             return
         lanes = set(self.lane_axes)
         uniform = [k for k, c in enumerate(self.carried) if not c.lane_dims]
+        summed = {e for k, j in loop.summed for e in [loop.next[k][j]]}
         seen: dict[Expr, bool] = {}
 
         def varies(e: Expr) -> bool:
@@ -219,10 +297,17 @@ class Builder:
                 indexed = e.kind == LOAD and bool(lanes & e.data[1].atoms()) or e.kind == "index" and bool(lanes & e.data.atoms())
                 seen[e] = own or indexed or any(varies(a) for a in e.args)
             return seen[e]
-        outs = [e for k in uniform for e in loop.next[k]]
+        outs = [e for k in uniform for e in loop.next[k] if e not in summed]
         outs += [s.expr for s in loop.stores if not lanes & s.offset.atoms()]
         if any(varies(e) for e in outs):
             raise NotInRegisters("a carry without lanes depends on the lanes")
+
+
+def terms_of(e: Expr) -> list[Expr]:
+    """The terms of a chain of additions."""
+    if e.kind == APPLY and e.data.name == "add" or e.kind == METHOD and e.data[0] == "add":
+        return [t for a in e.args for t in terms_of(a)]
+    return [e]
 
 
 def keeps(e: Expr, alive: Expr, before: Expr) -> bool:

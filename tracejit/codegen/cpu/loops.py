@@ -56,22 +56,41 @@ class LoopEmitter:
             outs = outs[:op.n_carry] + self.open_tapes(n, op.body.out_types[op.n_carry:])
         pointers |= {("init", k): p for k, p in enumerate(carry)} | {("out", k): p for k, p in enumerate(outs)}
         used = [v for v in loads_in(loop)]
-        buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))]]
-        table = b.alloca(8 * len(buffers))
-        for k, v in enumerate(buffers):
-            b.store(pointers[v], b.gep(table, k, PTR))
+        buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))], *(["parts"] if loop.summed else [])]
         module = emitter.new_module()
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
                                      is_scan and op.reverse)
         kernel.emit()
+        if loop.summed:
+            pointers["parts"] = b.call("malloc", PTR, [b.const(kernel.parts_bytes, I64)])
+        table = b.alloca(8 * len(buffers))
+        for k, v in enumerate(buffers):
+            b.store(pointers[v], b.gep(table, k, PTR))
         name = emitter.add_module(module.text(), "KERNEL", "tj_loop")
         if is_scan:
-            return b.parallel(name, table, kernel.n_tasks)
+            b.parallel(name, table, kernel.n_tasks)
+            if loop.summed:
+                self.add_parts(kernel, pointers)
+                b.call("free", None, [pointers["parts"]])
+            return
         again = b.fresh("again")
         b.br(again)
         b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
         b.parallel(name, table, kernel.n_tasks)
         self.leave_if_interrupted(again)
+
+    def add_parts(self, kernel: RegisterLoopEmitter, pointers: dict[Any, Value]) -> None:
+        """What the lanes have added up, onto where the carry began: in the order of the lanes."""
+        b, n = self.b, len(kernel.summed)
+        for (k, j), number in kernel.summed.items():
+            c = kernel.loop.carried[k]
+            at = c.offset(c.points[j]).const
+            dtype = c.type.dtype
+            total = b.load(dtype, b.gep(pointers["init", k], at, dtype))
+            with b.loop(0, kernel.units * kernel.unroll, carries=[total]) as loop:
+                place = b.mul(b.add(b.mul(loop.index, n), number), 8)
+                loop.carry(b.add(loop.carries[0], b.load(dtype, b.gep(pointers["parts"], place))))
+            b.store(loop.results[0], b.gep(pointers["out", k], at, dtype))
 
     def leave_if_interrupted(self, again: str | None = None) -> None:
         """After Ctrl-C leave the entry point; if the user's handler decides to go on, jump to `again`."""

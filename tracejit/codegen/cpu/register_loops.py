@@ -25,6 +25,7 @@ class RegisterLoopEmitter:
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
         self.depends = Dependence()
+        self.summed = {at: number for number, at in enumerate(loop.summed)}
         self.vector = loop.lanes[-1] if loop.lanes else None
         widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in loop.roots), default=4)
         self.lanes = module.isa.lanes(np.dtype(f"i{max(widest, 1)}")) if self.vector else 1
@@ -56,6 +57,7 @@ class RegisterLoopEmitter:
 
     def unit(self, unit: Value) -> None:
         b, loop = self.b, self.loop
+        self.now = unit
         point: dict[Axis, Value] = {}
         top = Position(b, self.bases, self.depends, {})
         if self.vector is None:
@@ -88,8 +90,8 @@ class RegisterLoopEmitter:
                 at = b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index
                 trips.carry(*self.trip(places, trips.carries, {loop.time: at}))
             state = trips.results
-        for p, mine in zip(places, self.per_place(places, state)):
-            self.store(p, mine)
+        for u, (p, mine) in enumerate(zip(places, self.per_place(places, state))):
+            self.store(p, mine, u)
 
     def per_place(self, places, state) -> list[list]:
         n = len(state) // len(places)
@@ -99,12 +101,28 @@ class RegisterLoopEmitter:
         return [(k, c, point) for k, c in enumerate(self.loop.carried) for point in c.points]
 
     def initial(self, p: Position) -> list:
-        return [self.b.splat(p.load(("init", k), c.offset(point), (), c.type.dtype), p.lanes if c.lane_dims else 1)
+        b, summed = self.b, self.summed
+        return [b.const(0, c.type.dtype, p.lanes) if (k, c.points.index(point)) in summed else
+                b.splat(p.load(("init", k), c.offset(point), (), c.type.dtype), p.lanes if c.lane_dims else 1)
                 for k, c, point in self.elements()]
 
-    def store(self, p: Position, state) -> None:
+    def store(self, p: Position, state, u: int) -> None:
+        b = self.b
         for (k, c, point), value in zip(self.elements(), state):
-            p.store(("out", k), c.offset(point), value, c.type.dtype)
+            number = self.summed.get((k, c.points.index(point)))
+            if number is None:
+                p.store(("out", k), c.offset(point), value, c.type.dtype)
+                continue
+            if p.mask is not None:
+                value = b.select(p.mask, value, b.const(0, value.dtype, p.lanes))
+            part = b.add(b.mul(self.now, self.unroll), u)
+            at = b.gep(self.bases["parts"], b.mul(b.add(b.mul(part, len(self.summed)), number), 8))
+            b.store(b.reduce("add", value) if value.lanes > 1 else value, at)
+
+    @property
+    def parts_bytes(self) -> int:
+        """Memory for what each vector of lanes has added up: [unit, place, summed element] of 8 bytes."""
+        return 8 * len(self.summed) * self.units * self.unroll
 
     def seeded(self, p: Position, state, axes) -> Position:
         inner = p.inner(axes, p.vector, p.lanes, p.mask)
