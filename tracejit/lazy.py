@@ -38,7 +38,7 @@ load_attribute.is_stand_in = True
 def attach(cls: type, names: str) -> None:
     for name in names.split():
         for method in (f"__{name}__", f"__r{name}__") if name in BINARY.split() else (f"__{name}__",):
-            if method not in vars(cls):
+            if getattr(cls, method, None) is getattr(object, method, None):  # neither its own nor inherited
                 setattr(cls, method, stand_in(method))
     cls.__getattr__ = load_attribute
 
