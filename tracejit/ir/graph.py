@@ -48,6 +48,9 @@ class Var:
         return f"Traced<{self.type}>"
 
 
+Var.__name__ = Var.__qualname__ = "Tracer"  # the word for it in Python's own messages
+
+
 class Lit:
     """A scalar constant written into the program."""
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tracejit.errors import UnexpectedTracerError, user_source
+from tracejit.errors import DtypeError, UnexpectedTracerError, user_source
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
 from tracejit.ir.types import type_of
 
@@ -94,9 +94,18 @@ class Builder:
             self.seen[key] = eqn.outputs
         return eqn.outputs
 
+    def result(self, x: Any) -> Atom:
+        try:
+            return self.lift(x)
+        except UnexpectedTracerError:
+            raise
+        except TypeError:
+            raise DtypeError(f"a traced function must return arrays and numbers, but one of its results is {x!r}, of type "
+                             f"{type(x).__name__}", fix="return it by another way, or compute it outside") from None
+
     def graph(self, results: Sequence) -> tuple[Graph, list]:
         """The finished Graph and the captured values, which are its leading params."""
-        outs = [self.lift(r) for r in results]
+        outs = [self.result(r) for r in results]
         captured = list(self.captured.values())
         return Graph([v for *_, v in captured] + self.params, self.eqns, outs), [x for _, x, _ in captured]
 

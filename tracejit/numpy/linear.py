@@ -102,8 +102,9 @@ def matmul(
     if a.shape[-1] != b.shape[0 if right_vector else -2]:
         raise ShapeError(
             f"matmul: dot_general requires contracting dimensions to have the same shape, got {a.shape} and {b.shape}: "
-            f"the first has {a.shape[-1]} columns, the second {b.shape[0 if right_vector else -2]} rows"
-        )
+            f"the first has {a.shape[-1]} columns, the second {b.shape[0 if right_vector else -2]} rows",
+            fix="did you mean x @ y.T?" if b.ndim == 2 and b.shape[-1] == a.shape[-1] else
+                f"the second must have {a.shape[-1]} rows")
     plan = _matmul_axes(a.shape[:-1] if left_vector else a.shape[:-2], b.shape[:-1] if right_vector else b.shape[:-2])
     return _matmul(a, b, plan, left_vector, right_vector, precision, preferred_element_type)
 

@@ -11,6 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import (
     ConcretizationTypeError,
+    ImmutableArrayError,
     TracerArrayConversionError,
     TracerBoolConversionError,
     TracerIntegerConversionError,
@@ -36,6 +37,7 @@ from tracejit.numpy.creation import asarray
 from tracejit.numpy.dtypes import astype
 from tracejit.numpy.promotion import Array, Var, is_arraylike
 from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array_methods import index_text
 from tracejit.runtime.eager import eager
 
 # --- operators ---------------------------------------------------------------------------------------
@@ -133,10 +135,7 @@ def _iterate(self: Any) -> Iterator:
 
 
 def _refuse_setitem(self: Any, i: Any, value: Any) -> None:
-    raise TypeError(
-        f"'{type(self).__name__}' object does not support item assignment: arrays are immutable. Instead of "
-        "`x[idx] = y`, use `x = x.at[idx].set(y)`"
-    )
+    raise ImmutableArrayError("an array cannot be changed in place", fix=f"x = x.at[{index_text(i)}].set(value)")
 
 
 # --- methods -----------------------------------------------------------------------------------------

@@ -190,7 +190,8 @@ def broadcast_shape(name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, 
         return np.broadcast_shapes(*shapes)
     except ValueError:
         listed = ", ".join(map(str, shapes))
-        raise ShapeError(f"{name} got incompatible shapes for broadcasting: {listed}.") from None
+        raise ShapeError(f"{name} got incompatible shapes for broadcasting: {listed}.",
+                         fix="axes are matched from the last; insert axes of size 1 with x[:, None] or jnp.expand_dims") from None
 
 
 def broadcast_operands(name: str, args: list) -> list:
@@ -236,7 +237,8 @@ def canonical_axis(axis: Any, ndim: int) -> int:
     """axis as a number in [0, ndim); AxisError if it is out of range."""
     index = axis if type(axis) is int else concrete_int(axis, "axis")
     if not -ndim <= index < ndim:
-        raise AxisError(f"axis {index} is out of bounds for array of dimension {ndim}")
+        raise AxisError(f"axis {index} is out of bounds for array of dimension {ndim}",
+                        fix=f"give an axis from {-ndim} to {ndim - 1}" if ndim else "the array has no axes")
     return index % ndim
 
 

@@ -34,7 +34,8 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
     def wrapped(*args, **kwargs):
         leaves, treedef = tree_flatten((args, kwargs))
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
-            raise ValueError(f"vmap: in_axes has {len(in_axes)} entries, the call {len(args)} positional arguments")
+            raise TreeError(f"vmap: in_axes has {len(in_axes)} entries, the call {len(args)} positional arguments",
+                            source=user_source(), fix="give in_axes an entry per positional argument")
         axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
         axes = [normalized(a, x) for a, x in zip(axes, leaves)]
         size = batch_size(leaves, axes, args, axis_size)
@@ -86,7 +87,8 @@ def batch_size(leaves: list, axes: list, args: Any, given: int | None) -> int:
     if given is not None:
         sizes.append(given)
     if not sizes:
-        raise ValueError("vmap: at least one argument must have a batch axis (in_axes not None), or give axis_size")
+        raise AxisError("vmap: no argument has a batch axis: in_axes is None for all of them", source=user_source(),
+                        fix="give in_axes an axis, or pass axis_size")
     if len(set(sizes)) > 1:
         paths = [keystr(p) for p, _ in tree_flatten_with_path((args, {}))[0]]
         shown = ", ".join(f"args{p[3:]} has {type_of(x).shape[a]} along axis {a}"
@@ -122,7 +124,8 @@ def placed_graph(graph: Graph, batched: tuple[bool, ...], out_axes: tuple, size:
     def place(x, is_batched, axis):
         if axis is None:
             if is_batched:
-                raise ValueError("vmap: out_axes is None for a result that differs from lane to lane")
+                raise AxisError("vmap: out_axes is None for a result that differs from lane to lane", source=user_source(),
+                                fix="give an axis for it in out_axes, or reduce it over the lanes, e.g. with lax.psum")
             return x
         x = ctx.materialize(x, is_batched)
         return move_axis(x, 0, axis % type_of(x).ndim)
