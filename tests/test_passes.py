@@ -12,7 +12,7 @@ from test_ops import EACH_SAMPLE, close, graph_of
 
 import tracejit as tj
 import tracejit.debug
-import tracejit.numpy  # noqa: F401  operators of traced values
+import tracejit.numpy
 from tracejit import lax
 from tracejit.config import config
 from tracejit.ir.graph import Graph, Var, evaluate

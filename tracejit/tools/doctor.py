@@ -32,7 +32,8 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "processor", f"{isa.cpu}, {isa.name}, {isa.vector_bits} bits, {isa.triple}"
     yield "threads", f"{threads.thread_count()} of {os.cpu_count()}"
     folder = cache.object_cache()
-    yield "object cache", "off" if folder is None else f"{folder.folder}, {len(folder.entries())} objects, {folder.size() >> 10} KiB"
+    held = "off" if folder is None else f"{folder.folder}, {len(folder.entries())} objects, {folder.size() >> 10} KiB"
+    yield "object cache", held
     for setting in config.settings.values():
         if config.read(setting.name) != setting.default:
             yield "setting", f"{setting.name} = {config.read(setting.name)!r}"

@@ -30,8 +30,9 @@ class Explanation:
     unfused: list[str]
 
     def __repr__(self) -> str:
-        return "\n".join([self.head(), "", *self.stage_lines(), "", "steps, each timed alone on random numbers:", *self.step_lines(),
-                          "", "not fused:", *(f"  {line}" for line in self.unfused or ["nothing"]), "", *self.memory_lines()])
+        steps = ["steps, each timed alone on random numbers:", *self.step_lines()]
+        unfused = ["not fused:", *(f"  {line}" for line in self.unfused or ["nothing"])]
+        return "\n".join([self.head(), "", *self.stage_lines(), "", *steps, "", *unfused, "", *self.memory_lines()])
 
     def head(self) -> str:
         ins, outs = (", ".join(map(str, types)) for types in (self.graph.in_types, self.graph.out_types))
@@ -51,7 +52,8 @@ class Explanation:
             if isinstance(step, KernelStep):
                 plan = plans.get(step.kernel.eqns[0] if step.kernel.eqns else None)
                 lines.append(f"     rows {sizes(step.kernel.row_axes)}, folded {sizes(step.kernel.fold_axes)}, "
-                             f"{len(step.kernel.stages)} passes per row" + (f", {plan.lanes} lanes, {plan.n_tasks} tasks" if plan else ""))
+                             f"{len(step.kernel.stages)} passes per row"
+                             + (f", {plan.lanes} lanes, {plan.n_tasks} tasks" if plan else ""))
             if isinstance(step, ControlStep):
                 lines += [f"     {line}" for program in step.programs for line in inner_lines(program)]
         return lines
@@ -109,7 +111,8 @@ class ExplainingFuser(Fuser):
         if reads.space == group.domain and reads.reduced is not None and group.reduced not in (None, reads.reduced):
             return f"it folds other axes ({reads.reduced}, not {group.reduced})"
         if reads.space not in (group.domain, group.rows):
-            return f"it runs over {reads.space}, the kernel over {group.domain}" + (f" folded to {group.rows}" if group.reduced else "")
+            folded = f" folded to {group.rows}" if group.reduced else ""
+            return f"it runs over {reads.space}, the kernel over {group.domain}{folded}"
         if not group.may_have_rows:
             return "a row is too long to be passed over again while it is in the cache"
         return "it reads the kernel's values at other places than its own"

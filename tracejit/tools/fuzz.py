@@ -315,8 +315,8 @@ def tidy(graph: Graph, args: Sequence) -> tuple[Graph, list]:
 
 def as_test(problem: Problem, seed: int) -> str:
     """The failing program as source text of a test."""
-    literal = lambda x: f"np.array({x.astype(np.float64).tolist() if x.dtype == bfloat16 else x.tolist()!r}).astype({str(x.dtype)!r})" \
-        f".reshape({x.shape})"
+    numbers = lambda x: (x.astype(np.float64) if x.dtype == bfloat16 else x).tolist()
+    literal = lambda x: f"np.array({numbers(x)!r}).astype({str(x.dtype)!r}).reshape({x.shape})"
     args = ",\n            ".join(literal(x) for x in problem.args)
     body = "\n    ".join(problem.graph.key().splitlines())
     return (f'def test_seed_{seed}():\n    """{problem.message}"""\n    graph = parse("""{body}""")\n'
