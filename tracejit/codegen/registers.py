@@ -44,6 +44,13 @@ class Carried:
 
 
 @dataclass(eq=False)
+class Record:
+    """One value pushed on a tape: its elements by their offsets."""
+    type: ArrayType
+    elements: list[tuple[int, Expr]]
+
+
+@dataclass(eq=False)
 class RegisterLoop:
     """What one trip computes. Buffers are the body's params (inputs) and the op's outputs."""
     lanes: list[Axis]
@@ -53,6 +60,7 @@ class RegisterLoop:
     stores: list[Store]                     # of ys; `var` is the output's number
     alive: Expr | None = None               # of a While: whether a lane goes on
     summed: list[tuple[int, int]] = field(default_factory=list)  # (carried, point) that all lanes add to
+    records: list[Record] = field(default_factory=list)          # what a While pushes on its tapes at each trip
     roots: list[Expr] = field(default_factory=list)
 
 
@@ -70,8 +78,6 @@ class Builder:
         self.body = graphs[-1]
         self.cond = graphs[0] if isinstance(self.op, While) else None
         if isinstance(self.op, While):
-            if self.op.record:
-                raise NotInRegisters("it records for a derivative")
             self.n_consts, self.n_carry = self.op.n_body_consts, self.op.n_carry
         else:
             self.n_consts, self.n_carry = self.op.n_consts, self.op.n_carry
@@ -101,8 +107,9 @@ class Builder:
         loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed)
         if self.cond is not None:
             loop.alive = self.alive(loop)
+            loop.records = self.recorded()
         loop.roots = [e for row in following for e in row] + [s.expr for s in loop.stores] + \
-            ([loop.alive] if loop.alive is not None else [])
+            ([loop.alive] if loop.alive is not None else []) + [e for r in loop.records for _, e in r.elements]
         if len(self.pull.nodes) > MOST_NODES:
             raise NotInRegisters("its body is too long")
         self.check_uniform(loop)
@@ -261,6 +268,16 @@ class Builder:
                 offset = Index({self.time: t.size}) + linear(index, t.shape)
                 stores.append(Store(self.n_carry + k, offset, self.pull.value(result, index)))
         return stores
+
+    def recorded(self) -> list[Record]:
+        results = self.body.results[self.n_carry:]
+        if results and self.lane_axes:
+            raise NotInRegisters("its lanes record different numbers of trips")
+        if sum(r.type.size for r in results) > MOST_ELEMENTS:
+            raise NotInRegisters("it records many elements")
+        points = lambda t: itertools.product(*map(range, t.shape))
+        return [Record(r.type, [(k, self.pull.value(r, tuple(Index((), i) for i in at)))
+                                for k, at in enumerate(points(r.type))]) for r in results]
 
     def alive(self, loop: RegisterLoop) -> Expr:
         """The condition of one lane. Of a condition on all lanes only `any`, where a lane that has stopped keeps its carry."""

@@ -76,6 +76,7 @@ class LoopEmitter:
         again = b.fresh("again")
         b.br(again)
         b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
+        self.empty_tapes(len(loop.records))
         b.parallel(name, table, kernel.n_tasks)
         self.leave_if_interrupted(again)
 

@@ -81,7 +81,7 @@ class RegisterLoopEmitter:
         b, loop = self.b, self.loop
         state = [v for p in places for v in self.initial(p)]
         if loop.alive is not None:
-            state = b.while_loop(state, lambda s: self.any_alive(places, s), lambda s: self.trip(places, s, {}))
+            state = self.run_while(places, state)
         else:
             n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
             for p in places:
@@ -92,6 +92,43 @@ class RegisterLoopEmitter:
             state = trips.results
         for u, (p, mine) in enumerate(zip(places, self.per_place(places, state))):
             self.store(p, mine, u)
+
+    def run_while(self, places, state) -> list:
+        """Trips while any lane is alive. What a trip records goes on tapes: (address, capacity in bytes) in registers."""
+        b, loop, n = self.b, self.loop, len(state)
+        tapes = [v for _ in loop.records for v in (Value("null", PTR), b.const(0, I64))]
+
+        def trip(s):
+            following = self.trip(places, s[:n], {})
+            tapes = self.push(places[0], s[:n], s[n], s[n + 1:])
+            return [*following, b.add(s[n], b.const(1, I64)), *tapes]
+        end = b.while_loop([*state, b.const(0, I64), *tapes], lambda s: self.any_alive(places, s[:n]), trip)
+        if ("out", len(loop.carried)) in self.bases:
+            b.store(b.convert(end[n], np.dtype("i4")), self.bases["out", len(loop.carried)])
+        for k in range(len(loop.records)):
+            tape = self.bases["out", len(loop.carried) + 1 + k]
+            b.store(end[n + 1 + 2 * k], tape)
+            b.store(end[n + 2 + 2 * k], b.gep(tape, 8))
+        return end[:n]
+
+    def push(self, p: Position, state, trips: Value, tapes) -> list[Value]:
+        """Write what this trip records behind what the earlier ones did, in memory that doubles when it is full."""
+        b, out = self.b, []
+        inner = self.seeded(p, state, {})
+        for k, record in enumerate(self.loop.records):
+            data, capacity = tapes[2 * k:2 * k + 2]
+            start = b.mul(trips, record.type.nbytes)
+            end = b.add(start, record.type.nbytes)
+
+            def grown(data=data, end=end) -> list[Value]:
+                room = b.add(b.mul(end, 2), 1024)
+                return [b.call("realloc", PTR, [data, room]), room]
+            data, capacity = b.cond(b.gt(end, capacity), grown, lambda: [data, capacity])
+            for offset, e in record.elements:
+                at = b.gep(b.gep(data, start), offset, e.dtype)
+                b.store(inner.value(e), at)
+            out += [data, capacity]
+        return out
 
     def per_place(self, places, state) -> list[list]:
         n = len(state) // len(places)
