@@ -140,8 +140,9 @@ class Matcher:
         if type(spec) is not tuple and type(spec) is not list and not is_named_tuple(spec):
             raise Unsupported(type(spec))
         op = dispatch_text.LIST if type(spec) is list else dispatch_text.TUPLE
-        self.rows.append((op, len(spec), self.address(type(spec)), 0))
-        return self.walk_all(spec, number)
+        children = list(iter(spec))  # a named tuple's class may define a length of its own
+        self.rows.append((op, len(children), self.address(type(spec)), 0))
+        return self.walk_all(children, number)
 
     def walk_dict(self, spec: dict, number: int) -> int:
         """Rows come in the order of insertion, which is how native code iterates; numbers go by sorted key."""
@@ -206,7 +207,7 @@ class Maker:
         elif isinstance(spec, Call):
             self.container(dispatch_text.MAKE_CALL, spec.make, spec.children)
         elif is_named_tuple(spec):
-            self.container(dispatch_text.MAKE_CALL, type(spec), spec)
+            self.container(dispatch_text.MAKE_CALL, type(spec), list(iter(spec)))
         elif type(spec) in (tuple, list):
             self.container(dispatch_text.MAKE_TUPLE if type(spec) is tuple else dispatch_text.MAKE_LIST, None, spec)
         else:
