@@ -56,6 +56,15 @@ class ArrayType:
         self.nbytes = self.size * dtype.itemsize
         return cls._interned.setdefault((shape, dtype, weak_type), self)
 
+    @property
+    def sharding(self) -> None:
+        """No layout over devices is part of a type; what functions take as `out_sharding` when nothing is asked for."""
+
+    @property
+    def vma(self) -> frozenset:
+        """The mesh axes that the value varies over, as JAX's shard_map tracks them: none are tracked."""
+        return frozenset()
+
     def __reduce__(self):
         return ArrayType, (self.shape, self.dtype, self.weak_type)
 

@@ -90,7 +90,7 @@ def scan_in_python(f: Callable, carry: Any, xs: list, xs_tree, n: int, reverse: 
 # --- cond, switch ------------------------------------------------------------------------------------------------
 
 @filtered
-def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand: Any = None, linear=None) -> Any:
+def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand: Any = ..., linear=None) -> Any:
     """true_fun(*operands) if pred else false_fun(*operands), both compiled, one run.
 
     pred is a scalar (a number counts as true when it is not zero). Both functions must return the same
@@ -100,7 +100,7 @@ def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand:
     >>> lax.cond(True, lambda x: x + 1., lambda x: x - 1., 3.)
     Array(4., dtype=float32, weak_type=True)
     """
-    operands = operands if operand is None else (*operands, operand)
+    operands = operands if operand is ... else (*operands, operand)
     t = type_of(pred)
     if t.ndim:
         raise ShapeError(f"cond: the predicate must be a scalar, got {t}", source=user_source(),
@@ -114,7 +114,7 @@ def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand:
 
 
 @filtered
-def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = None) -> Any:
+def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = ...) -> Any:
     """branches[index](*operands), with the index clamped to the branches that there are.
 
     >>> from tracejit import lax
@@ -122,7 +122,7 @@ def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = N
     Array(30., dtype=float32, weak_type=True)
     """
     branches = tuple(branches)
-    operands = operands if operand is None else (*operands, operand)
+    operands = operands if operand is ... else (*operands, operand)
     t = type_of(index)
     if t.ndim or not is_integer(t.dtype):
         raise DtypeError(f"switch: the index must be an integer scalar, got {t}", source=user_source())

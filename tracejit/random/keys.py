@@ -45,7 +45,11 @@ GENERATORS = {
 }
 
 
-class prng_key:
+class extended:
+    """The kind of all dtypes that are no numbers."""
+
+
+class prng_key(extended):
     """The kind of all key dtypes: ``tracejit.dtypes.issubdtype(key.dtype, prng_key)`` tells keys from numbers."""
 
 
