@@ -87,8 +87,33 @@ def code_of_graph(graph: Graph) -> Executable:
 
 
 def run_graph(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    """Run a graph now. One that differs from an earlier one only in its numbers (a learning rate, a step count)
+    is compiled once more with the numbers as inputs, and then never again."""
+    if (graph, config.key()) not in graph_code:
+        general, numbers = with_numbers_as_params(graph)
+        if numbers and general in seen:
+            graph, args = general, [*args, *numbers]
+        seen.add(general)
     arrays = [as_array(x) for x in args]
     return code_of_graph(graph).run([x if x.type is p.type else from_numpy(x) for x, p in zip(arrays, graph.params)])
+
+
+seen: set[Graph] = set()
+
+
+def with_numbers_as_params(graph: Graph) -> tuple[Graph, list[Lit]]:
+    """The graph with its float literals as further params, and the literals."""
+    numbers: list[Lit] = []
+    params: list[Var] = []
+
+    def lifted(x: Any) -> Any:
+        if x.__class__ is not Lit or x.type.dtype.kind not in "fc":
+            return x
+        numbers.append(x)
+        params.append(Var(x.type))
+        return params[-1]
+    eqns = [Eqn(e.op, [lifted(x) for x in e.inputs], e.outputs, e.source) for e in graph.eqns]
+    return Graph([*graph.params, *params], eqns, graph.results), numbers
 
 
 def run_op(op: Any, args: Sequence[Any]) -> Any:
