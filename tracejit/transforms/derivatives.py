@@ -239,7 +239,7 @@ def pullback_graph(lin: Linearized) -> Graph:
     """residuals, cotangents of the nonzero results -> cotangents of the wanted params."""
     if lin.pullback_graph is None:
         n = lin.n_residuals
-        types = [p.type for p in lin.linear.params[n:]]
+        types = [p.type for p, wanted in zip(lin.known.params, lin.wanted) if wanted]
 
         def f(*values):
             found = iter(values[n:])
@@ -352,7 +352,7 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
             residuals = inline(parts.known, values[:n])
             args = residuals + [Linear(t) for t in types]
             cts = transpose_values(parts.linear, args, list(values[n:]))[len(residuals):]
-            return [JVP.zeros(t) if ct is None else ct for ct, t in zip(cts, types)]
+            return [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
         t = trace_closed(f, [type_of(c) for c in captured] + [r.strong() for r in graph.out_types])
         live = [convert_type(ct, r.strong()) for ct, r in zip(ct_leaves, graph.out_types)]
         return unflatten(treedef, call(t, [*captured, *live]))
