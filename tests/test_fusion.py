@@ -125,6 +125,19 @@ def test_donated_weights_are_updated_from_the_product(rng):
     close(held, want, 64)
 
 
+def test_results_may_take_each_others_donated_memory(rng):
+    p, m, g = (normal(rng, 256) for _ in range(3))
+
+    def step(state, g):
+        m, p = state
+        m = 0.9 * m + g
+        return p - 0.1 * m, m
+    got = tj.jit(step, donate_argnums=0)((jnp.asarray(m), jnp.asarray(p)), g)
+    want_m = 0.9 * m.astype("f8") + g
+    close(got[1], want_m)
+    close(got[0], p - 0.1 * want_m)
+
+
 def test_a_weight_that_the_product_reads_is_not_overwritten_early(rng):
     w, x = normal(rng, 64, 64), normal(rng, 64, 64)
     update = tj.jit(lambda w, x: w - 0.1 * (x @ w), donate_argnums=0)
@@ -161,3 +174,26 @@ def test_epilogues_do_not_depend_on_threads(rng):
     with threads(1):
         alone = np.asarray(layer(x, w, b)).tobytes()
     assert alone == np.asarray(layer(x, w, b)).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(2000, 1030), (4100, 600), (8, 300, 700), (2100, 1024)])
+def test_folds_of_wide_columns(rng, shape):
+    x = normal(rng, *shape)
+    axes = tuple(range(len(shape) - 1))
+    want, n = x.astype("f8"), np.prod(shape[:-1])
+
+    def moments(x):
+        mean = x.mean(axes)
+        return mean, ((x - mean) ** 2).mean(axes), jnp.sqrt(x.var(axes)) + mean
+    mean, var, both = tj.jit(moments)(x)
+    np.testing.assert_allclose(mean, want.mean(axes), atol=1e-6)
+    np.testing.assert_allclose(var, want.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(both, want.std(axes) + want.mean(axes), rtol=1e-5, atol=1e-6)
+    total, top = tj.jit(lambda x: (x.sum(axes), x.max(axes)))(x)
+    np.testing.assert_allclose(total, want.sum(axes), atol=1e-7 * n)
+    assert np.array_equal(top, x.max(axes))
+
+
+def test_many_rows_of_few_columns_are_shared_out(rng):
+    x = normal(rng, 60000, 70)
+    np.testing.assert_allclose(tj.jit(lambda x: x.sum(0))(x), x.astype("f8").sum(0), atol=2e-3)

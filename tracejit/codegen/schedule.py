@@ -13,6 +13,8 @@ from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder
 TASK_COST = 1 << 16         # element operations that are worth a task of their own
 MOST_TASKS = 256
 MOST_PARTS = 64
+CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
+STRIP = 1024                # elements of a row in such a piece
 
 
 @dataclass(eq=False)
@@ -27,6 +29,7 @@ class Schedule:
     chunk: int                  # elements of the first folded axis per part; 0: folds are not cut
     units: int
     per_task: int
+    by_rows: bool = False       # a block is wide and passed over row by row, its states in memory: see cpu/strips.py
 
     @property
     def n_tasks(self) -> int:
@@ -100,7 +103,7 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
     per_row = math.prod(a.size for a in kernel.fold_axes)
     if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
         unroll = min(4, max(1, n // lanes)) if cost < 60 else unroll
-    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 64 and len(kernel.stages) == 1:
+    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 512 and len(kernel.stages) == 1:
         first = kernel.fold_axes[0].size
         parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
         chunk = -(-first // parts)
@@ -117,8 +120,22 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
         units = outer
     parts = -(-kernel.fold_axes[0].size // chunk) if chunk else 1
     units, unit_cost = units * parts, unit_cost / parts
+    if goes_by_rows(kernel, vector, along, block, chunk, widest):
+        strip = min(STRIP, -(-n // (2 * lanes)) * lanes)
+        units = outer * -(-n // strip)
+        return Schedule(kernel, vector, along, lanes, unroll, strip, 0, units, 1, by_rows=True)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task)
+
+
+def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:
+    """Whether columns are folded of more than the cache holds."""
+    if along or vector is None or not kernel.fold_axes or chunk or kernel.scratch or vector.size < STRIP // 2:
+        return False
+    folded = math.prod(a.size for a in kernel.fold_axes)
+    here = folded * 64 * widest     # what narrow columns would keep in the cache between stages
+    return kernel.size * widest > CACHE_BYTES and kernel.fold_axes[-1].size >= 16 and \
+        (len(kernel.stages) == 1 or here > CACHE_BYTES // 4)
 
 
 def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:

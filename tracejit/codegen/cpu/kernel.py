@@ -15,7 +15,7 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position
-from tracejit.codegen.kernels import Fold, Scratch, Stage
+from tracejit.codegen.kernels import Fold, Scratch, Stage, Store
 from tracejit.codegen.schedule import Schedule
 from tracejit.ir.loops import ROW, Axis, Expr
 
@@ -172,9 +172,14 @@ class KernelEmitter:
 
     def point(self, p: Position, stage: Stage, states):
         """One point: values to store, elements to fold."""
-        for s in stage.stores:
-            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+        self.store_all(p, stage.stores)
         return [self.combined(fold, mine, [p.value(e) for e in fold.states], p) for fold, mine in zip(stage.folds, states)]
+
+    def store_all(self, p: Position, stores: Sequence[Store]) -> None:
+        """All values are computed before the first is stored: it may take the memory of what another reads."""
+        values = [p.value(s.expr) for s in stores]
+        for s, value in zip(stores, values):
+            p.store(s.var, s.offset, value, s.var.type.dtype)
 
     def combined(self, fold: Fold, states, element, p: Position, mask: Value | None = None):
         b = self.b
@@ -186,8 +191,7 @@ class KernelEmitter:
         """Reduced values become known to the row; what is computed once per row is stored."""
         for fold, mine in zip(stage.folds, states):
             p.values[Expr(ROW, (), fold.var, fold.var.type.dtype)] = fold.op.finish(self.b, tuple(mine))
-        for s in stage.row_stores:
-            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+        self.store_all(p, stage.row_stores)
 
     # --- along: lanes are neighbouring elements of one row
 
@@ -245,8 +249,7 @@ class KernelEmitter:
         return [self.joined(fold, mine, [w[k] for w in wide]) for k, (fold, mine) in enumerate(zip(stage.folds, states))]
 
     def masked_point(self, p: Position, stage: Stage, states, mask):
-        for s in stage.stores:
-            p.store(s.var, s.offset, p.value(s.expr), s.var.type.dtype)
+        self.store_all(p, stage.stores)
         return [self.combined(fold, mine, [p.value(e) for e in fold.states], p, mask)
                 for fold, mine in zip(stage.folds, states)]
 

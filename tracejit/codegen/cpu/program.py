@@ -19,6 +19,7 @@ from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.epilogues import epilogue_of
+from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower, size_of
@@ -201,7 +202,7 @@ class ProgramEmitter:
         if plan.chunk:
             pointers.append(self.b.alloca(partial_bytes(plan)))
         table = self.table(pointers)
-        self.b.parallel(self.kernel_function(emit_kernel, plan, buffers), table, plan.n_tasks)
+        self.b.parallel(self.kernel_function(emit_strips if plan.by_rows else emit_kernel, plan, buffers), table, plan.n_tasks)
         if plan.chunk:
             self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
 
