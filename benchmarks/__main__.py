@@ -105,6 +105,8 @@ def main(argv: list[str] | None = None) -> dict[str, object]:
     args = parse(argv)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRACEJIT_COMPILATION_CACHE_DIR"] = cache  # compile times are those of an empty cache
+        if os.getloadavg()[0] > 1:
+            print(f"other programs are running (load {os.getloadavg()[0]:.1f}): the minima in the JSON say more than the table")
         backends = load_backends(args.backends.split(","))
         names, results = list(backends), {}
         print_row(["", *names, *(f"{n}/ours" for n in names if n != "tracejit"), "target"])

@@ -18,7 +18,7 @@ import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax, random, tools
 
-BATCH, PEAK_RATE, SHIFT = 32, 3e-3, 1
+BATCH, PEAK_RATE, SHIFT = 16, 2e-3, 1
 
 
 def load():
@@ -95,7 +95,7 @@ def report(history, steps):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, default=Path(__file__).parent.parent / "output" / "digits.png")
     args = parser.parse_args(argv)
