@@ -190,7 +190,7 @@ def test_folds_of_wide_columns(rng, shape):
     np.testing.assert_allclose(var, want.var(axes), rtol=1e-5)
     np.testing.assert_allclose(both, want.std(axes) + want.mean(axes), rtol=1e-5, atol=1e-6)
     total, top = tj.jit(lambda x: (x.sum(axes), x.max(axes)))(x)
-    np.testing.assert_allclose(total, want.sum(axes), atol=1e-7 * n)
+    np.testing.assert_allclose(total, want.sum(axes), atol=1e-3)
     assert np.array_equal(top, x.max(axes))
 
 
