@@ -107,7 +107,14 @@ class Builder:
         """The finished Graph and the captured values, which are its leading params."""
         outs = [self.result(r) for r in results]
         captured = list(self.captured.values())
+        self.forget()
         return Graph([v for *_, v in captured] + self.params, self.eqns, outs), [x for _, x, _ in captured]
+
+    def forget(self) -> None:
+        """Let go of all values: graphs are kept for reuse, and must not keep the arrays of their first call alive."""
+        for v in [*self.params, *[v for *_, v in self.captured.values()], *[v for e in self.eqns for v in e.outputs]]:
+            v.concrete = None
+        self.captured, self.seen = {}, {}
 
 
 def leaked(x: Var) -> UnexpectedTracerError:
