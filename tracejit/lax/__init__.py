@@ -6,6 +6,9 @@ of tracejit.numpy promote and broadcast, and are made of these.
 # ruff: noqa: F401  (imported to be exported)
 from tracejit.ir.trace import bind as bind
 from tracejit.ir.types import dtype_of as dtype
+from tracejit.absent import getter as _getter
+from tracejit.lax.accuracy import AccuracyMode, Tolerance
+from tracejit.lax.barrier import optimization_barrier
 from tracejit.lax.bessel import bessel_i0e, bessel_i1e
 from tracejit.lax.bits import (bitwise_and, bitwise_not, bitwise_or, bitwise_xor, clz, mulhi, population_count,
                                shift_left, shift_right_arithmetic, shift_right_logical)
@@ -20,7 +23,7 @@ from tracejit.lax.conv_dimensions import (ConvDimensionNumbers, ConvGeneralDilat
                                           conv_shape_tuple, conv_transpose_shape_tuple)
 from tracejit.lax.convert import convert_element_type, stop_gradient
 from tracejit.lax.cumulative import cumlogsumexp, cummax, cummin, cumprod, cumsum
-from tracejit.lax.dot import (DotAlgorithmPreset, DotDimensionNumbers, Precision, PrecisionLike, batch_matmul, dot,
+from tracejit.lax.dot import (DotAlgorithm, DotAlgorithmPreset, DotDimensionNumbers, Precision, PrecisionLike, batch_matmul, dot,
                               dot_general)
 from tracejit.lax.dynamic import (dynamic_index_in_dim, dynamic_slice, dynamic_slice_in_dim,
                                   dynamic_update_index_in_dim, dynamic_update_slice, dynamic_update_slice_in_dim)
@@ -38,7 +41,8 @@ from tracejit.lax.padding import PaddingType, padtype_to_pads
 from tracejit.lax.parallel import (all_gather, all_to_all, axis_index, axis_size, pbroadcast, pmax, pmean, pmin, ppermute,
                                    pshuffle, psum, psum_scatter, pswapaxes, pvary)
 from tracejit.lax.random import RandomAlgorithm, rng_bit_generator
-from tracejit.lax.ragged import ragged_dot
+from tracejit.lax.ragged import (RaggedDotDimensionNumbers, ragged_all_to_all, ragged_dot, ragged_dot_general,
+                                 scaled_dot)
 from tracejit.lax.reduce import (argmax, argmin, reduce, reduce_and, reduce_max, reduce_min, reduce_or, reduce_prod,
                                  reduce_xor)
 from tracejit.lax.reinterpret import bitcast_convert_type, reduce_precision
@@ -47,5 +51,9 @@ from tracejit.lax.shape import (broadcast, broadcast_like, broadcast_shapes, bro
                                 split, squeeze, stack, tile, transpose, unstack)
 from tracejit.lax.sort import approx_max_k, approx_min_k, sort, sort_key_val, top_k
 from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma, polygamma, zeta
+from tracejit.lax.staging import (after_all, composite, create_token, dce_sink, pcast, platform_dependent, rng_uniform,
+                                  stage, with_sharding_constraint)
 from tracejit.lax.window import reduce_window, reduce_window_shape_tuple
 from tracejit.lax import linalg as linalg  # isort: skip
+
+__getattr__ = _getter(__name__)

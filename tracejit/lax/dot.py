@@ -7,6 +7,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,36 @@ class Precision(enum.Enum):
 
 DotAlgorithmPreset = enum.Enum("DotAlgorithmPreset", """DEFAULT F16_F16_F16 F16_F16_F32 BF16_BF16_BF16 BF16_BF16_F32
     BF16_BF16_F32_X3 BF16_BF16_F32_X6 BF16_BF16_F32_X9 TF32_TF32_F32 TF32_TF32_F32_X3 F32_F32_F32 F64_F64_F64""")
-PrecisionLike = None | str | Precision | DotAlgorithmPreset | tuple
+
+
+@dataclass(frozen=True)
+class DotAlgorithm:
+    """How a product is computed: dtypes of the operands and of the sums, and of how many parts it is made.
+
+    >>> DotAlgorithm("float32", "float32", "float32").name
+    'F32_F32_F32'
+    """
+    lhs_precision_type: Any
+    rhs_precision_type: Any
+    accumulation_type: Any
+    lhs_component_count: int = 1
+    rhs_component_count: int = 1
+    num_primitive_operations: int = 1
+    allow_imprecise_accumulation: bool = False
+
+    @property
+    def name(self) -> str:
+        """The preset that says the same; ValueError if there is none."""
+        types = [np.dtype(t) for t in (self.lhs_precision_type, self.rhs_precision_type, self.accumulation_type)]
+        parts = ["BF16" if str(t) == "bfloat16" else f"F{8 * t.itemsize}" for t in types]
+        count = f"_X{self.num_primitive_operations}" if self.num_primitive_operations > 1 else ""
+        name = "_".join(parts) + count
+        if name not in DotAlgorithmPreset.__members__:
+            raise ValueError(f"{self} is none of the algorithms {', '.join(DotAlgorithmPreset.__members__)}")
+        return name
+
+
+PrecisionLike = None | str | Precision | DotAlgorithmPreset | DotAlgorithm | tuple
 
 _PRECISION_OF_NAME = {
     "default": "default", "bfloat16": "default", "fastest": "default", "high": "high", "bfloat16_3x": "high",
@@ -53,7 +83,7 @@ def canonicalize_precision(precision: PrecisionLike) -> tuple[str, str] | str | 
         return None
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
         return tuple((canonicalize_precision(p) or ("default",))[0] for p in precision)
-    name = precision.name if isinstance(precision, enum.Enum) else precision
+    name = precision.name if isinstance(precision, (enum.Enum, DotAlgorithm)) else precision
     level = isinstance(name, str) and _PRECISION_OF_NAME.get(name.lower())
     if level:
         return level, level
