@@ -7,6 +7,7 @@ from scipy.integrate import solve_ivp
 
 import tracejit
 import tracejit.numpy as jnp
+from tracejit.experimental.jet import jet
 from tracejit.experimental.ode import odeint
 
 TIMES = np.linspace(0.0, 3, 11)
@@ -68,3 +69,20 @@ def test_limits_and_errors():
         odeint(lambda y, t: y, jnp.asarray(1.0), jnp.arange(3))
     with pytest.raises(TypeError):
         odeint(lambda y, t, f: y, jnp.asarray(1.0), jnp.array([0.0, 1.0]), "text")
+
+
+def test_jet():
+    """Against derivatives of a composition known in closed form, and JAX's own where it is installed."""
+    value, terms = jet(lambda x: jnp.exp(2 * x), (jnp.asarray(0.3),), ((jnp.asarray(1.0), jnp.asarray(0.0), jnp.asarray(0.0)),))
+    np.testing.assert_allclose([float(value), *map(float, terms)], np.exp(0.6) * np.array([1, 2, 4, 8]), rtol=1e-5)
+    _, coefficients = jet(lambda x: jnp.exp(2 * x), (0.3,), ((1.0, 0.0, 0.0),), factorial_scaled=False)
+    np.testing.assert_allclose([float(c) for c in coefficients], np.exp(0.6) * np.array([2, 2, 8 / 6]), rtol=1e-5)
+    with pytest.raises(ValueError):
+        jet(jnp.sin, (0.0, 1.0), ((1.0,),))
+    jax_jet = pytest.importorskip("jax.experimental.jet")
+    import jax.numpy as reference_numpy
+    arguments = ((np.array([0.3, 0.5], np.float32), 0.2), ((np.ones(2, np.float32), np.full(2, 0.5, np.float32)), (0.4, 0.5)))
+    ours = jet(lambda x, y: jnp.sin(x) * jnp.exp(y) + jnp.dot(x, x), *arguments)
+    theirs = jax_jet.jet(lambda x, y: reference_numpy.sin(x) * reference_numpy.exp(y) + reference_numpy.dot(x, x), *arguments)
+    for a, b in zip((ours[0], *ours[1]), (theirs[0], *theirs[1])):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)

@@ -200,8 +200,8 @@ def gelu(x, approximate: bool = True):
     x = inexact("gelu", x)
     if not approximate:
         return x * (0.5 * lax.erfc(-x * np.sqrt(0.5).astype(x.dtype)))
-    inner = np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * (x * x * x))
-    return x * (0.5 * (1.0 + jnp.tanh(inner)))
+    # (1 + tanh(u)) / 2 is the sigmoid of 2 u, which is cheaper and keeps its digits for negative u.
+    return x * lax.logistic(np.sqrt(8 / np.pi).astype(x.dtype) * (x + 0.044715 * (x * x * x)))
 
 
 @partial(jit, static_argnames=("axis",))
