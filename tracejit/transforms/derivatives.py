@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
 from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
-from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.transforms.ad import JVP, Linearized, linearize_graph, self_contained, split, transpose_values, vjp_values
 from tracejit.transforms.vmap import vmap
 
@@ -255,11 +256,37 @@ def linearized(graph: Graph, wanted: tuple[bool, ...]) -> Linearized:
     return self_contained(linearize_graph(graph, wanted))
 
 
-def run_known(graph: Graph, captured: list, leaves: list, n_given: int):
-    wanted = (False,) * len(captured) + tuple(is_inexact(type_of(x).dtype) for x in leaves)
+@dataclass
+class Point:
+    """A function linearized at its primals, with what it takes to give and take pytrees."""
+    lin: Linearized
+    outs: list
+    residuals: list
+    in_tree: PyTreeDef
+    in_types: list[ArrayType]
+    out_tree: PyTreeDef
+    out_types: list[ArrayType]
+    aux: tuple
+
+    @property
+    def value(self) -> Any:
+        return unflatten(self.out_tree, self.outs)
+
+
+def linearized_at(fun: Callable, primals: tuple, has_aux: bool) -> Point:
+    flat, leaves, in_tree, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
+    graph, captured = trace_here(flat, leaves)
+    types = [type_of(x) for x in leaves]
+    wanted = (False,) * len(captured) + tuple(is_inexact(t.dtype) for t in types)
     lin = linearized(graph, wanted)
     outs = call(lin.known, [*captured, *leaves])
-    return lin, outs[:lin.n_results], outs[lin.n_results:]
+    outs, residuals = outs[:lin.n_results], outs[lin.n_results:]
+    if not has_aux:
+        return Point(lin, outs, residuals, in_tree, types, out[0], graph.out_types, ())
+    out_tree, aux_tree = out[0].children()
+    k = out_tree.num_leaves
+    aux = (unflatten(aux_tree, outs[k:]),)
+    return Point(lin.of_first_results(k), outs[:k], residuals, in_tree, types, out_tree, graph.out_types[:k], aux)
 
 
 @filtered
@@ -271,18 +298,9 @@ def vjp(fun: Callable, *primals: Any, has_aux: bool = False, reduce_axes: Sequen
     >>> pull(1.)
     (Array(6., dtype=float32, weak_type=True),)
     """
-    flat, leaves, treedef, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
-    graph, captured = trace_here(flat, leaves)
-    lin, outs, residuals = run_known(graph, captured, leaves, len(primals))
-    out_tree, out_types, aux = out[0], graph.out_types, ()
-    if has_aux:
-        out_tree, aux_tree = out[0].children()
-        k = out_tree.num_leaves
-        aux = (unflatten(aux_tree, outs[k:]),)
-        lin = lin.of_first_results(k)
-        outs, out_types = outs[:k], out_types[:k]
-    pull = Cotangents(lin, residuals, treedef, [type_of(x) for x in leaves], out_tree, out_types)
-    return unflatten(out_tree, outs), pull, *aux
+    at = linearized_at(fun, primals, has_aux)
+    pull = Cotangents(at.lin, at.residuals, at.in_tree, at.in_types, at.out_tree, at.out_types)
+    return at.value, pull, *at.aux
 
 
 @filtered
@@ -294,27 +312,19 @@ def linearize(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     >>> push(1.)
     Array(6., dtype=float32, weak_type=True)
     """
-    flat, leaves, treedef, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
-    graph, captured = trace_here(flat, leaves)
-    lin, outs, residuals = run_known(graph, captured, leaves, len(primals))
-    out_tree, out_types, aux = out[0], graph.out_types, ()
-    if has_aux:
-        out_tree, aux_tree = out[0].children()
-        k = out_tree.num_leaves
-        aux = (unflatten(aux_tree, outs[k:]),)
-        lin, outs, out_types = lin.of_first_results(k), outs[:k], out_types[:k]
+    at = linearized_at(fun, primals, has_aux)
 
     def push(*tangents):
-        t_leaves, t_tree = tree_flatten(tangents)
-        if t_tree != treedef:
-            raise TreeError(f"linearize: tangents have the structure {t_tree}, primals {treedef}", source=user_source())
-        for x, t in zip(leaves, t_leaves):
-            check_tangent("linearize", type_of(x), t, "primal", "tangent")
-        live = [convert_type(t, type_of(x).strong()) for x, t in zip(leaves, t_leaves) if is_inexact(type_of(x).dtype)]
-        found = iter(call(lin.linear, [*residuals, *live]))
-        ts = [next(found) if nz else zero_cotangent(t) for nz, t in zip(lin.out_nonzero, out_types)]
-        return unflatten(out_tree, [convert_type(x, t) if is_inexact(t.dtype) else x for x, t in zip(ts, out_types)])
-    return unflatten(out_tree, outs), push, *aux
+        leaves, tree = tree_flatten(tangents)
+        if tree != at.in_tree:
+            raise TreeError(f"linearize: tangents have the structure {tree}, primals {at.in_tree}", source=user_source())
+        for t, tangent in zip(at.in_types, leaves):
+            check_tangent("linearize", t, tangent, "primal", "tangent")
+        live = [convert_type(x, t.strong()) for x, t in zip(leaves, at.in_types) if is_inexact(t.dtype)]
+        found = iter(call(at.lin.linear, [*at.residuals, *live]))
+        ts = [next(found) if nz else zero_cotangent(t) for nz, t in zip(at.lin.out_nonzero, at.out_types)]
+        return unflatten(at.out_tree, [convert_type(x, t) if is_inexact(t.dtype) else x for x, t in zip(ts, at.out_types)])
+    return at.value, push, *at.aux
 
 
 @filtered
