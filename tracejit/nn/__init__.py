@@ -40,3 +40,10 @@ __all__ = [
     "soft_sign", "softmax", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus", "standardize", "swish",
     "tanh",
 ]
+
+
+def __getattr__(name: str):
+    if name == "get_scaled_dot_general_config":
+        raise AttributeError("tracejit.nn.get_scaled_dot_general_config: there are no 8- and 4-bit floating-point dtypes; "
+                             "use scaled_matmul with scales of your own, or lax.dot_general")
+    raise AttributeError(f"module 'tracejit.nn' has no attribute {name!r}")
