@@ -11,7 +11,7 @@ from tracejit.config import config
 from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
-from tracejit.ir.types import ArrayType, is_integer, type_of
+from tracejit.ir.types import ArrayType, is_integer, promote, type_of
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import full
@@ -62,12 +62,13 @@ def convert_type(x, t: ArrayType):
 
 
 def common_type(types: Sequence[ArrayType]) -> ArrayType | None:
-    """The one type that values differing at most in weakness share, else None."""
-    strong = [t for t in types if not t.weak_type]
-    first = strong[0] if strong else types[0]
-    if any(t.shape != first.shape or (t.dtype != first.dtype and not t.weak_type) for t in types):
+    """The one type that all of these may be converted to, else None: only weak values change their dtype."""
+    if any(t.shape != types[0].shape for t in types):
         return None
-    return first
+    dtype, weak = promote([(t.dtype, t.weak_type) for t in types])
+    if any(t.dtype != dtype and not t.weak_type for t in types):
+        return None
+    return ArrayType(types[0].shape, dtype, weak)
 
 
 # --- step by step, for debugging --------------------------------------------------------------------------------
@@ -165,21 +166,29 @@ def trace_loop_body(what: str, f: Callable, carry: Any, to_carry: Callable):
     """
     paths, carry_tree = tree_flatten_with_path(carry)
     leaves = [x for _, x in paths]
-    for _ in range(2 + len(leaves)):
+    for _ in range(2 + 3 * len(leaves)):
         types = [type_of(x) for x in leaves]
         graph, captured, out_tree = f(types)
         new_tree, new_types = to_carry(out_tree, graph.out_types)
         if new_tree != carry_tree:
             raise CarryTypeError(f"{what}: the carry goes in as {carry_tree} and comes out as {new_tree}",
                                  source=user_source(), fix="return a carry of the structure that the body was given")
-        kept = [common_type((a, b)) for a, b in zip(types, new_types)]
-        for (path, _), was, now, common in zip(paths, types, new_types, kept):
-            if common is None or (common.dtype != was.dtype and not was.weak_type):
-                raise carry_error(what, keystr(path), was, now)
+        kept = [grown_type(a, b) for a, b in zip(types, new_types)]
         if all(a is b for a, b in zip(kept, types)):
+            for (path, _), was, now in zip(paths, types, new_types):
+                if common_type((was, now)) is None:
+                    raise carry_error(what, keystr(path), was, now)
             return graph, captured, out_tree, leaves
         leaves = [convert_type(x, t) for x, t in zip(leaves, kept)]
     raise AssertionError("the carry types did not settle")
+
+
+def grown_type(was: ArrayType, now: ArrayType) -> ArrayType:
+    """The type that a carry should have had, seeing what the body makes of it: a weak 0 that becomes 0.5 was a float."""
+    if not was.weak_type or was.shape != now.shape:
+        return was
+    dtype, weak = promote([(was.dtype, True), (now.dtype, now.weak_type)])
+    return ArrayType(was.shape, dtype, weak and dtype == was.dtype)
 
 
 def carry_error(what: str, path: str, was: ArrayType, now: ArrayType) -> CarryTypeError:
