@@ -32,6 +32,7 @@ class Report:
     compiled: int = 0
     from_disk: int = 0
     seconds: float = 0.0
+    finished: float = 0.0       # on the clock of time.perf_counter
     code: Any = None
 
     def stage(self, name: str, change: Callable, *args) -> Any:
@@ -47,7 +48,7 @@ class Report:
 
     def finish(self, code: Any, isa: Any, compile_graph: Callable) -> None:
         """Keep the report, and log what the debug level asks for."""
-        self.code = code
+        self.code, self.finished = code, time.perf_counter()
         if reports:
             reports[-1].forget()
         reports.append(self)
