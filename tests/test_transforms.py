@@ -423,8 +423,33 @@ def test_stages():
     np.testing.assert_array_equal(compiled(x, jnp.ones((5, 6)))["z"], np.full((4, 6), 5.))
     with pytest.raises(TypeError, match="compiled for"):
         compiled(x, jnp.ones((5, 7)))
+    g = tj.jit(lambda x, n: x * n, static_argnums=1).lower(2., 3).compile()
+    assert float(g(4.)) == 12
     assert f.eval_shape(x, jnp.ones((5, 2)))["z"].shape == (4, 2)
     assert f.trace(x, jnp.ones((5, 2))).jaxpr.out_avals[0].shape == (4, 2)
+
+
+def test_programs_to_look_at():
+    made, shapes = tj.make_jaxpr(lambda x: {"y": x * 2.}, return_shape=True)(jnp.ones(3))
+    assert [e.op.name for e in made.eqns] == ["mul"] and shapes["y"] == tj.ShapeDtypeStruct((3,), np.float32)
+    assert str(made.in_avals) == str(made.out_avals) == "[f32[3]]" and "mul" in str(made)
+    np.testing.assert_allclose(tj.core.eval_jaxpr(made.jaxpr, made.consts, jnp.ones(3))[0], 2 * np.ones(3))
+    axis = tj.make_graph(lambda x: lax.psum(x, "i"), axis_env=[("i", 4)])(1.)
+    assert "axis_size=4" in str(axis)
+    assert tj.eval_shape(lambda x: x[:2], tj.ShapeDtypeStruct((5, 2), np.int8)).shape == (2, 2)
+
+
+def test_eager_calls_compile_once():
+    table = jnp.arange(3.)
+    f = closing(table)
+    g = lambda x: f(x).sum()
+
+    def run():
+        return tj.grad(g)(1.), tj.vmap(g)(table), tj.vmap(tj.grad(g))(table), tj.vjp(g, 1.)[1](1.), table[0] + 2 * table
+    run()
+    before = tj.tools.stats()["programs"]
+    run()
+    assert tj.tools.stats()["programs"] == before
 
 
 def test_clear_caches_and_live_arrays():

@@ -113,15 +113,15 @@ class Lowered(Stage):
 
 
 class Compiled(Stage):
-    """Native code for one signature, called with arguments of exactly that structure, shape and dtype."""
+    """Native code for one signature, called with arguments of exactly that structure, shape and dtype, without the
+    static ones, which are part of the code."""
 
     def __init__(self, lowered: Lowered, code: Executable, emitted: Any):
         super().__init__(*lowered.parts())
         self.code, self.emitted = code, emitted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        dynamic, named, fixed, _ = self.signature.split(args, kwargs)
-        leaves, tree = tree_flatten((dynamic, named))
+        leaves, tree = tree_flatten((list(args), kwargs))
         if tree != self.in_tree:
             raise TreeError(f"compiled for arguments {self.in_tree}, called with {tree}", source=user_source())
         types = self.graph.in_types[len(self.consts):]

@@ -17,7 +17,7 @@ from tracejit.ir.graph import Graph, Lit, Var
 from tracejit.ir.trace import bind, call, current_builder, inline, knows_values, substituting, trace
 from tracejit.ir.types import FLOAT0, ArrayType, is_inexact, type_of
 from tracejit.lax.control import convert_type
-from tracejit.lax.custom import CustomJvp, CustomVjp, Name
+from tracejit.lax.custom import CustomJvp, CustomVjp, Held, Name
 from tracejit.pytree import PyTreeDef, flatten_up_to, tree_flatten, unflatten
 
 P = ParamSpec("P")
@@ -42,6 +42,15 @@ class CustomVJPPrimal:
     """An argument of fwd under symbolic_zeros=True: its value, and whether a derivative with respect to it is wanted."""
     value: Any
     perturbed: bool
+
+
+def held(captured: Sequence) -> tuple:
+    """What a function captured as parts of a rule: arrays are told apart by identity."""
+    return tuple(x if x.__class__ is Var else Held.of(x) for x in captured)
+
+
+def released(captured: Sequence) -> list:
+    return [x.array if isinstance(x, Held) else x for x in captured]
 
 
 class Interned:
@@ -191,7 +200,7 @@ class JvpRule(Interned):
         zero = SymbolicZero if symbolic else zero_tangent
         ts = [zero(t.strong()) if x is None else x for x, t in zip(tangents, types)]
         ps = unflatten(in_tree, list(primals))
-        with substituting(captured, consts):
+        with substituting(released(captured), consts):
             result = jvp(*[value for _, value in static], ps, unflatten(in_tree, ts))
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"custom_jvp: the rule must return a pair (outputs, tangents), got {type(result).__name__}")
@@ -250,7 +259,7 @@ class custom_jvp(WithRule[P, R]):  # noqa: N801 - JAX's name
             raise AttributeError(f"custom_jvp: {self.__name__} has no rule yet; give one with {self.__name__}.defjvp(rule)")
 
     def op(self, t: Traced) -> CustomJvp:
-        rule = JvpRule.of(self.jvp, t.in_tree, t.out_tree, t.static, self.symbolic_zeros, tuple(t.captured))
+        rule = JvpRule.of(self.jvp, t.in_tree, t.out_tree, t.static, self.symbolic_zeros, held(t.captured))
         return CustomJvp(t.graph, rule, len(t.captured))
 
 
@@ -263,7 +272,7 @@ class VjpRule(Interned):
         fwd, bwd, in_tree, out_tree, static, n_args, symbolic, captured = self.parts
         primals = user_values(primals)
         leaves = [CustomVJPPrimal(x, p) for x, p in zip(primals, perturbed)] if symbolic else list(primals)
-        with substituting(captured, consts):
+        with substituting(released(captured), consts):
             result = fwd(*with_static(static, n_args, unflatten(in_tree, leaves)))
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"custom_vjp: fwd must return a pair (outputs, residuals), got {type(result).__name__}")
@@ -305,7 +314,7 @@ class BwdRule(Interned):
         n, residuals, cts = len(captured), user_values(residuals), user_values(cts)
         kept = with_static(fixed, len(residuals) - n + len(fixed), residuals[n:])
         out_cts = unflatten(out_tree, list(cts))
-        with substituting(captured, residuals[:n]):
+        with substituting(released(captured), residuals[:n]):
             result = bwd(*[value for _, value in static], unflatten(res_tree, kept), out_cts)
         if isinstance(result, list):
             result = tuple(result)
@@ -359,7 +368,7 @@ class custom_vjp(WithRule[P, R]):  # noqa: N801 - JAX's name
 
     def op(self, t: Traced) -> CustomVjp:
         rule = VjpRule.of(self.fwd, self.bwd, t.in_tree, t.out_tree, t.static, t.n_args, self.symbolic_zeros,
-                          tuple(t.captured))
+                          held(t.captured))
         return CustomVjp(t.graph, rule, len(t.captured))
 
 
