@@ -10,7 +10,7 @@ from tracejit.ir.types import type_of
 from tracejit.pytree import tree_flatten, unflatten
 from tracejit.runtime.device import device_count
 from tracejit.runtime.jit import jit
-from tracejit.sharding import Mesh
+from tracejit.sharding import Mesh, get_mesh
 from tracejit.transforms.vmap import spread_axes, vmap
 
 
@@ -65,8 +65,9 @@ def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_spec
     """
     if f is None:
         return functools.partial(shard_map, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
-    if mesh is None:
-        raise ValueError("shard_map: give the mesh")
+    mesh = get_mesh() if mesh is None else mesh
+    if mesh.empty:
+        raise ValueError("shard_map: give the mesh, or set one with set_mesh")
     if mesh.size != 1:
         raise ValueError(f"shard_map: {mesh} needs {mesh.size} devices, there is one")
 

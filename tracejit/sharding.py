@@ -4,6 +4,10 @@ Programs that name meshes and shardings run unchanged: every array is whole on t
 """
 from __future__ import annotations
 
+import contextlib
+import enum
+import math
+import threading
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.lax import with_sharding_constraint
 from tracejit.runtime.device import CPU, Device, SingleDeviceSharding, devices
 
-__all__ = ["Mesh", "NamedSharding", "PartitionSpec", "Sharding", "SingleDeviceSharding", "make_mesh"]
+__all__ = ["AbstractMesh", "AxisType", "Mesh", "NamedSharding", "PartitionSpec", "Sharding",
+           "SingleDeviceSharding", "get_abstract_mesh", "get_mesh", "make_mesh", "make_single_device_sharding", "reshard",
+           "set_mesh", "use_abstract_mesh", "use_mesh"]
 
 
 class PartitionSpec(tuple):
@@ -36,6 +43,46 @@ class PartitionSpec(tuple):
 P = PartitionSpec
 
 
+class AxisType(enum.Enum):
+    """Who lays arrays out along a mesh axis: the compiler, types, or shard_map. With one device all are the same."""
+    Auto = 0
+    Explicit = 1
+    Manual = 2
+
+
+class AbstractMesh:
+    """The names and sizes of a mesh's axes, without its devices.
+
+    >>> AbstractMesh((1,), ("x",)).shape
+    {'x': 1}
+    """
+
+    def __init__(self, axis_sizes: Sequence[int], axis_names: Sequence[Hashable], axis_types: Any = None, *,
+                 abstract_device: Any = None):
+        self.axis_sizes, self.axis_names, self.axis_types = tuple(axis_sizes), tuple(axis_names), axis_types
+
+    @property
+    def shape(self) -> dict[Hashable, int]:
+        return dict(zip(self.axis_names, self.axis_sizes))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.axis_sizes)
+
+    @property
+    def empty(self) -> bool:
+        return not self.axis_names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AbstractMesh) and self.shape == other.shape
+
+    def __hash__(self) -> int:
+        return hash((self.axis_sizes, self.axis_names))
+
+    def __repr__(self) -> str:
+        return f"AbstractMesh({', '.join(f'{name!r}: {n}' for name, n in self.shape.items())})"
+
+
 class Mesh:
     """Devices in an array whose axes have names; a context manager.
 
@@ -43,8 +90,8 @@ class Mesh:
     {'data': 1}
     """
 
-    def __init__(self, devices: Any, axis_names: str | Sequence[Hashable]):
-        self.devices = np.asarray(devices, dtype=object)
+    def __init__(self, devices: Any, axis_names: str | Sequence[Hashable], axis_types: Any = None):
+        self.devices, self.axis_types = np.asarray(devices, dtype=object), axis_types
         self.axis_names = (axis_names,) if isinstance(axis_names, str) else tuple(axis_names)
         if self.devices.ndim != len(self.axis_names):
             raise ValueError(f"Mesh: {self.devices.ndim} axes of devices, but {len(self.axis_names)} axis names")
@@ -59,17 +106,22 @@ class Mesh:
 
     @property
     def empty(self) -> bool:
-        return self.devices.size == 0
+        return self.devices.size == 0 or not self.axis_names
+
+    @property
+    def abstract_mesh(self) -> AbstractMesh:
+        return AbstractMesh(self.devices.shape, self.axis_names, self.axis_types)
 
     @property
     def device_ids(self) -> np.ndarray:
         return np.vectorize(lambda d: d.id, otypes=[int])(self.devices)
 
     def __enter__(self) -> Mesh:
+        CURRENT.meshes = (*CURRENT.meshes, self)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        return None
+        CURRENT.meshes = CURRENT.meshes[:-1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mesh) and self.axis_names == other.axis_names and \
@@ -82,7 +134,69 @@ class Mesh:
         return f"Mesh({', '.join(f'{name!r}: {n}' for name, n in self.shape.items())})"
 
 
-def make_mesh(axis_shapes: Sequence[int], axis_names: Sequence[Hashable], *, devices: Sequence[Device] | None = None) -> Mesh:
+class Current(threading.local):
+    """The meshes of the blocks that this thread is in, innermost last."""
+    meshes: tuple[Any, ...] = ()
+
+
+CURRENT = Current()
+
+
+class set_mesh:  # noqa: N801 - JAX's name
+    """The mesh that shard_map takes where it is given none: from here on, or inside a `with` block.
+
+    >>> with set_mesh(make_mesh((1,), ("x",))):
+    ...     get_mesh()
+    Mesh('x': 1)
+    """
+
+    def __init__(self, mesh: Mesh):
+        self.before, CURRENT.meshes = CURRENT.meshes, (*CURRENT.meshes, mesh)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        CURRENT.meshes = self.before
+
+
+use_mesh = set_mesh
+
+
+@contextlib.contextmanager
+def use_abstract_mesh(mesh: AbstractMesh) -> Iterator[AbstractMesh]:
+    """Inside the block get_abstract_mesh() is this mesh."""
+    before, CURRENT.meshes = CURRENT.meshes, (*CURRENT.meshes, mesh)
+    try:
+        yield mesh
+    finally:
+        CURRENT.meshes = before
+
+
+def get_mesh() -> Mesh:
+    """The mesh of the innermost block; an empty one outside of all."""
+    found = [mesh for mesh in CURRENT.meshes if isinstance(mesh, Mesh)]
+    return found[-1] if found else Mesh(np.array(CPU, dtype=object), ())
+
+
+def get_abstract_mesh() -> AbstractMesh:
+    """The axes of the innermost block's mesh; an empty mesh outside of all."""
+    mesh = CURRENT.meshes[-1] if CURRENT.meshes else AbstractMesh((), ())
+    return getattr(mesh, "abstract_mesh", mesh)
+
+
+def make_single_device_sharding(device: Device, *, memory_kind: str | None = None) -> SingleDeviceSharding:
+    """The sharding of an array that is whole on one device."""
+    return SingleDeviceSharding(device, memory_kind)
+
+
+def reshard(xs: Any, out_shardings: Any) -> Any:
+    """xs, laid out as the shardings say: whole on the one device. ValueError where a sharding does not fit its array."""
+    return with_sharding_constraint(xs, out_shardings)
+
+
+def make_mesh(axis_shapes: Sequence[int], axis_names: Sequence[Hashable], axis_types: Any = None, *,
+              devices: Sequence[Device] | None = None) -> Mesh:
     """A Mesh of these sizes. ValueError if there are not enough devices.
 
     >>> make_mesh((1,), ("x",))
@@ -92,7 +206,7 @@ def make_mesh(axis_shapes: Sequence[int], axis_names: Sequence[Hashable], *, dev
     n = int(np.prod(axis_shapes))
     if n > len(found):
         raise ValueError(f"make_mesh: {tuple(axis_shapes)} needs {n} devices, there are {len(found)}")
-    return Mesh(np.array(found[:n], dtype=object).reshape(tuple(axis_shapes)), tuple(axis_names))
+    return Mesh(np.array(found[:n], dtype=object).reshape(tuple(axis_shapes)), tuple(axis_names), axis_types)
 
 
 class Sharding:
