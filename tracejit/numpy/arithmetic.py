@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import is_float, is_inexact
+from tracejit.ir.types import default_dtype, is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
 from tracejit.numpy.promotion import (
     Array,
@@ -24,6 +24,7 @@ from tracejit.numpy.promotion import (
     promote,
     promote_dtypes,
     promote_inexact,
+    strong,
 )
 from tracejit.numpy.ufuncs import binary_ufunc, unary_ufunc
 from tracejit.runtime.eager import eager
@@ -209,6 +210,8 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     x1, x2 = _same_shape(x1, x2)
     zero = literal(0, x1.dtype)
     rest = lax.rem(x1, x2)
+    if dtype.kind in "iu":
+        rest = lax.select(lax.eq(x2, zero), lax.full_like(rest, 0), rest)
     if dtype.kind == "u":
         return rest
     wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, zero), lax.lt(x2, zero)), lax.ne(rest, zero))
@@ -245,7 +248,7 @@ def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 to the power x2. An integer to a negative Python integer is a TypeError; use float_power.
 
     >>> jnp.power(jnp.array([2, 3]), 2), jnp.power(2.0, jnp.array([1, -1]))
-    (Array([4, 9], dtype=int32), Array([2. , 0.5], dtype=float32, weak_type=True))
+    (Array([4, 9], dtype=int32), Array([2. , 0.5], dtype=float32))
     """
     check_arraylike("power", x1, x2)
     if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and dtype_of(x1).kind != "b":
@@ -267,12 +270,13 @@ def _to_integer(exponent: int) -> Callable:
 
 @eager
 def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
+    whole_exponent = dtype_of(x2).kind in "iu"
     x1, x2 = promote("power", x1, x2)
+    if dtype_of(x1).kind == "b":
+        x1, x2 = (lax.convert_element_type(x, default_dtype("i")) for x in (x1, x2))
     if dtype_of(x1).kind in "iu":
         return _integer_to_integer(x1, x2)
-    if dtype_of(x1).kind == "b":
-        raise DtypeError("power does not accept two booleans: convert one to integers")
-    return lax.pow(x1, x2)
+    return lax.pow(strong(x1) if whole_exponent else x1, x2)
 
 
 pow = power

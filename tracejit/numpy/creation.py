@@ -129,6 +129,8 @@ def _from_sequence(x: Sequence, dtype: np.dtype | None) -> Array:
     leaves = list(_leaves(x))
     if dtype is None:
         dtype = _dtype_of_leaves(x, leaves)
+    if dtype.kind in "iu" and leaves and {type(leaf) for leaf in leaves} <= {int, bool}:
+        return as_array(np.array(x, dtype))  # raises OverflowError for a Python int that does not fit
     if any(isinstance(leaf, Var) for leaf in leaves):
         return _stack_nested(x, dtype)
     numbers = np.array(_without_arrays(x) if any(isinstance(leaf, Array) for leaf in leaves) else x)

@@ -36,7 +36,7 @@ def shape(a: Any) -> tuple[int, ...]:
     >>> jnp.shape(jnp.ones((2, 3)))
     (2, 3)
     """
-    check_arraylike("shape", a)
+    check_arraylike("shape", *([] if isinstance(a, (list, tuple)) else [a]))
     return tuple(np.shape(a))
 
 
@@ -46,7 +46,7 @@ def ndim(a: Any) -> int:
     >>> jnp.ndim(jnp.ones((2, 3)))
     2
     """
-    check_arraylike("ndim", a)
+    check_arraylike("ndim", *([] if isinstance(a, (list, tuple)) else [a]))
     return len(np.shape(a))
 
 
@@ -56,7 +56,7 @@ def size(a: Any, axis: Axis = None) -> int:
     >>> jnp.size(jnp.ones((2, 3))), jnp.size(jnp.ones((2, 3)), 1)
     (6, 3)
     """
-    check_arraylike("size", a)
+    check_arraylike("size", *([] if isinstance(a, (list, tuple)) else [a]))
     own = np.shape(a)
     return math.prod(own[i] for i in canonical_axes(axis, len(own)))
 

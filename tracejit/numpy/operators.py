@@ -71,6 +71,8 @@ def _equality(f: Callable) -> Callable:
     def operate(self: Any, other: Any) -> Any:
         if self.__class__ is Var and other.__class__ is Var and not trace.is_being_traced(self):
             return NotImplemented  # the compiler compares the variables of finished programs: by identity
+        if isinstance(other, (list, tuple)):
+            return _unknown(f, other)
         return f(self, other) if is_arraylike(other) else NotImplemented
 
     return operate
@@ -241,6 +243,7 @@ _METHODS = {
     "to_device": lambda self, device, *, stream=None: asarray(self, device=device),
     "byteswap": lambda self: asarray(np.asarray(self).byteswap()),
     "block_until_ready": lambda self: self,
+    "is_ready": lambda self: True,
 }
 
 _PROPERTIES = {
@@ -282,6 +285,8 @@ _CONVERSIONS: dict[str, Callable] = {
         _known(self, TracerArrayConversionError, "the NumPy array"), dtype
     ),
     "__len__": lambda self: _length(self),
+    "__copy__": lambda self: self,  # a copy would be another variable, which no equation defines
+    "__deepcopy__": lambda self, memo: self,
     "item": lambda self, *args: _known(self, ConcretizationTypeError, "item()").item(*args),
     "tolist": lambda self: _known(self, ConcretizationTypeError, "tolist()").tolist(),
 }

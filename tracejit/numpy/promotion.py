@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.config import config
-from tracejit.errors import AxisError, DtypeError, ShapeError
+from tracejit.errors import AxisError, ConcretizationTypeError, DtypeError, ShapeError
 from tracejit.ir import graph, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, complex_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
@@ -64,7 +64,12 @@ def is_traced(x: Any) -> bool:
 def concrete(x: Any, what: str) -> np.ndarray:
     """The numbers in x, which must be known while tracing: a size, a static index, a mask that fixes a shape."""
     value = trace.concrete_value(x)
-    return np.asarray(x if value is None else value)  # np.asarray of a traced value raises and names the user's line
+    if value is None and isinstance(x, Var):
+        raise ConcretizationTypeError(
+            f"{what} needs known values here: they decide the shape of a result or which error to raise. This one is a "
+            f"traced value of type {x.type}"
+        )
+    return np.asarray(x if value is None else value)
 
 
 def concrete_int(x: Any, what: str) -> int:

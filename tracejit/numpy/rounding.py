@@ -21,6 +21,7 @@ from tracejit.numpy.promotion import (
     dtype_of,
     expand_to,
     inexact,
+    literal,
     promote_inexact,
 )
 from tracejit.numpy.transcendental import full_operands
@@ -111,7 +112,7 @@ def round(a: ArrayLike, decimals: int = 0, out: None = None) -> Array:
     if decimals == 0:
         return _round_even(x)
     wide = np.dtype("float32") if is_float(x.dtype) and x.dtype.itemsize < 4 else x.dtype
-    factor = cast_numpy(10.0 ** abs(decimals), wide)
+    factor = literal(10.0 ** abs(decimals), wide)
     scale, unscale = (lax.mul, lax.div) if decimals > 0 else (lax.div, lax.mul)
     return convert(unscale(_round_even(scale(convert(x, wide), factor)), factor), x.dtype)
 

@@ -17,6 +17,7 @@ from tracejit.numpy.promotion import (
     dtype_of,
     expand_to,
     inexact,
+    literal,
     promote_inexact,
 )
 from tracejit.numpy.ufuncs import binary_ufunc
@@ -323,12 +324,12 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     if x1.dtype.kind == "c":
         raise ValueError("jnp.hypot is not well defined for complex-valued inputs.")
     x1, x2 = lax.abs(x1), lax.abs(x2)
-    infinity = cast_numpy(np.inf, x1.dtype)
+    infinity = literal(np.inf, x1.dtype)
     infinite = lax.bitwise_or(lax.eq(x1, infinity), lax.eq(x2, infinity))
     large, small = lax.max(x1, x2), lax.min(x1, x2)
-    zero = lax.eq(large, cast_numpy(0, x1.dtype))
+    zero = lax.eq(large, literal(0, x1.dtype))
     ratio = lax.div(small, lax.select(zero, lax.full_like(large, 1), large))
-    length = lax.select(zero, large, lax.mul(large, lax.sqrt(lax.add(lax.square(ratio), cast_numpy(1, x1.dtype)))))
+    length = lax.select(zero, large, lax.mul(large, lax.sqrt(lax.add(lax.square(ratio), literal(1, x1.dtype)))))
     return lax.select(infinite, lax.full_like(length, np.inf), length)
 
 
@@ -371,14 +372,14 @@ def sinc(x: ArrayLike, /) -> Array:
     Array([1.   , 0.637], dtype=float32)
     """
     x = as_array(inexact("sinc", x))
-    t = lax.mul(x, cast_numpy(math.pi, x.dtype))
+    t = lax.mul(x, literal(math.pi, x.dtype))
     near = lax.lt(lax.abs(t), cast_numpy(0.05, real_dtype(x.dtype)))
     safe = lax.select(near, lax.full_like(t, 1), t)
     # Taylor's polynomial near 0 keeps the derivatives of every order finite there.
     square = lax.square(t)
     series = lax.full_like(t, 1 / 362880)
     for coefficient in (-1 / 5040, 1 / 120, -1 / 6, 1):
-        series = lax.add(lax.mul(series, square), cast_numpy(coefficient, x.dtype))
+        series = lax.add(lax.mul(series, square), literal(coefficient, x.dtype))
     return lax.select(near, series, lax.div(lax.sin(safe), safe))
 
 
@@ -404,7 +405,7 @@ def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([0. , 0.5, 1. ], dtype=float32)
     """
     x1, x2 = full_operands("heaviside", x1, x2)
-    zero = cast_numpy(0, x1.dtype)
-    step = lax.convert_element_type(lax.gt(x1, zero), x1.dtype)
+    zero = literal(0, x1.dtype)
+    step = lax.select(lax.gt(x1, zero), lax.full_like(x1, 1), lax.full_like(x1, 0))
     step = lax.select(lax.ne(x1, x1), x1, step)
     return lax.select(lax.eq(x1, zero), x2, step)
