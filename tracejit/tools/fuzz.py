@@ -338,8 +338,9 @@ def try_seed(seed: int) -> tuple[Problem, Callable] | None:
     return None
 
 
-def run(n: int, seed: int, minutes: float, stop_after: int = 10, shrinking: float = 20, trace_to=None) -> list[tuple[int, Problem]]:
-    """Try n programs from a seed on, until time is up; the problems, made small."""
+def run(n: int, seed: int, minutes: float, stop_after: int = 10, shrinking: float = 20, trace_to=None,
+        tell: Callable[[str], None] | None = None) -> list[tuple[int, Problem]]:
+    """Try n programs from a seed on, until time is up; the problems, made small, of which `tell` gets the tests."""
     end, found = time.monotonic() + 60 * minutes, []
     tried = 0
     with config.setting(enable_compilation_cache=False):
@@ -354,6 +355,8 @@ def run(n: int, seed: int, minutes: float, stop_after: int = 10, shrinking: floa
             tried += 1
             if problem:
                 found.append((k, shrink(*problem, shrinking)))
+                if tell:
+                    tell(as_test(found[-1][1], k))
     print(f"{tried} programs from seed {seed}, {len(found)} problems")
     return found
 
@@ -369,9 +372,7 @@ def main() -> int:
     given = parser.parse_args()
     faulthandler.enable()
     out = open(given.trace, "w") if given.trace else None
-    found = run(given.n, given.seed, given.minutes, given.stop_after, given.shrink, out)
-    for seed, problem in found:
-        print(as_test(problem, seed))
+    found = run(given.n, given.seed, given.minutes, given.stop_after, given.shrink, out, functools.partial(print, flush=True))
     return bool(found)
 
 

@@ -21,7 +21,8 @@ from tracejit.lax.cumulative import Cumulative
 from tracejit.lax.kinds import Elementwise, Op, Reduction
 
 DTYPES = [np.dtype(d) for d in ("f4", "f4", "f4", "f8", "i4", "i4", "i8", "u1", "i2", "?", "f2", "c8")] + [bfloat16]
-MOST_ELEMENTS = 1 << 12
+MOST_ELEMENTS, MANY_ELEMENTS, MOST_TRIPS, MOST_PRODUCTS = 1 << 12, 1 << 17, 40, 1 << 20
+LARGE = ((40000,), (300, 130), (3, 20000), (20000, 3), (64, 700), (2000, 17), (70, 9, 65))   # what is cut into tasks
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 0)
 
 
@@ -40,8 +41,8 @@ ELEMENTWISE, REDUCTIONS, CUMULATIVE = map(ops_of, (Elementwise, Reduction, Cumul
 class Maker:
     """Grows a program: `values` are what its next operation may read."""
 
-    def __init__(self, rng: np.random.Generator, values: list, depth: int = 0):
-        self.rng, self.values, self.depth = rng, list(values), depth
+    def __init__(self, rng: np.random.Generator, values: list, most: int = MOST_ELEMENTS):
+        self.rng, self.values, self.most = rng, list(values), most
 
     def choose(self, items):
         return items[int(self.rng.integers(len(items)))]
@@ -68,7 +69,7 @@ class Maker:
             except (TracejitError, IndexError, NotImplementedError):
                 continue
             for x in out if isinstance(out, (list, tuple)) else [out]:
-                if x.type.size <= MOST_ELEMENTS:
+                if x.type.size <= self.most:
                     self.values.append(x)
 
 
@@ -76,6 +77,8 @@ class Maker:
 
 def elementwise(m: Maker):
     cls = m.choose(ELEMENTWISE)
+    if m.most > MOST_ELEMENTS and cls.ulp > 32:     # its reference meaning takes long
+        raise IndexError
     op = cls(*[field_value(m, f) for f in dataclasses.fields(cls)])
     signature = list(inspect.signature(cls.eval).parameters.values())[1:]
     n = sum(2 if p.kind == p.VAR_POSITIONAL else 1 for p in signature)
@@ -118,6 +121,8 @@ def reduction(m: Maker):
             raise IndexError
         first = m.axis(x)
         return bind(cls(tuple(range(first, int(m.rng.integers(first, x.type.ndim)) + 1))), x)
+    if cls.widens and x.type.dtype.itemsize == 2:   # the public function folds in float32
+        raise IndexError
     if names == ["axes"]:
         return bind(cls(m.axes(x)), x)
     if names == ["axes", "index_dtype"] and x.type.shape[axis := m.axis(x)]:
@@ -243,6 +248,8 @@ def dot(m: Maker):
     y = m.value(lambda y: y.type.ndim and y.type.dtype == x.type.dtype and set(y.type.shape) & set(x.type.shape))
     pairs = [(a, b) for a, n in enumerate(x.type.shape) for b, k in enumerate(y.type.shape) if n == k]
     a, b = m.choose(pairs)
+    if x.type.size * y.type.size > MOST_PRODUCTS * max(x.type.shape[a], 1):
+        raise IndexError
     batch = [(c, d) for c, d in pairs if c != a and d != b] if m.rng.integers(2) else []
     batch = [m.choose(batch)] if batch else []
     return lax.dot_general(x, y, (((a,), (b,)), ([c for c, _ in batch], [d for _, d in batch])))
@@ -256,7 +263,7 @@ def branch(m: Maker):
 
     def body(seed: int):
         def run(*xs):
-            inner = Maker(np.random.default_rng(seed), list(xs), m.depth + 1)
+            inner = Maker(np.random.default_rng(seed), list(xs), m.most)
             inner.grow(3)
             return inner.value(lambda x: x.type.shape == out.shape and x.type.dtype == out.dtype)
         return run
@@ -267,14 +274,14 @@ def loop(m: Maker):
     """A scan whose carry and inputs are values, and whose body is a random program."""
     carry = [m.value() for _ in range(int(m.rng.integers(1, 3)))]
     try:
-        xs = [m.value(lambda x: x.type.ndim)]
+        xs = [m.value(lambda x: x.type.ndim and x.type.shape[0] <= MOST_TRIPS)]
         length = xs[0].type.shape[0]
     except IndexError:
         xs, length = [], int(m.rng.integers(0, 5))
     seed, captured = int(m.rng.integers(0, 1 << 30)), m.value()
 
     def step(c, x):
-        inner = Maker(np.random.default_rng(seed), [*c, *x, captured], m.depth + 1)
+        inner = Maker(np.random.default_rng(seed), [*c, *x, captured], m.most)
         inner.grow(4)
         like = lambda t: inner.value(lambda v: v.type.shape == t.shape and v.type.dtype == t.dtype and bool(inner.rng.integers(4)))
         new = []
@@ -294,7 +301,7 @@ def count(m: Maker):
 
     def body(state):
         i, x = state
-        inner = Maker(np.random.default_rng(seed), [x, i], m.depth + 1)
+        inner = Maker(np.random.default_rng(seed), [x, i], m.most)
         inner.grow(3)
         return i + 1, inner.value(lambda v: v.type.shape == x.type.shape and v.type.dtype == x.type.dtype)
     limit = lax.min(n, lax.full((), 5, np.int32))
@@ -322,6 +329,8 @@ def random_types(rng: np.random.Generator) -> list[ArrayType]:
     pick = lambda items: items[int(rng.integers(len(items)))]
     shapes = [tuple(pick(SIZES[:-1] if rng.integers(12) else SIZES) for _ in range(int(rng.integers(0, 4)))) for _ in range(2)]
     shapes = [s if np.prod(s) <= 1024 else s[:2] for s in shapes]
+    if rng.integers(12) == 0:
+        shapes[0] = pick(LARGE)
     dtypes = [pick(DTYPES) for _ in range(2)]
     main = [ArrayType(shapes[0], dtypes[0]), ArrayType(shapes[0], dtypes[0]), ArrayType(shapes[1], dtypes[0])]
     return main + [ArrayType(pick(shapes), dtypes[1]), ArrayType((), dtypes[0]), ArrayType((), "int32"),
@@ -333,8 +342,9 @@ def random_program(rng: np.random.Generator) -> tuple[Graph, list[np.ndarray]]:
     types = random_types(rng)
 
     def f(*xs):
-        maker = Maker(rng, list(xs))
-        maker.grow(int(rng.integers(2, 14)))
+        large = max(t.size for t in types) > MOST_ELEMENTS
+        maker = Maker(rng, list(xs), MANY_ELEMENTS if large else MOST_ELEMENTS)
+        maker.grow(int(rng.integers(2, 6 if large else 14)))
         made = maker.values[len(xs):] or maker.values[:1]
         return [made[-1], *[made[int(i)] for i in rng.integers(0, len(made), min(2, len(made) - 1))]]
     with np.errstate(all="ignore"):
