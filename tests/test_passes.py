@@ -161,6 +161,13 @@ def test_signs_of_zero_are_told_apart():
     assert len(simplify(trace(lambda x: [lax.add(x, -0.0)], [ArrayType((2,), F32)])[0]).eqns) == 0
 
 
+def test_true_is_told_from_one():
+    graph, _ = trace(lambda p: [lax.select(p, np.float32(1), np.float32(0))], [ArrayType((3,), bool)])
+    after = simplify(graph)
+    assert after.out_types[0].dtype == F32
+    np.testing.assert_array_equal(evaluate(after, [np.array([True, False, True])])[0], [1, 0, 1])
+
+
 # --- views, literals ---------------------------------------------------------------------------------------------
 
 X = ArrayType((2, 3, 4), F32)

@@ -154,6 +154,8 @@ def match_inputs(patterns, inputs, bound: dict[Var, Atom]) -> bool:
 
 
 def same_number(a: Any, b: Any) -> bool:
+    if (a.dtype.kind == "b") != (b.dtype.kind == "b"):  # True equals 1.0, but select(p, 1.0, 0.0) is not p
+        return False
     return bool(a == b) and (b.dtype.kind in "biu" or not is_zero_of_other_sign(a, b))
 
 
