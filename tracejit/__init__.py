@@ -42,9 +42,11 @@ _absent = _getter(__name__)
 
 # Where names come from that are loaded when they are first used.
 _LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
-         "NamedSharding": "sharding", "install_as_jax": "as_jax", "P": "sharding"}
-_MODULES = {"ad_checkpoint", "core", "custom_derivatives", "debug", "dlpack", "dtypes", "example_libraries",
-            "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",
+         "NamedSharding": "sharding", "P": "sharding", "install_as_jax": "as_jax", "reshard": "sharding",
+         "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
+         "make_array_from_single_device_arrays": "placement", "print_environment_info": "tools.doctor"}
+_MODULES = {"ad_checkpoint", "core", "custom_batching", "custom_derivatives", "debug", "dlpack", "dtypes",
+            "example_libraries", "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",
             "scipy", "sharding", "stages", "test_util", "tools", "typing"}
 
 

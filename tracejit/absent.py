@@ -12,6 +12,7 @@ HOSTS = "tracejit runs in one process"
 PARTITION = "there is one device, nothing is partitioned"
 INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
+GUARD = "use transfer_guard; on the CPU nothing is copied between host and device"
 REFS = "mutable references are left out: carry the state through scan, or use x.at[...].set(...)"
 
 # The longest entry that a name starts with counts.
@@ -37,6 +38,8 @@ REASONS = {
     "jax.lax.stage": PARTITION, "jax.smap": "use shard_map", "jax.lax.scaled_dot": "multiply by the scales",
     "jax.legacy_prng_key": "random.PRNGKey makes such keys; tracejit.config.enable_custom_prng turns them off",
     "jax.jax2tf_associative_scan_reductions": XLA, "jax.allow_f16_reductions": "sums of float16 are made in float32",
+    "jax.transfer_guard_device_to_host": GUARD, "jax.transfer_guard_host_to_device": GUARD,
+    "jax.transfer_guard_device_to_device": GUARD, "jax.ds": "use lax.dynamic_slice", "jax.memory": PARTITION,
     "jax.debug.breakpoint": "use tracejit.disable_jit() and Python's own breakpoint()",
 }
 

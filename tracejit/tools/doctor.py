@@ -78,6 +78,15 @@ def cache_is_writable() -> str:
 CHECKS: tuple[Callable[[], str], ...] = (compiles_and_runs, product_agrees, lapack_works, derivative_works, cache_is_writable)
 
 
+def print_environment_info(return_string: bool = False) -> str | None:
+    """Versions, processor and settings, for a report of a problem: printed, or returned."""
+    text = "\n".join(f"{name:22} {text}" for name, text in facts())
+    if return_string:
+        return text
+    print(text)
+    return None
+
+
 def main() -> int:
     for name, text in facts():
         print(f"{name:22} {text}")

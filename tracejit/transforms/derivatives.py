@@ -18,6 +18,7 @@ from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.transforms.ad import JVP, Linearized, linearize_graph, self_contained, split, transpose_values, vjp_values
 from tracejit.transforms.vmap import vmap
+from tracejit.tree_util import register_pytree_node
 
 
 def trace_here(f: Callable, leaves: Sequence) -> tuple[Graph, list]:
@@ -234,6 +235,26 @@ class Cotangents:
         outs = iter(call(pullback_graph(self.lin), [*self.residuals, *live]))
         wanted = self.lin.wanted[len(self.lin.wanted) - len(self.in_types):]
         return unflatten(self.in_tree, [next(outs) if w else zero_cotangent(t) for w, t in zip(wanted, self.in_types)])
+
+
+class Same:
+    """A thing that is equal to itself only, as a part of a tree's structure."""
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
+# A vjp function is a pytree of its residuals, so jit can return it, and take it as an argument.
+register_pytree_node(
+    Cotangents,
+    lambda f: (f.residuals, (Same(f.lin), f.in_tree, tuple(f.in_types), f.out_tree, tuple(f.out_types))),
+    lambda structure, residuals: Cotangents(structure[0].thing, list(residuals), *structure[1:]))
 
 
 def pullback_graph(lin: Linearized) -> Graph:
