@@ -180,30 +180,33 @@ def load_module(text: str, cpu: str | None = None, features: str | None = None, 
     >>> sorted(load_module("define i32 @doctest_one() { ret i32 1 }"))
     ['doctest_one']
     """
-    return load_modules([text], cpu, features, opt)[0]
+    return load_modules([text], cpu, features, lambda _: opt)[0]
 
 
-def load_modules(texts: Sequence[str], cpu: str | None = None, features: str | None = None, opt: int = 2,
-                 n_threads: int = 1) -> list[dict[str, int]]:
-    """`load_module` of each text; those that must be compiled are compiled on up to `n_threads` threads."""
+def load_modules(texts: Sequence[str], cpu: str | None = None, features: str | None = None,
+                 effort: Callable[[str], int] = lambda text: 2, n_threads: int = 1) -> list[dict[str, int]]:
+    """`load_module` of each text, callees before their callers; what must be compiled is, on up to `n_threads` threads.
+
+    `effort(text)` is the `opt` for each.
+    """
     cpu, features = target_of(cpu, features)
-    keys = [key_of(text, cpu, features, str(opt)) for text in texts]
+    keys = [key_of(text, cpu, features, str(effort(text))) for text in texts]
     absent = {key: text for key, text in zip(keys, texts) if key not in loaded}
     stats.memory += len(texts) - len(absent)
-    objects = objects_of(absent, n_threads, cpu=cpu, features=features, opt=opt)
+    objects = objects_of(absent, effort, n_threads, cpu=cpu, features=features)
     for key, text in absent.items():
         loaded[key] = llvm.load_object(objects[key], llvm.defined_symbols(text), llvm.external_symbols(text))
     return [loaded[key] for key in keys]
 
 
-def objects_of(texts: dict[str, str], n_threads: int, **target: Any) -> dict[str, bytes]:
+def objects_of(texts: dict[str, str], effort: Callable[[str], int], n_threads: int, **target: Any) -> dict[str, bytes]:
     disk = object_cache()
     found = {key: disk.get(key) if disk else None for key in texts}
     objects = {key: data for key, data in found.items() if data is not None}
     missing = [key for key in texts if key not in objects]
     stats.disk += len(objects)
     stats.compiled += len(missing)
-    for key, data in zip(missing, llvm.compile_many([texts[key] for key in missing], n_threads, **target)):
+    for key, data in zip(missing, llvm.compile_many([texts[key] for key in missing], n_threads, effort, **target)):
         objects[key] = data
         if disk:
             disk.put(key, data)

@@ -23,6 +23,7 @@ from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import PASSES
 
 LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
+LITTLE_TEXT = 1 << 13       # bytes of a module that compiles fast anyway
 
 
 def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = ()) -> Executable:
@@ -48,11 +49,15 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[in
 
 def load(modules: list[str], isa) -> dict[str, int]:
     """Compile what is neither loaded nor on disk, callees before the entry that calls them; {symbol: address}."""
-    *kernels, entry = modules
     found: dict[str, int] = {}
-    for part in cache.load_modules(kernels, isa.cpu, isa.features, n_threads=threads.thread_count()) if kernels else []:
+    for part in cache.load_modules(modules, isa.cpu, isa.features, effort, threads.thread_count()):
         found |= part
-    return found | cache.load_module(entry, isa.cpu, isa.features)
+    return found
+
+
+def effort(text: str) -> int:
+    """How hard LLVM should try: little for long code that has no loop, such as the entry of most programs."""
+    return 2 if " phi " in text or len(text) < LITTLE_TEXT else 0
 
 
 def is_long(graph: Graph, code: Code) -> bool:

@@ -179,10 +179,11 @@ def assembly_of(text: str, cpu: str | None = None, features: str | None = None, 
     return emit(text, cpu, features, opt, triple, False).decode(errors="replace")
 
 
-def compile_many(texts: Sequence[str], n_threads: int, **target: Any) -> list[bytes]:
-    """`compile_module` of each text, on up to `n_threads` threads."""
+def compile_many(texts: Sequence[str], n_threads: int, effort: Callable[[str], int] = lambda text: 2,
+                 **target: Any) -> list[bytes]:
+    """`compile_module` of each text, with the `opt` that `effort` gives it, on up to `n_threads` threads."""
     if n_threads <= 1 or len(texts) <= 1:
-        return [compile_module(text, **target) for text in texts]
+        return [compile_module(text, opt=effort(text), **target) for text in texts]
     initialize()
     objects: dict[int, bytes] = {}
     failures: list[BaseException] = []
@@ -191,7 +192,7 @@ def compile_many(texts: Sequence[str], n_threads: int, **target: Any) -> list[by
     def work() -> None:
         try:
             for i, text in todo:  # next() of an iterator on a list is atomic
-                objects[i] = compile_module(text, **target)
+                objects[i] = compile_module(text, opt=effort(text), **target)
         except BaseException as error:
             failures.append(error)
 

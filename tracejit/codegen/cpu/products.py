@@ -3,6 +3,7 @@ passes/products.py leaves: f32, f64 or integer, and each axis group of a product
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 
 import numpy as np
@@ -94,12 +95,23 @@ def emit_product(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value]
 
 
 def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: dict[str, int]) -> None:
-    """Fill the routine's record on the stack and call it. Members that are not given are zero."""
-    record = b.alloca(layout.n_bytes)
-    for member in layout.members:
-        value = pointers.get(member) or b.const(numbers.get(member, 0), I64)
-        b.store(value, b.gep(record, layout.offset(member)))
-    b.call(routine, None, [record])
+    """Call a routine that takes a record of these members; those that are not given are zero.
+
+    Calls with the same numbers share the function that fills in the record.
+    """
+    key = hashlib.sha256(repr((list(pointers), sorted(numbers.items()))).encode()).hexdigest()[:16]
+    name = f"{routine}_{key}"
+    if not b.module.is_defined(name):
+        f = b.internal_function(name, [(member, PTR) for member in pointers])
+        given = dict(zip(pointers, f.params))
+        record = f.alloca(layout.n_bytes)
+        for member in layout.members:
+            value = given.get(member) or f.const(numbers.get(member, 0), I64)
+            f.store(value, f.gep(record, layout.offset(member)))
+        f.call(routine, None, [record])
+        f.ret()
+        f.finish()
+    b.call(name, None, list(pointers.values()))
 
 
 def element_strides(shape) -> list[int]:
