@@ -46,8 +46,8 @@ _LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel"
          "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
          "make_array_from_single_device_arrays": "placement", "print_environment_info": "tools.doctor"}
 _MODULES = {"ad_checkpoint", "core", "custom_batching", "custom_derivatives", "debug", "dlpack", "dtypes",
-            "example_libraries", "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random",
-            "scipy", "sharding", "stages", "test_util", "tools", "typing"}
+            "example_libraries", "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel",
+            "profiler", "random", "scipy", "sharding", "stages", "test_util", "tools", "typing"}
 
 
 def __getattr__(name: str) -> _typing.Any:

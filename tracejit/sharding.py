@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.lax import with_sharding_constraint
-from tracejit.runtime.device import CPU, Device, SingleDeviceSharding, devices
+from tracejit.runtime.device import CPU, Device, SingleDeviceSharding
 
 __all__ = ["AbstractMesh", "AxisType", "Mesh", "NamedSharding", "PartitionSpec", "Sharding",
            "SingleDeviceSharding", "get_abstract_mesh", "get_mesh", "make_mesh", "make_single_device_sharding", "reshard",
@@ -142,7 +142,7 @@ class Current(threading.local):
 CURRENT = Current()
 
 
-class set_mesh:  # noqa: N801 - JAX's name
+class set_mesh:
     """The mesh that shard_map takes where it is given none: from here on, or inside a `with` block.
 
     >>> with set_mesh(make_mesh((1,), ("x",))):

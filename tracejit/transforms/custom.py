@@ -213,7 +213,7 @@ class JvpRule(Interned):
                       for x, t in zip(outs, out_ts)]
 
 
-class custom_jvp(WithRule[P, R]):  # noqa: N801 - JAX's name
+class custom_jvp(WithRule[P, R]):
     """A function whose derivative is given by a rule: f.defjvp(rule), rule(primals, tangents) -> (outputs, tangents).
 
     The rule is linear in the tangents; reverse mode follows by transposition. Arguments at nondiff_argnums are passed
@@ -338,7 +338,7 @@ def cotangents_of(part: Any, tree: PyTreeDef, i: int) -> list:
                         source=user_source(), fix="return a cotangent of the argument's structure; None for zeros") from None
 
 
-class custom_vjp(WithRule[P, R]):  # noqa: N801 - JAX's name
+class custom_vjp(WithRule[P, R]):
     """A function whose reverse mode is given: f.defvjp(fwd, bwd).
 
     fwd(*args) -> (outputs, residuals), and bwd(residuals, cotangents of the outputs) -> tuple of cotangents of the
