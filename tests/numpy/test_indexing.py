@@ -180,7 +180,7 @@ def test_put_functions():
         np.fill_diagonal(expected, value)
         assert_same(jnp.fill_diagonal(jnp.zeros(shape), jnp.array(value), inplace=False), expected)
     for call in (lambda: jnp.put(jnp.ones(3), jnp.array([0]), 1), lambda: jnp.fill_diagonal(jnp.ones((2, 2)), 1)):
-        with pytest.raises(ValueError, match="inplace"):
+        with pytest.raises((ValueError, NotImplementedError), match="inplace"):
             call()
 
 

@@ -46,6 +46,9 @@ def test_factorizations():
     assert_same(A @ np.asarray(v), np.asarray(v) * np.asarray(w), **LOOSE)
     assert_same(np.sort_complex(np.asarray(jnp.linalg.eigvals(jnp.asarray(A)))), np.sort_complex(np.linalg.eigvals(A).astype(np.complex64)), **LOOSE)
     assert np.isnan(np.asarray(jnp.linalg.cholesky(-jnp.eye(2)))).any()
+    for x in (A, R, R.T, C):
+        assert_same(jnp.linalg.qr(jnp.asarray(x), mode="raw"), np.linalg.qr(x, mode="raw"), **LOOSE)
+    check("linalg.slogdet", A, numpy=False, method="qr", **LOOSE)
 
 
 def test_solutions():

@@ -206,12 +206,48 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     """
     (a,) = as_matrices("qr", a)
     if mode == "raw":
-        packed, taus = lax.linalg.geqrf(a)
+        packed, taus = _reflectors(a)
         return manipulation.matrix_transpose(packed), taus
     if mode not in ("reduced", "complete", "r", "full"):
         raise ValueError(f"Unsupported QR decomposition mode '{mode}'")
     q, r = lax.linalg.qr(a, full_matrices=mode in ("complete", "full"))
     return r if mode == "r" else QRResult(q, r)
+
+
+def _reflectors(a: Array) -> tuple[Array, Array]:
+    """(R with the Householder vectors below its diagonal, their factors tau), as LAPACK's geqrf leaves them."""
+    m, n = a.shape[-2:]
+    count, real = min(m, n), real_dtype(a.dtype)
+    rows, columns = (lax.broadcasted_iota(INT, a.shape, a.ndim - 2 + i) for i in (0, 1))
+    places = lax.broadcasted_iota(INT, (*a.shape[:-2], count), a.ndim - 2)
+
+    def step(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, taus = state
+        here = lax.eq(columns, k)
+        column = reductions.sum(lax.select(here, x, lax.full_like(x, 0)), -1, keepdims=True)
+        below = lax.gt(rows[..., :1], k)
+        at_k = lax.eq(rows[..., :1], k)
+        zero = lax.full_like(column, 0)
+        alpha = reductions.sum(lax.select(at_k, column, zero), -2, keepdims=True)
+        tail = lax.select(below, column, zero)
+        tail_size = reductions.sum(lax.square(lax.abs(tail)), -2, keepdims=True)
+        length = lax.sqrt(lax.add(lax.square(lax.abs(alpha)), tail_size))
+        part = lax.real(alpha) if x.dtype.kind == "c" else alpha
+        beta = lax.select(lax.ge(part, literal(0, real)), lax.neg(length), length)
+        none = lax.eq(tail_size, literal(0, real))  # already zero below: no reflection, as LAPACK has it
+        safe = lambda v, one: lax.select(none, lax.full_like(v, one), v)
+        beta = convert(safe(beta, 1), x.dtype)
+        tau = lax.select(none, lax.full_like(alpha, 0), lax.div(lax.sub(beta, alpha), beta))
+        tail = lax.div(tail, expand_to(safe(lax.sub(alpha, beta), 1), tail.shape))
+        v = lax.add(tail, lax.convert_element_type(at_k, x.dtype))
+        dots = linear.matmul(_adjoint(v), x, precision="highest")
+        reflected = lax.sub(x, lax.mul(expand_to(conjugate(tau), x.shape), linear.matmul(v, dots, precision="highest")))
+        kept = lax.select(expand_to(below, x.shape), expand_to(tail, x.shape), reflected)
+        x = lax.select(here, kept, lax.select(lax.gt(columns, k), reflected, x))
+        tau = expand_to(lax.squeeze(tau, (tau.ndim - 1,)), taus.shape)
+        return x, lax.select(lax.eq(places, k), tau, taus)
+
+    return lax.fori_loop(0, count, step, (a, lax.full(places.shape, 0, a.dtype)))
 
 
 # --- determinants and inverses -----------------------------------------------------------------------
@@ -228,10 +264,8 @@ def slogdet(a: ArrayLike, *, method: str | None = None) -> SlogdetResult:
     if method not in (None, "lu", "qr"):
         raise ValueError(f"Unknown slogdet method '{method}'. Supported methods are 'lu' (`None`), and 'qr'.")
     if method == "qr":
-        packed, taus = lax.linalg.geqrf(a)
-        diagonal = matrix_diagonal(packed)
-        flips = lax.select(lax.ne(taus, literal(0, taus.dtype)), lax.full_like(taus, -1), lax.full_like(taus, 1))
-        parity = lax.reduce_prod(flips, (taus.ndim - 1,))
+        q, r = lax.linalg.qr(a)
+        diagonal, parity = matrix_diagonal(r), slogdet(q).sign
     else:
         factors, pivots, _ = lax.linalg.lu(a)
         diagonal = matrix_diagonal(factors)

@@ -222,7 +222,8 @@ def fill_diagonal(a: ArrayLike, val: ArrayLike, wrap: bool = False, *, inplace: 
     Array([[5., 0.],
            [0., 5.]], dtype=float32)
     """
-    _refuse_inplace("fill_diagonal", inplace)
+    if inplace:
+        raise NotImplementedError("arrays are immutable: pass inplace=False and use the result of jnp.fill_diagonal")
     if wrap:
         raise NotImplementedError("wrap=True is not implemented, must be False")
     check_arraylike("fill_diagonal", a, val)
