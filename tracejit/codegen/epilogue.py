@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tracejit.codegen.kernels import Kernel, total_cost
 from tracejit.codegen.schedule import collapse, substituted
-from tracejit.codegen.steps import KernelStep, NativeStep, Program
+from tracejit.codegen.steps import KernelStep, NativeStep, Program, Step
 from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import Axis, Dynamic, Index, Quotient, Remainder, linear
 
@@ -24,20 +24,27 @@ BlocksOf = Callable[[Eqn], Blocks | None]   # None if the back end cannot run an
 
 
 def attach_epilogues(program: Program, blocks_of: BlocksOf, donated: Iterable[Var]) -> None:
-    donated = set(donated)
-    for product in [s for s in program.steps if isinstance(s, NativeStep)]:
-        blocks = blocks_of(product.eqn)
-        if blocks is None:
+    donated, results = set(donated), {program.home(r) for r in program.graph.results if isinstance(r, Var)}
+    readers: dict[Var, list[Step]] = {}
+    for step in program.steps:
+        for v in dict.fromkeys(map(program.home, step.reads)):
+            readers.setdefault(v, []).append(step)
+    place: dict[Step, Step | None] = {}     # what runs where a step ran
+    for product in program.steps:
+        blocks = blocks_of(product.eqn) if isinstance(product, NativeStep) else None
+        found = readers.get(product.eqn.outputs[0], ()) if blocks is not None else ()
+        if not found or not isinstance(found[0], KernelStep):
             continue
-        out = product.eqn.outputs[0]
-        readers = [s for s in program.steps if any(program.home(v) is out for v in s.reads)]
-        if not readers or not isinstance(readers[0], KernelStep):
-            continue
-        kernel = blockwise(readers[0].kernel, out, blocks)
+        reader, out = found[0], product.eqn.outputs[0]
+        kernel = blockwise(reader.kernel, out, blocks)
         if kernel is not None:
-            fuse_steps(program, product, readers[0], kernel)
-            if len(readers) == 1:
+            fuse_steps(program, product, reader, kernel)
+            place |= {product: None, reader: product}
+            for v in dict.fromkeys(map(program.home, reader.reads)):
+                readers[v] = list(dict.fromkeys(product if s is reader else s for s in readers[v]))
+            if len(found) == 1 and out not in results:
                 share_memory(program, out, product, donated)
+    program.steps[:] = [s for s in (place.get(s, s) for s in program.steps) if s is not None]
 
 
 def blockwise(kernel: Kernel, out: Var, blocks: Blocks) -> Kernel | None:
@@ -78,14 +85,12 @@ def fuse_steps(program: Program, product: NativeStep, reader: KernelStep, kernel
     product.epilogue = kernel
     product.reads = list(dict.fromkeys([*product.reads, *[v for v in reader.reads if program.home(v) is not out]]))
     product.writes = [out, *reader.writes]
-    program.steps[:] = [product if s is reader else s for s in program.steps if s is not product]
 
 
 def share_memory(program: Program, out: Var, product: NativeStep, donated: set[Var]) -> None:
     """Let the product be computed in the memory of what is made of it, unless that might be a param's."""
-    homes = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
     target = next((v for v in product.writes[1:] if v.type.strong() is out.type.strong()), None)
-    if target is None or out in homes or any(p.type.strong() is target.type.strong() for p in donated & set(product.reads)):
+    if target is None or any(p.type.strong() is target.type.strong() for p in donated & set(product.reads)):
         return
     program.alias[out] = target
     product.writes = product.writes[1:]
