@@ -12,6 +12,7 @@ from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.types import default_dtype, is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
+from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -275,30 +276,11 @@ def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
     if dtype_of(x1).kind == "b":
         x1, x2 = (lax.convert_element_type(x, default_dtype("i")) for x in (x1, x2))
     if dtype_of(x1).kind in "iu":
-        return _integer_to_integer(x1, x2)
+        return integer_to_integer(x1, x2)
     return lax.pow(strong(x1) if whole_exponent else x1, x2)
 
 
 pow = power
-
-
-def _integer_to_integer(x1: ArrayLike, x2: ArrayLike) -> Array:
-    """By repeated squaring, which wraps around as products do; negative exponents give 0, or +-1 for a base of +-1."""
-    x1, x2 = _same_shape(x1, x2)
-    zero, one = cast_numpy(0, x1.dtype), cast_numpy(1, x1.dtype)
-    bits = x1.dtype.itemsize * 8 - (x1.dtype.kind == "i")
-
-    def step(_: Any, state: tuple) -> tuple:
-        out, base, exponent = state
-        odd = lax.ne(lax.bitwise_and(exponent, one), zero)
-        out = lax.mul(out, lax.select(odd, base, lax.full_like(base, 1)))
-        return out, lax.mul(base, base), lax.shift_right_logical(exponent, one)
-
-    out, *_ = lax.fori_loop(0, bits, step, (lax.full_like(x1, 1, x1.dtype), x1, x2))
-    if x1.dtype.kind == "u":
-        return out
-    unit = lax.bitwise_or(lax.eq(x1, one), lax.eq(x1, cast_numpy(-1, x1.dtype)))
-    return lax.select(lax.bitwise_and(lax.lt(x2, zero), lax.bitwise_not(unit)), lax.full_like(out, 0), out)
 
 
 @eager

@@ -12,6 +12,7 @@ from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact, promote, type_of
 from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, make_plan
+from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, convert, expand_to
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ def update_entries(
         return _scatter(x, entries, values, how, func, wrap, options)
     factors = _scatter(lax.full_like(x, 1), entries, values, "multiply", None, wrap, options)
     if how == "power":
-        return lax.pow(x, factors)
+        return integer_to_integer(x, factors) if x.dtype.kind in "iu" else lax.pow(x, factors)
     if not is_inexact(x.dtype):
         x = lax.convert_element_type(x, default_dtype("f"))
     return lax.div(x, convert(factors, x.dtype))

@@ -234,7 +234,9 @@ def _reflectors(a: Array) -> tuple[Array, Array]:
         length = lax.sqrt(lax.add(lax.square(lax.abs(alpha)), tail_size))
         part = lax.real(alpha) if x.dtype.kind == "c" else alpha
         beta = lax.select(lax.ge(part, literal(0, real)), lax.neg(length), length)
-        none = lax.eq(tail_size, literal(0, real))  # already zero below: no reflection, as LAPACK has it
+        none = lax.eq(tail_size, literal(0, real))  # already zero below, and real: no reflection, as LAPACK has it
+        if x.dtype.kind == "c":
+            none = lax.bitwise_and(none, lax.eq(lax.imag(alpha), literal(0, real)))
         safe = lambda v, one: lax.select(none, lax.full_like(v, one), v)
         beta = convert(safe(beta, 1), x.dtype)
         tau = lax.select(none, lax.full_like(alpha, 0), lax.div(lax.sub(beta, alpha), beta))
