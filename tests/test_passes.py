@@ -161,6 +161,12 @@ def test_signs_of_zero_are_told_apart():
     assert len(simplify(trace(lambda x: [lax.add(x, -0.0)], [ArrayType((2,), F32)])[0]).eqns) == 0
 
 
+def test_choices_by_numbers_are_not_turned_round():
+    types = [ArrayType((3,), "int32"), ArrayType((3,), F32), ArrayType((3,), F32)]
+    graph, _ = trace(lambda i, x, y: [lax.select_n(lax.bitwise_not(i), x, y)], types)
+    same_meaning(graph, simplify(graph), [np.array([-2, -1, 0], np.int32), np.ones(3, F32), np.zeros(3, F32)], 0, 0)
+
+
 def test_true_is_told_from_one():
     graph, _ = trace(lambda p: [lax.select(p, np.float32(1), np.float32(0))], [ArrayType((3,), bool)])
     after = simplify(graph)

@@ -294,9 +294,9 @@ def _padded(x: np.ndarray, value, lo: int, hi: int, inner: int) -> np.ndarray:
     """x padded along its first axis."""
     spread = np.full((len(x) + max(len(x) - 1, 0) * inner, *x.shape[1:]), value, x.dtype)
     spread[::inner + 1] = x
-    spread = spread[max(-lo, 0):len(spread) - max(-hi, 0)]
     side = lambda n: np.full((max(n, 0), *x.shape[1:]), value, x.dtype)
-    return np.concatenate([side(lo), spread, side(hi)])
+    whole = np.concatenate([side(lo), spread, side(hi)])
+    return whole[max(-lo, 0):len(whole) - max(-hi, 0)]
 
 
 def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, int, int]]) -> Any:

@@ -174,5 +174,6 @@ def apply_rules(op: Any, inputs: list[Atom], inexact: bool) -> Any:
 
 
 def fits(rule: Rule, bound: dict[Var, Atom]) -> bool:
-    values = [bound[p] for p, name in zip(rule.pattern.params, rule.params) if name != "p"]
-    return all(rule.holds_for(x.type.dtype) for x in values)
+    """Whether the dtypes are the rule's: a choice by numbers is none by p."""
+    pairs = [(bound[p].type.dtype, name) for p, name in zip(rule.pattern.params, rule.params)]
+    return all(dtype.kind == "b" if name == "p" else rule.holds_for(dtype) for dtype, name in pairs)
