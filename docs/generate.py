@@ -1,9 +1,10 @@
-"""The source -> the tables of docs/: settings.md, errors.md and ops.md. `make docs` runs it; --check compares."""
+"""The source -> the tables of docs/: settings.md, errors.md, ops.md and coverage.md. `make docs` runs it; --check compares."""
 from __future__ import annotations
 
 import argparse
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import tracejit.lax
 from tracejit import errors
+from tracejit.absent import instead
 from tracejit.config import config
 from tracejit.lax.kinds import Op
+from tracejit.tools.compat import is_present
 
 DOCS = Path(__file__).parent
 RULES = ("infer", "eval", "partials", "jvp", "transpose", "batch", "scalar", "pull")
@@ -73,7 +76,42 @@ def ops() -> str:
             f"({len(rows)} ops).\n\n" + table(["op", "meaning", *RULES], rows))
 
 
-PAGES = {"settings.md": settings, "errors.md": error_classes, "ops.md": ops}
+# Public names whose values come from NumPy or Python on the host at run time, and why.
+ON_THE_HOST = {"lax.rng_uniform": "a generator with state has no place in a compiled program",
+               "pure_callback, experimental.io_callback, debug.callback, debug.print": "calling Python is what they are for",
+               "numpy.save, savez, load, fromfile, array_str, array_repr": "files and text"}
+
+
+def coverage() -> str:
+    """Per namespace of JAX: how many of its public names exist here, and which do not."""
+    listed = json.loads((DOCS / "jax_names.json").read_text())
+    rows, absent = [], []
+    for namespace, names in listed["names"].items():
+        if not names:
+            continue
+        missing = [n for n in names if not is_present(f"{namespace}.{n}")]
+        rows.append([f"`{namespace}`", str(len(names)), str(len(names) - len(missing)),
+                     f"{100 * (1 - len(missing) / len(names)):.1f} %"])
+        absent += [[f"`{namespace}`", ", ".join(f"`{n}`" for n in names), reason.replace("|", "\\|")]
+                   for reason, names in by_reason(namespace, missing).items()]
+    host = [[f"`{name}`", why] for name, why in ON_THE_HOST.items()]
+    return (f"# Coverage of JAX's public API\n\n{NOTE}Against the public names of JAX {listed['version']} (`jax_names.json`, "
+            "written by `docs/names_of_jax.py` where JAX is installed). Primitives (`add_p`) are not counted. A name that is "
+            "absent raises an AttributeError with what stands in the last column below; `python -m tracejit.tools.compat "
+            "FILE_OR_PACKAGE` says which names a program needs.\n\n" + table(["namespace", "names", "present", ""], rows)
+            + "\n## Absent\n\n" + table(["namespace", "names", "why, and what to use"], absent)
+            + "\n## Run on the host\n\nEverything else is compiled.\n\n" + table(["names", "why"], host))
+
+
+def by_reason(namespace: str, names: list[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        _, _, reason = instead(f"{namespace}.{name}").partition("leaves it out: ")
+        grouped.setdefault(reason or "not there yet", []).append(name)
+    return grouped
+
+
+PAGES = {"settings.md": settings, "errors.md": error_classes, "ops.md": ops, "coverage.md": coverage}
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ def is_public(namespace: str, name: str, value: object) -> bool:
     if name.startswith("_") or name.endswith("_p"):
         return False
     if isinstance(value, types.ModuleType):
-        return value.__name__.startswith("jax.")
+        return value.__name__.startswith(namespace + "." if namespace.startswith(OWN_ONLY) else "jax.")
     if namespace.startswith(OWN_ONLY):
         home = getattr(value, "__module__", "")
         return home in (namespace, namespace.replace("jax.experimental.", "jax._src.")) or home.startswith(namespace + ".")

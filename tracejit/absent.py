@@ -12,6 +12,7 @@ HOSTS = "tracejit runs in one process"
 PARTITION = "there is one device, nothing is partitioned"
 INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
+LEAKS = "a value that leaves its trace raises UnexpectedTracerError where it is used"
 GUARD = "use transfer_guard; on the CPU nothing is copied between host and device"
 REFS = "mutable references are left out: carry the state through scan, or use x.at[...].set(...)"
 
@@ -40,6 +41,23 @@ REASONS = {
     "jax.jax2tf_associative_scan_reductions": XLA, "jax.allow_f16_reductions": "sums of float16 are made in float32",
     "jax.transfer_guard_device_to_host": GUARD, "jax.transfer_guard_host_to_device": GUARD,
     "jax.transfer_guard_device_to_device": GUARD, "jax.ds": "use lax.dynamic_slice", "jax.memory": PARTITION,
+    "jax.nn.get_scaled_dot_general_config": "there are no 8- and 4-bit floating-point dtypes to quantise to",
+    "jax.core.Trace": INTERNAL, "jax.core.eval_context": INTERNAL, "jax.core.max_dim": INTERNAL,
+    "jax.core.min_dim": INTERNAL, "jax.core.ParamDict": INTERNAL, "jax.core.Atom": INTERNAL,
+    "jax.tree_util.default_registry": INTERNAL, "jax.make_user_context": INTERNAL, "jax.enable_checks":
+    "tracejit.config.check verifies every stage of the compiler", "jax.no_tracing": "explain_cache_misses tells why",
+    "jax.no_execution": "use eval_shape, or jit(f).lower(...)", "jax.softmax_custom_jvp": "it is always on",
+    "jax.Shard": PARTITION, "jax.auto_pcast": PARTITION, "jax.remove_size_one_mesh_axis_from_type": PARTITION,
+    "jax.sharding.auto_axes": PARTITION, "jax.sharding.explicit_axes": PARTITION, "jax.sharding.AbstractDevice": PARTITION,
+    "jax.sharding.ManualAxisType": PARTITION, "jax.debug.visualize_sharding": PARTITION,
+    "jax.debug.visualize_array_sharding": PARTITION, "jax.debug.inspect_array_sharding": PARTITION,
+    "jax.debug.log": "use debug.callback with Python's logging", "jax.debug.DebugEffect": INTERNAL,
+    "jax.debug.OrderedDebugEffect": INTERNAL, "jax.array_garbage_collection_guard": "arrays in cycles are freed as usual",
+    "jax.debug_key_reuse": "keys are not followed; split them by hand", "jax.host_ids": HOSTS,
+    "jax.check_tracer_leaks": LEAKS, "jax.checking_leaks": LEAKS, "jax.version": "tracejit.__version__",
+    "jax.profiler": "start_trace writes a file for Perfetto: there is no server, no XPlane and no memory profile",
+    "jax.experimental.ode": INTERNAL, "jax.experimental.jet": INTERNAL, "jax.experimental.cur_qdd": INTERNAL,
+    "jax.experimental.primal_tangent_dtype": INTERNAL,
     "jax.debug.breakpoint": "use tracejit.disable_jit() and Python's own breakpoint()",
 }
 

@@ -188,6 +188,11 @@ class Config:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.settings]
 
+    @property
+    def x64_enabled(self) -> bool:
+        """JAX's older name for enable_x64."""
+        return bool(self.enable_x64)
+
     def here(self) -> Thread:
         thread = self.thread
         if thread.epoch != self.epoch:
