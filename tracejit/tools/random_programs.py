@@ -26,7 +26,7 @@ LARGE = ((40000,), (300, 130), (3, 20000), (20000, 3), (64, 700), (2000, 17), (7
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 0)
 
 
-MOST_ULP = 1024      # an op less exact than this is so in a part of its domain only, of which the fuzzer knows nothing
+MOST_ULP = 500      # an op less exact than this is so in a part of its domain only, of which the fuzzer knows nothing
 
 
 def ops_of(kind: type) -> list[type]:
