@@ -197,3 +197,19 @@ def test_folds_of_wide_columns(rng, shape):
 def test_many_rows_of_few_columns_are_shared_out(rng):
     x = normal(rng, 60000, 70)
     np.testing.assert_allclose(tj.jit(lambda x: x.sum(0))(x), x.astype("f8").sum(0), atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(8_400_003,), (2100, 4000), (2100, 4001)], ids=str)
+def test_results_larger_than_the_caches(rng, shape):
+    x, y = (rng.random(shape, dtype=np.float32) for _ in range(2))
+    total, product = tj.jit(lambda x, y: (x + y, x * y))(x, y)
+    assert np.array_equal(total, x + y) and np.array_equal(product, x * y)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4])
+def test_a_large_result_in_memory_of_any_alignment(rng, offset):
+    memory = np.zeros(8_400_016, np.float32)
+    x = memory[offset:offset + 8_400_000]
+    x[:] = np.arange(x.size) % 1000
+    got = tj.jit(lambda x: x + 1, donate_argnums=0)(jnp.asarray(x))
+    assert np.array_equal(got, np.arange(x.size) % 1000 + 1)

@@ -14,6 +14,7 @@ TASK_COST = 1 << 16         # element operations that are worth a task of their 
 MOST_TASKS = 256
 MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
+STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
 STRIP = 1024                # elements of a row in such a piece
 
 
@@ -29,6 +30,7 @@ class Schedule:
     chunk: int                  # elements of the first folded axis per part; 0: folds are not cut
     units: int
     per_task: int
+    streams: bool = False       # stores go past the caches, which could not hold the results
     by_rows: bool = False       # a block is wide and passed over row by row, its states in memory: see cpu/strips.py
 
     @property
@@ -125,7 +127,8 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
         units = outer * -(-n // strip)
         return Schedule(kernel, vector, along, lanes, unroll, strip, 0, units, 1, by_rows=True)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
-    return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task)
+    streams = vector is not None and not along and may_stream(kernel, vector, lanes)
+    return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams)
 
 
 def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:
@@ -136,6 +139,20 @@ def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, c
     here = folded * 64 * widest     # what narrow columns would keep in the cache between stages
     return kernel.size * widest > CACHE_BYTES and kernel.fold_axes[-1].size >= 16 and \
         (len(kernel.stages) == 1 or here > CACHE_BYTES // 4)
+
+
+def may_stream(kernel: Kernel, vector: Axis, lanes: int) -> bool:
+    """Whether a kernel writes much, in whole aligned vector registers."""
+    stores = kernel.stages[0].stores + kernel.stages[0].row_stores
+    if kernel.fold_axes or len(kernel.stages) > 1 or kernel.size * sum(s.var.type.dtype.itemsize for s in stores) <= STREAM_BYTES:
+        return False
+
+    def is_aligned(s: Store) -> bool:
+        others = [c for a, c in s.offset.terms if a is not vector]
+        return s.offset.coefficient(vector) == 1 and not any(c % lanes for c in (*others, s.offset.const)) and \
+            s.var.type.dtype.kind in "fiu" and lanes * s.var.type.dtype.itemsize in (16, 32, 64) and \
+            all(isinstance(a, Axis) for a, _ in s.offset.terms)
+    return all(map(is_aligned, stores))
 
 
 def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:

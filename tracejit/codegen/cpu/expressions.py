@@ -204,5 +204,7 @@ class Position:
             return b.store(value, b.gep(base, self.number(offset), dtype))
         value = b.splat(value, self.lanes)
         if self.stride(offset) == 1:
-            return b.store(value, self.address(base, offset, dtype), mask=self.mask)
+            streams = nontemporal and self.mask is None
+            align = self.lanes * np.dtype(dtype).itemsize if streams else None
+            return b.store(value, self.address(base, offset, dtype), align, self.mask, streams)
         return b.scatter(value, base, b.splat(self.number(offset), self.lanes), self.mask)

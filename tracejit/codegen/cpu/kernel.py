@@ -65,6 +65,8 @@ class KernelEmitter:
         top = self.top()
         with b.loop(lo, hi) as loop:
             self.unit(top, loop.index)
+        if plan.streams and b.isa.triple.startswith("x86_64"):
+            b.call("llvm.x86.sse.sfence", None, [])     # such stores are not ordered with those that end the task
         b.ret()
         b.finish()
 
@@ -179,7 +181,7 @@ class KernelEmitter:
         """All values are computed before the first is stored: it may take the memory of what another reads."""
         values = [p.value(s.expr) for s in stores]
         for s, value in zip(stores, values):
-            p.store(s.var, s.offset, value, s.var.type.dtype)
+            p.store(s.var, s.offset, value, s.var.type.dtype, self.plan.streams)
 
     def combined(self, fold: Fold, states, element, p: Position, mask: Value | None = None):
         b = self.b

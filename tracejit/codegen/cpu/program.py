@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -202,9 +202,21 @@ class ProgramEmitter:
         if plan.chunk:
             pointers.append(self.b.alloca(partial_bytes(plan)))
         table = self.table(pointers)
-        self.b.parallel(self.kernel_function(emit_strips if plan.by_rows else emit_kernel, plan, buffers), table, plan.n_tasks)
+        run = lambda how: self.b.parallel(
+            self.kernel_function(emit_strips if plan.by_rows else emit_kernel, how, buffers), table, plan.n_tasks)
+        if plan.streams:
+            self.b.cond(self.are_aligned(pointers[len(kernel.inputs):]), lambda: run(plan), lambda: run(replace(plan, streams=False)))
+        else:
+            run(plan)
         if plan.chunk:
             self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
+
+    def are_aligned(self, pointers: list[Value]) -> Value:
+        """Whether these addresses suit every vector register."""
+        b, bits = self.b, self.b.const(0, I64)
+        for pointer in pointers:
+            bits = b.or_(bits, b.pure(f"ptrtoint {pointer.text} to i64", I64))
+        return b.eq(b.and_(bits, b.const(63, I64)), b.const(0, I64))
 
     def table(self, pointers: list[Value]) -> Value:
         """The pointers, in memory."""
