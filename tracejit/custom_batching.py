@@ -48,7 +48,7 @@ class CustomVmap(Call):
         return [x if flag else lax.convert_element_type(x, t.dtype) for x, flag, t in zip(outs, flags, self.graph.out_types)], flags
 
 
-class custom_vmap(WithRule):  # noqa: N801 - JAX's name
+class custom_vmap(WithRule):
     """A function that is batched by a rule: f.def_vmap(rule), rule(axis_size, in_batched, *args) -> (out, out_batched).
 
     in_batched is a list with a tree of booleans for each argument; a batched argument has its lanes on axis 0, and so has

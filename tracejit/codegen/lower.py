@@ -12,7 +12,7 @@ from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_lo
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
 from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
 from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
-from tracejit.ir.types import ArrayType, TapeType
+from tracejit.ir.types import TapeType
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise, View
 from tracejit.lax.loops import Scan, While

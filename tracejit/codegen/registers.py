@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 
 from tracejit.codegen.kernels import Store
-from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.graph import Eqn, Graph, Var
 from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View

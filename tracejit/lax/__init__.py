@@ -3,7 +3,7 @@
 Arrays must agree in dtype (Python scalars adopt it) and in shape (zero-dimensional operands repeat); the functions
 of tracejit.numpy promote and broadcast, and are made of these.
 """
-# ruff: noqa: F401  (imported to be exported)
+
 from tracejit.ir.trace import bind as bind
 from tracejit.ir.types import dtype_of as dtype
 from tracejit.absent import getter as _getter

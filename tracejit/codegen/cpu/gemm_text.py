@@ -5,7 +5,7 @@ Everything is an untyped piece of text: `%t3`, `7`, or a vector constant; intege
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -164,7 +164,7 @@ class Function:
         return self.value(f'call {kind} asm "", "=r,0"({kind} {value})')
 
     def loop(self, start: str | int, stop: str | int, step: str | int = 1,
-             carry: Sequence[tuple[str, str]] = (), guard: bool = True) -> "Loop":
+             carry: Sequence[tuple[str, str]] = (), guard: bool = True) -> Loop:
         """`with f.loop(0, n) as loop:` counts `loop.index`; carried (type, first value) pairs are
         in `loop.carried`, set `loop.next` to their new values, read `loop.result` afterwards.
         Without `guard` at least one round is run."""
@@ -180,7 +180,7 @@ class Loop:
         self._carry = list(carry)
         self.next: list[str] = []
 
-    def __enter__(self) -> "Loop":
+    def __enter__(self) -> Loop:
         f, (start, stop, _) = self._f, self._bounds
         self._head, self._exit = f._fresh_label("loop"), f._fresh_label("done")
         self._before = f.block

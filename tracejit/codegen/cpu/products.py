@@ -6,7 +6,6 @@ import functools
 import hashlib
 import math
 
-import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64

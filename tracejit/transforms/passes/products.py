@@ -13,7 +13,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
-from tracejit.ir.types import bfloat16, type_of
+from tracejit.ir.types import bfloat16
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.shape import Transpose
