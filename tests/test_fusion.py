@@ -213,3 +213,21 @@ def test_a_large_result_in_memory_of_any_alignment(rng, offset):
     x[:] = np.arange(x.size) % 1000
     got = tj.jit(lambda x: x + 1, donate_argnums=0)(jnp.asarray(x))
     assert np.array_equal(got, np.arange(x.size) % 1000 + 1)
+
+
+def test_equal_kernels_of_deep_programs_are_generated_once(rng):
+    x, w = normal(rng, 16, 32), normal(rng, 32, 32)
+
+    def deep(x, w):
+        for k in range(6):
+            x = jnp.tanh(x @ w + 1.0) if k % 2 else jnp.sin(x @ w + 1.0)
+        return x
+    graph = trace_closed(lambda *xs: [deep(*xs)], [type_of(x), type_of(w)])
+    for _, change in PASSES:
+        graph = change(graph)
+    names = [text for text in generate(graph, host_isa()).modules if "@tj_kernel_" in text and "@tj_entry_" not in text]
+    assert len(names) == 2
+    want = x.astype("f8")
+    for k in range(6):
+        want = (np.tanh if k % 2 else np.sin)(want @ w + 1.0)
+    np.testing.assert_allclose(tj.jit(deep)(x, w), want, atol=0.02)

@@ -24,6 +24,7 @@ from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_b
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, lower, size_of
 from tracejit.codegen.schedule import Schedule, schedule
+from tracejit.codegen.signature import signature
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.types import TapeType
 from tracejit.lax.kinds import Contraction
@@ -115,6 +116,7 @@ class ProgramEmitter:
         self.isa = isa
         self.modules: dict[str, str] = {}
         self.schedules: list[Schedule] = []
+        self.kernels: dict[tuple, str] = {}
         self.host: list[HostCall] = []
         self.tapes: list[Value] = []
         self.shared: dict[str, str] = {}
@@ -226,9 +228,12 @@ class ProgramEmitter:
         return table
 
     def kernel_function(self, emit, plan: Schedule, buffers: list) -> str:
-        module = self.new_module()
-        emit(module, "KERNEL", plan, buffers)
-        return self.add_module(module.text(), "KERNEL", "tj_kernel")
+        key = emit, signature(plan, buffers)
+        if key not in self.kernels:     # deep programs repeat their layers
+            module = self.new_module()
+            emit(module, "KERNEL", plan, buffers)
+            self.kernels[key] = self.add_module(module.text(), "KERNEL", "tj_kernel")
+        return self.kernels[key]
 
     def new_module(self) -> Module:
         """A module for one kernel; long rarely taken paths are shared by all kernels."""
