@@ -239,3 +239,29 @@ def test_signatures_are_jaxs():
         own = inspect.signature(mine).parameters
         odd += [(name, p) for p in expected if p not in own and not any(q.kind is q.VAR_KEYWORD for q in own.values())]
     assert not odd, odd
+
+
+def test_settings_of_promotion():
+    from tracejit.config import config
+    a, b = jnp.ones((2, 3)), jnp.ones(3)
+    with config.setting(numpy_rank_promotion="raise"):
+        for f in (lambda: a + b, lambda: jnp.hypot(a, b), lambda: tj.jit(jnp.add)(a, b)):
+            with pytest.raises(ValueError, match="numpy_rank_promotion"):
+                f()
+    with config.setting(numpy_dtype_promotion="strict"):
+        for f in (lambda: a + jnp.arange(3), lambda: jnp.arange(3) + 1.5, lambda: a * 1j, lambda: jnp.arange(3) + True):
+            with pytest.raises(TypeError, match="strict"):
+                f()
+        for f in (lambda: a + 1, lambda: jnp.add(1, 2.5), lambda: jnp.arange(3) / 2, lambda: jnp.mean(jnp.arange(3))):
+            assert f().dtype == np.float32
+    with config.setting(enable_x64=True):
+        assert jnp.arange(3).dtype == np.int64 and jnp.sin(jnp.arange(3)).dtype == np.float64 and jnp.int_ is jnp.int64
+    with config.setting(enable_x64=False):
+        assert jnp.asarray(np.ones(3)).dtype == np.float32 and jnp.ones(2, "float64").dtype == np.float32
+
+
+def test_pickles():
+    import copy
+    import pickle
+    for x in (jnp.add, jnp.sin, jnp.float32, jnp.mean, jnp.logaddexp):
+        assert pickle.loads(pickle.dumps(x)) is x and copy.deepcopy(x) is x

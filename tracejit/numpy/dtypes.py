@@ -49,6 +49,9 @@ class _ScalarMeta(type):
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, cls.dtype.type)
 
+    def __reduce__(cls) -> str:
+        return cls.__name__
+
     def __repr__(cls) -> str:
         return f"<class 'tracejit.numpy.{cls.__name__}'>"
 

@@ -141,13 +141,22 @@ def common_type(name: str, types: Sequence[ArrayType]) -> tuple[np.dtype, bool]:
     """The (dtype, weak) of the result of an operation on these, checked against numpy_dtype_promotion."""
     dtype, weak = join_types([(t.dtype, t.weak_type) for t in types])
     if config.numpy_dtype_promotion == "strict":
-        dtypes = {t.dtype for t in types if not t.weak_type}
-        if len(dtypes) > 1 or any(t.weak_type and kind_of(t.dtype) > kind_of(dtype) != "b" for t in types):
-            raise DtypeError(
-                f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
-                fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'",
-            )
+        _check_strict(name, types)
     return dtype, weak
+
+
+_KIND_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+
+
+def _check_strict(name: str, types: Sequence[ArrayType]) -> None:
+    """Arrays must share a dtype; a Python number may join arrays of its own or a higher kind."""
+    strong_dtypes = {t.dtype for t in types if not t.weak_type}
+    rank = max((_KIND_RANK[kind_of(d)] for d in strong_dtypes), default=3)
+    if len(strong_dtypes) > 1 or any(t.weak_type and _KIND_RANK[kind_of(t.dtype)] > rank for t in types):
+        raise DtypeError(
+            f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
+            fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'",
+        )
 
 
 def promote_dtypes(name: str, *args: ArrayLike) -> list:

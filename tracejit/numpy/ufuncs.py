@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,10 @@ from tracejit.numpy.promotion import (
     expand_to,
 )
 from tracejit.runtime.eager import eager
+
+
+def _named(name: str) -> ufunc:
+    return getattr(sys.modules["tracejit.numpy"], name)
 
 
 class ufunc:
@@ -66,6 +71,12 @@ class ufunc:
             other.nout,
             other.identity,
         )
+
+    def __reduce__(self) -> tuple:
+        """Functions of the namespace are pickled by name, others by what they are made of."""
+        if getattr(sys.modules["tracejit.numpy"], self.__name__, None) is self:
+            return _named, (self.__name__,)
+        return ufunc, (self._func, self.nin, self.nout)
 
     def __call__(self, *args: ArrayLike, out: None = None, where: None = None) -> Any:
         if out is not None or where is not None:
