@@ -11,6 +11,7 @@ from typing import Any
 
 from tracejit.config import config
 from tracejit.errors import StaticArgumentError, filtered, user_source
+from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bound_axes, current_builder, inline, trace
 from tracejit.ir.types import type_of
@@ -170,7 +171,7 @@ class Compiler:
             nonlocal out_tree
             dynamic, named = unflatten(tree, values)
             args, kwargs = self.signature.joined(dynamic, named, fixed)
-            outs, out_tree = tree_flatten(self.fun(*args, **kwargs))
+            outs, out_tree = flatten_result(self.fun(*args, **kwargs))
             return outs
         graph, captured = trace(flat, types)
         traced = Traced(graph, captured, out_tree)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracejit.errors import filtered
+from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, fields_of
 from tracejit.ir.trace import bind, current_builder, knows_values, trace
 from tracejit.ir.types import type_of
@@ -172,7 +173,7 @@ def checkpoint(fun: Callable | None = None, *, concrete: bool = False, prevent_c
             nonlocal out_tree
             rest, named = unflatten(in_tree, values)
             given = iter(rest)
-            outs, out_tree = tree_flatten(fun(*[static[i] if i in static else next(given) for i in range(n)], **named))
+            outs, out_tree = flatten_result(fun(*[static[i] if i in static else next(given) for i in range(n)], **named))
             return outs
         graph, captured = trace(flat, [type_of(x) for x in leaves], leaves if knows_values() else None)
         return unflatten(out_tree, bind(Checkpoint(graph, kept), *captured, *leaves))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
 from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of
@@ -407,7 +408,9 @@ def basis(leaves: Sequence) -> list:
 
 def unstacked(stack, leaves: Sequence, axis: int) -> list:
     """Cut the axis that runs over the elements of all leaves into one array per leaf, with its shape there."""
-    out, start, shape = [], 0, type_of(stack).shape
+    out, start, shape = [], 0, stack.shape
+    if is_float0(stack):
+        return [np.zeros((*shape[:axis], *type_of(x).shape, *shape[axis + 1:]), FLOAT0) for x in leaves]
     for x in leaves:
         t = type_of(x)
         piece = lax.slice_in_dim(stack, start, start + t.size, axis=axis)
@@ -430,7 +433,7 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         leaves, treedef = tree_flatten(picked)
         push = lambda *ts: jvp(part, picked, unflatten(treedef, ts), has_aux=has_aux)
         outs = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(*basis(leaves))
-        jac = tree_of_jacobian(outs[1], lambda y: unstacked(y, leaves, type_of(y).ndim - 1), treedef, argnums)
+        jac = tree_of_jacobian(outs[1], lambda y: unstacked(y, leaves, y.ndim - 1), treedef, argnums)
         return (jac, outs[2]) if has_aux else jac
     return wrapped
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tracejit.errors import filtered
+from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, no_trace, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
@@ -125,7 +126,7 @@ def traced(fun: Callable, args: tuple, kwargs: dict, static: Sequence[int] = ())
         nonlocal out_tree
         given, named = unflatten(in_tree, values)
         given = iter(given)
-        outs, out_tree = tree_flatten(fun(*[fixed[i] if i in fixed else next(given) for i in range(len(args))], **named))
+        outs, out_tree = flatten_result(fun(*[fixed[i] if i in fixed else next(given) for i in range(len(args))], **named))
         return outs
     graph, captured = trace(flat, [type_of(x) for x in leaves])
     return ClosedGraph(graph, captured, in_tree, out_tree)

@@ -5,8 +5,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tracejit import lax
 from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.float0 import flatten_result, is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_closed
 from tracejit.ir.types import ArrayType, type_of
@@ -45,16 +48,32 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         def flat(*values):
             nonlocal out_tree
             a, k = unflatten(treedef, values)
-            outs, out_tree = tree_flatten(fun(*a, **k))
+            outs, out_tree = flatten_result(fun(*a, **k))
             return outs
         with axis_bound(axis_name, size):
             graph, captured = trace(flat, types)
         batched = (False,) * len(captured) + tuple(a is not None for a in axes)
         moved, out_batched = batched_graph(graph, batched, size, axis_name, tuple(a or 0 for a in axes))
-        out = spread_axes("out_axes", out_axes, unflatten(out_tree, list(graph.results)))
+        lane = unflatten(out_tree, list(graph.results))
+        out = [a for a, x in zip(spread_axes("out_axes", out_axes, lane), tree_flatten(lane)[0]) if not is_float0(x)]
         placed = placed_graph(moved, out_batched, tuple(out), size)
-        return unflatten(out_tree, call(placed, [*captured, *leaves]))
+        return with_lanes(unflatten(out_tree, call(placed, [*captured, *leaves])), out_axes, size)
     return wrapped
+
+
+def with_lanes(tree: Any, out_axes: Any, size: int) -> Any:
+    """A result of vmap with its float0 arrays, which nothing computes, as large as the batch."""
+    leaves, treedef = tree_flatten(tree)
+    if not any(map(is_float0, leaves)):
+        return tree
+    axes = spread_axes("out_axes", out_axes, tree)
+    return unflatten(treedef, [zeros_with_axis(x, a, size) if is_float0(x) and a is not None else x
+                               for x, a in zip(leaves, axes)])
+
+
+def zeros_with_axis(x: np.ndarray, axis: int, size: int) -> np.ndarray:
+    axis %= x.ndim + 1
+    return np.zeros((*x.shape[:axis], size, *x.shape[axis:]), x.dtype)
 
 
 def spread_axes(what: str, axes: Any, tree: Any) -> list:
@@ -128,7 +147,10 @@ def placed_graph(graph: Graph, batched: tuple[bool, ...], out_axes: tuple, size:
                                 fix="give an axis for it in out_axes, or reduce it over the lanes, e.g. with lax.psum")
             return x
         x = ctx.materialize(x, is_batched)
-        return move_axis(x, 0, axis % type_of(x).ndim)
+        n = type_of(x).ndim
+        if not -n <= axis < n:
+            raise AxisError(f"vmap: out_axes names axis {axis} of a result that has {n} axes with the batch", source=user_source())
+        return move_axis(x, 0, axis % n)
 
     def f(*values):
         return [place(x, b, a) for x, b, a in zip(inline(graph, values), batched, out_axes)]
