@@ -101,6 +101,9 @@ def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand:
     >>> lax.cond(True, lambda x: x + 1., lambda x: x - 1., 3.)
     Array(4., dtype=float32, weak_type=True)
     """
+    if not callable(true_fun) and len(operands) == 2 and callable(operands[1]):     # cond(pred, x, true_fun, y, false_fun)
+        (on_false, false_one), on_true, true_one = operands, true_fun, false_fun
+        return cond(pred, lambda x, _: true_one(x), lambda _, y: false_one(y), on_true, on_false)
     operands = operands if operand is ... else (*operands, operand)
     t = type_of(pred)
     if t.ndim:
