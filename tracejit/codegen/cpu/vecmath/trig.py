@@ -11,8 +11,9 @@ from .poly import estrin, exponent_bias, fast_two_sum, horner, low_bits, mantiss
 if TYPE_CHECKING:
     from ..builder import Builder
 
-# (sin(r) - r) / r**3 in r**2 on |r| <= pi / 2; Remez, weighted error 2**-35.5 and 2**-71.3.
-SIN_F32 = (-1.6666667e-01, 8.333331e-03, -1.9840902e-04, 2.7526985e-06, -2.3914836e-08)
+# (sin(r) - r) / r**3 in r**2 on |r| <= pi / 2; Remez, weighted error 2**-35.5 and 2**-71.3; the f32 ones are then
+# moved by a few units so that sin(pi / 2) and cos(0) are exactly 1.
+SIN_F32 = (-1.6666667e-01, 8.333333e-03, -1.9840898e-04, 2.7527005e-06, -2.3914836e-08)
 SIN_F64 = (
     -0.16666666666666666, 0.008333333333333333, -0.00019841269841269703, 2.7557319223947048e-06,
     -2.505210837927379e-08, 1.605904324890344e-10, -7.647129335998971e-13, 2.8102470952043797e-15,
