@@ -16,6 +16,7 @@ IDS = [path.stem for path in TUTORIALS]
 SAYS = {"quickstart": "vmap agrees: True", "autodiff_cookbook": "at once: True", "mlp_from_scratch": "epoch 5: accuracy 1.000",
         "vae": "ELBO per image: ", "per_example_gradients": "gradient of mean: True", "rnn_by_scan": "gradient: True",
         "mcmc": "Hamiltonian: mean", "ode_fitting": "found [1.1 0.5 0.4 0.8]", "pytrees": "6 True", "sharp_bits": "nan found"}
+NAN_NOTE = "Invalid nan value encountered in the output of a jax.jit function. Calling the de-optimized version.\n"
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
 
@@ -42,7 +43,8 @@ def on_jax(text: str) -> str:
 @pytest.mark.parametrize("path", TUTORIALS, ids=IDS)
 def test_tutorial_prints_what_it_prints_on_jax(path: Path) -> None:
     ours, theirs = run(path.read_text()), run(on_jax(path.read_text()), JAX_PLATFORMS="cpu")
-    words = [re.sub(r"\s+", " ", NUMBER.sub("#", text)).replace("-#", "#") for text in (ours, theirs)]
+    theirs = theirs.replace(NAN_NOTE, "")
+    words = [re.sub(r"\s+", "", NUMBER.sub("#", text)) for text in (ours, theirs)]
     assert words[0] == words[1]
     for a, b in zip(NUMBER.findall(ours), NUMBER.findall(theirs), strict=True):
         assert float(a) == pytest.approx(float(b), rel=2e-2, abs=2e-3)
