@@ -48,30 +48,20 @@ from tracejit.numpy.complexes import angle, conj, conjugate, imag, iscomplex, is
 from tracejit.numpy.constants import e, euler_gamma, inf, nan, newaxis, pi
 from tracejit.numpy.convolution import convolve, correlate
 from tracejit.numpy.creation import (
-    arange,
     array,
     asarray,
     copy,
     empty,
     empty_like,
-    eye,
     from_dlpack,
     frombuffer,
     fromfile,
-    fromfunction,
     fromiter,
     fromstring,
     full,
     full_like,
-    geomspace,
-    identity,
-    indices,
-    linspace,
-    logspace,
-    meshgrid,
     ones,
     ones_like,
-    tri,
     zeros,
     zeros_like,
 )
@@ -262,6 +252,18 @@ from tracejit.numpy.polynomial import (
     roots,
 )
 from tracejit.numpy.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+from tracejit.numpy.ranges import (
+    arange,
+    eye,
+    fromfunction,
+    geomspace,
+    identity,
+    indices,
+    linspace,
+    logspace,
+    meshgrid,
+    tri,
+)
 from tracejit.numpy.reductions import (
     all,
     amax,

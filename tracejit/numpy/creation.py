@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
+from tracejit.ir.trace import current_builder
 from tracejit.ir.types import SHORT_NAMES, canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
-from tracejit.numpy import promotion
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
     DTypeLike,
     Var,
     as_array,
-    canonical_axis,
     canonical_shape,
     cast_numpy,
     check_arraylike,
-    concrete,
-    concrete_int,
     convert,
     expand_to,
 )
@@ -218,16 +215,6 @@ def fromiter(*args: Any, **kwargs: Any) -> Array:
     raise NotImplementedError("fromiter has side effects; use jnp.asarray(np.fromiter(...))")
 
 
-def fromfunction(function: Callable[..., Array], shape: Any, *, dtype: DTypeLike = float, **kwargs: Any) -> Array:
-    """function applied to the index grids of a shape.
-
-    >>> jnp.fromfunction(lambda i, j: i + j, (2, 2), dtype=int)
-    Array([[0, 1],
-           [1, 2]], dtype=int32)
-    """
-    return function(*indices(canonical_shape(shape), dtype=dtype), **kwargs)
-
-
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
     """An array from an object of another library that has `__dlpack__`.
 
@@ -242,13 +229,26 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 # --- constant arrays ---------------------------------------------------------------------------------
 
 
+SMALL = 1 << 16  # elements: outside of a trace a smaller constant is made at once, without compiling for its shape
+
+
+def made_at_once(size: int) -> bool:
+    return size <= SMALL and current_builder() is None
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Array:
+    if made_at_once(math.prod(shape)):
+        return as_array(np.full(shape, cast_numpy(value, dtype)))
+    return lax.full(shape, value, dtype)
+
+
 def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
     """An array of zeros.
 
     >>> jnp.zeros(2)
     Array([0., 0.], dtype=float32)
     """
-    return place_on(lax.full(canonical_shape(shape), 0, _dtype_arg(dtype)), device, out_sharding)
+    return place_on(_filled(canonical_shape(shape), 0, dtype_arg(dtype)), device, out_sharding)
 
 
 def ones(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
@@ -257,7 +257,7 @@ def ones(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_
     >>> jnp.ones((1, 2), dtype=int)
     Array([[1, 1]], dtype=int32)
     """
-    return place_on(lax.full(canonical_shape(shape), 1, _dtype_arg(dtype)), device, out_sharding)
+    return place_on(_filled(canonical_shape(shape), 1, dtype_arg(dtype)), device, out_sharding)
 
 
 def empty(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
@@ -281,13 +281,15 @@ def full(
     check_arraylike("full", fill_value)
     shape = canonical_shape(shape)
     if np.ndim(fill_value) == 0:
-        result = lax.full(shape, fill_value, None if dtype is None else canonicalize_dtype(dtype))
+        dtype = None if dtype is None else dtype_arg(dtype)
+        known = dtype is not None and not isinstance(fill_value, (Array, Var))
+        result = _filled(shape, fill_value, dtype) if known else lax.full(shape, fill_value, dtype)
     else:
         result = expand_to(asarray(fill_value, dtype), shape)
     return place_on(result, device, out_sharding)
 
 
-def _dtype_arg(dtype: DTypeLike | None) -> np.dtype:
+def dtype_arg(dtype: DTypeLike | None) -> np.dtype:
     result = canonicalize_dtype(float if dtype is None else dtype)
     if result not in SHORT_NAMES:
         raise DtypeError(f"{result} is not a dtype of arrays")
@@ -351,242 +353,3 @@ def full_like(
     """
     check_arraylike("full_like", fill_value)
     return _like("full_like", a, fill_value, dtype, shape, device if device is not None else out_sharding)
-
-
-# --- ranges and grids --------------------------------------------------------------------------------
-
-
-def arange(
-    start: Any,
-    stop: Any = None,
-    step: Any = None,
-    dtype: DTypeLike | None = None,
-    *,
-    device: Any = None,
-    out_sharding: Any = None,
-) -> Array:
-    """Evenly spaced values in [start, stop). The bounds must be known while tracing: they fix the shape.
-
-    >>> jnp.arange(2, 8, 3)
-    Array([2, 5], dtype=int32)
-    """
-    if start is None and stop is None:
-        raise TypeError("arange: start is missing")
-    given = [x for x in (start, stop, step) if x is not None]
-    for x in given:
-        check_arraylike("arange", x)
-    if dtype is None:
-        common, weak = join_types([(t.dtype, t.weak_type) for t in map(type_of_any, given)])
-        dtype = default_dtype(kind_of(common)) if weak and not _is_wide(given) else common
-    dtype = _dtype_arg(dtype)
-    numbers = [None if x is None else concrete(x, "arange")[()] for x in (start, stop, step)]
-    lo, hi = (0, numbers[0]) if stop is None else (0 if numbers[0] is None else numbers[0], numbers[1])
-    return place_on(_evenly_spaced(lo, hi, 1 if step is None else numbers[2], dtype), device, out_sharding)
-
-
-def _is_wide(numbers: Sequence) -> bool:
-    return any(isinstance(x, int) and not -(2**31) <= x < 2**31 for x in numbers)
-
-
-def _evenly_spaced(start: Any, stop: Any, step: Any, dtype: np.dtype) -> Array:
-    if dtype.kind == "b":
-        return as_array(np.arange(start, stop, step, dtype=dtype))
-    if step == 0:
-        raise ZeroDivisionError("arange: step is zero")
-    n = max(math.ceil((_exact(stop) - _exact(start)) / _exact(step)), 0)
-    if kind_of(dtype) in "iu" and not all(float(x).is_integer() for x in (start, step)):
-        return as_array(cast_numpy(np.arange(start, stop, step), dtype))
-    counts = lax.iota(dtype, n)
-    if step != 1:
-        counts = lax.mul(counts, cast_numpy(step, dtype))
-    return counts if start == 0 else lax.add(counts, cast_numpy(start, dtype))
-
-
-def _exact(x: Any) -> Any:
-    """A number whose differences do not overflow: Python's own."""
-    return x.item() if hasattr(x, "item") else x
-
-
-def linspace(
-    start: ArrayLike,
-    stop: ArrayLike,
-    num: int = 50,
-    endpoint: bool = True,
-    retstep: bool = False,
-    dtype: DTypeLike | None = None,
-    axis: int = 0,
-    *,
-    device: Any = None,
-) -> Any:
-    """num evenly spaced values from start to stop along a new axis; with retstep also the spacing.
-
-    >>> jnp.linspace(0, 1, 3)
-    Array([0. , 0.5, 1. ], dtype=float32)
-    """
-    check_arraylike("linspace", start, stop)
-    num = concrete_int(num, "num")
-    if num < 0:
-        raise ValueError(f"Number of samples, {num}, must be non-negative.")
-    computed = promotion.inexact_type(
-        promotion.common_type("linspace", promotion.types_of("linspace", (start, stop)))[0]
-    )
-    result_dtype = computed if dtype is None else _dtype_arg(dtype)
-    lo, hi = promotion.broadcast_operands("linspace", [as_array(convert(x, computed)) for x in (start, stop)])
-    lo, hi = (
-        expand_to(lo, np.broadcast_shapes(lo.shape, hi.shape)),
-        expand_to(hi, np.broadcast_shapes(lo.shape, hi.shape)),
-    )
-    values, step = _interpolate(lo, hi, num, endpoint, computed)
-    axis = canonical_axis(axis, lo.ndim + 1)
-    if axis:
-        values = lax.transpose(values, [*range(1, axis + 1), 0, *range(axis + 1, lo.ndim + 1)])
-    if kind_of(result_dtype) in "iu" and is_float(computed):
-        values = lax.floor(values)
-    values = place_on(lax.convert_element_type(values, result_dtype), device)
-    return (values, step) if retstep else values
-
-
-def _interpolate(lo: Array, hi: Array, num: int, endpoint: bool, dtype: np.dtype) -> tuple[Array, Array]:
-    """num values along a new leading axis; the last is exactly hi where the end point is included."""
-    parts = num - 1 if endpoint else num
-    if parts <= 0:
-        step = lax.full(lo.shape, np.nan, dtype)
-        return lax.broadcast_in_dim(lo, (num, *lo.shape), tuple(range(1, lo.ndim + 1))), step
-    real = np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
-    wide = np.dtype("f4") if real.itemsize < 4 else real  # a half has no room for the count of many points
-    shape = (num, *lo.shape)
-    counts = lax.broadcasted_iota(wide, shape, 0)
-    part = lax.convert_element_type(lax.div(counts, cast_numpy(parts, wide)), dtype)
-    spread = lambda x: lax.broadcast_in_dim(x, shape, tuple(range(1, len(shape))))
-    values = lax.add(lax.mul(spread(lo), lax.sub(cast_numpy(1, dtype), part)), lax.mul(spread(hi), part))
-    if endpoint:
-        values = lax.select(lax.eq(counts, cast_numpy(parts, wide)), spread(hi), values)
-    return values, lax.div(lax.sub(hi, lo), cast_numpy(parts, dtype))
-
-
-def logspace(
-    start: ArrayLike,
-    stop: ArrayLike,
-    num: int = 50,
-    endpoint: bool = True,
-    base: ArrayLike = 10.0,
-    dtype: DTypeLike | None = None,
-    axis: int = 0,
-) -> Array:
-    """base to the power of evenly spaced exponents.
-
-    >>> jnp.logspace(0, 2, 3)
-    Array([  1.,  10., 100.], dtype=float32)
-    """
-    check_arraylike("logspace", start, stop)
-    exponents = linspace(start, stop, num, endpoint, axis=axis)
-    base, exponents = promotion.promote_inexact("logspace", base, exponents)
-    values = lax.pow(as_array(base) if np.ndim(base) else expand_to(base, exponents.shape), exponents)
-    return values if dtype is None else lax.convert_element_type(values, _dtype_arg(dtype))
-
-
-def geomspace(
-    start: ArrayLike,
-    stop: ArrayLike,
-    num: int = 50,
-    endpoint: bool = True,
-    dtype: DTypeLike | None = None,
-    axis: int = 0,
-) -> Array:
-    """num values from start to stop with a constant ratio.
-
-    >>> jnp.geomspace(1, 8, 4)
-    Array([1., 2., 4., 8.], dtype=float32)
-    """
-    lo, hi = promotion.promote_inexact("geomspace", start, stop)
-    if promotion.dtype_of(lo).kind == "c":
-        sign = lax.div(lo, lax.convert_element_type(lax.abs(lo), promotion.dtype_of(lo)))
-    else:
-        sign = lax.sign(lo)
-    lo, hi = as_array(lax.div(lo, sign)), as_array(lax.div(hi, sign))
-    values = lax.exp(linspace(lax.log(lo), lax.log(hi), num, endpoint, axis=axis))
-    sign = lax.expand_dims(as_array(sign), (axis if axis >= 0 else values.ndim + axis,)) if np.ndim(sign) else sign
-    values = lax.mul(values, expand_to(sign, values.shape))
-    return values if dtype is None else lax.convert_element_type(values, _dtype_arg(dtype))
-
-
-def eye(N: int, M: int | None = None, k: Any = 0, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
-    """Ones on the k-th diagonal of an N by M matrix.
-
-    >>> jnp.eye(2)
-    Array([[1., 0.],
-           [0., 1.]], dtype=float32)
-    """
-    rows, columns = _row_and_column(N, M, k)
-    return place_on(lax.convert_element_type(lax.eq(rows, columns), _dtype_arg(dtype)), device)
-
-
-def _row_and_column(n: int, m: int | None, k: Any) -> tuple[Array, Array]:
-    shape = canonical_shape((n, n if m is None else m))
-    rows = lax.broadcasted_iota(np.dtype("int32"), shape, 0)
-    if isinstance(k, (Array, Var)) or k != 0:
-        rows = lax.add(rows, convert(k, np.dtype("int32")))
-    return rows, lax.broadcasted_iota(np.dtype("int32"), shape, 1)
-
-
-def identity(n: int, dtype: DTypeLike | None = None) -> Array:
-    """The n by n identity matrix.
-
-    >>> jnp.identity(2, int)
-    Array([[1, 0],
-           [0, 1]], dtype=int32)
-    """
-    return eye(n, dtype=dtype)
-
-
-def tri(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Array:
-    """Ones at and below the k-th diagonal of an N by M matrix.
-
-    >>> jnp.tri(2, dtype=int)
-    Array([[1, 0],
-           [1, 1]], dtype=int32)
-    """
-    rows, columns = _row_and_column(N, M, k)
-    return lax.convert_element_type(lax.ge(rows, columns), _dtype_arg(dtype))
-
-
-def meshgrid(*xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Array]:
-    """Coordinate grids of vectors: 'xy' (columns first) or 'ij'.
-
-    >>> [g.shape for g in jnp.meshgrid(jnp.arange(2), jnp.arange(3))]
-    [(3, 2), (3, 2)]
-    """
-    check_arraylike("meshgrid", *xi)
-    if indexing not in ("xy", "ij"):
-        raise ValueError(f"Valid values for indexing are 'xy' and 'ij', got {indexing}")
-    if not copy:
-        raise ValueError("jax.numpy.meshgrid only supports copy=True")
-    order = list(range(len(xi)))
-    if indexing == "xy" and len(xi) >= 2:
-        order[:2] = [1, 0]
-    vectors = [lax.reshape(x, (np.size(x),)) for x in map(as_array, xi)]
-    for x in xi:
-        if np.ndim(x) > 1:
-            raise ValueError(f"Arguments to jnp.meshgrid must be at most 1D, got shape {np.shape(x)}")
-    sizes = [vectors[i].shape[0] for i in order]
-    shape_of = lambda i: tuple(s if order[d] == i else 1 for d, s in enumerate(sizes)) if sparse else tuple(sizes)
-    return [lax.broadcast_in_dim(v, shape_of(i), (order.index(i),)) for i, v in enumerate(vectors)]
-
-
-def indices(dimensions: Sequence[int], dtype: DTypeLike | None = None, sparse: bool = False) -> Any:
-    """The index grids of a shape, stacked on a leading axis (or a tuple of thin grids if sparse).
-
-    >>> jnp.indices((2, 2))[0]
-    Array([[0, 0],
-           [1, 1]], dtype=int32)
-    """
-    dtype = _dtype_arg(int if dtype is None else dtype)
-    shape = canonical_shape(dimensions)
-    n = len(shape)
-    if sparse:
-        return tuple(
-            lax.broadcasted_iota(dtype, tuple(d if i == j else 1 for j, d in enumerate(shape)), i) for i in range(n)
-        )
-    if not n:
-        return lax.full((0,), 0, dtype)
-    return lax.concatenate([lax.expand_dims(lax.broadcasted_iota(dtype, shape, i), (0,)) for i in range(n)], 0)

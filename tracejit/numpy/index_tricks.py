@@ -8,9 +8,10 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import default_dtype
-from tracejit.numpy.creation import arange, array, linspace, meshgrid
+from tracejit.numpy.creation import array
 from tracejit.numpy.joining import concatenate, stack
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike, concrete, promote_dtypes
+from tracejit.numpy.ranges import arange, linspace, meshgrid
 from tracejit.numpy.selection import nonzero
 
 index_exp = np.index_exp

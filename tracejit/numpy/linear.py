@@ -14,7 +14,6 @@ from tracejit.numpy import joining, manipulation, reductions
 from tracejit.numpy.arithmetic import multiply
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
-from tracejit.numpy.creation import tri
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -27,6 +26,7 @@ from tracejit.numpy.promotion import (
     expand_to,
     promote_dtypes,
 )
+from tracejit.numpy.ranges import tri
 from tracejit.numpy.selection import choose_by
 
 

@@ -13,7 +13,6 @@ from tracejit.ir.types import real_dtype
 from tracejit.numpy import linear, manipulation, reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
-from tracejit.numpy.creation import eye
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -24,6 +23,7 @@ from tracejit.numpy.promotion import (
     literal,
     promote_dtypes_inexact,
 )
+from tracejit.numpy.ranges import eye
 
 INT = np.dtype("int32")
 

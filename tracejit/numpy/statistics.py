@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact, real_dtype
-from tracejit.numpy import creation, reductions
+from tracejit.numpy import creation, ranges, reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.cumulative import diff
@@ -188,14 +188,14 @@ def histogram_bin_edges(a: ArrayLike, bins: Any = 10, range: Any = None, weights
     count = operator.index(bins)
     if range is None:
         if x.size == 0:
-            return creation.linspace(0, 1, count + 1, dtype=dtype)
+            return ranges.linspace(0, 1, count + 1, dtype=dtype)
         low, high = reductions.min(x), reductions.max(x)
     else:
         low, high = (creation.asarray(v) for v in (range if not isinstance(range, Array) else (range[0], range[1])))
     low, high = lax.convert_element_type(low, dtype), lax.convert_element_type(high, dtype)
     flat = lax.eq(low, high)
     low, high = (lax.select(flat, lax.add(v, cast_numpy(d, dtype)), v) for v, d in ((low, -0.5), (high, 0.5)))
-    return creation.linspace(low, high, count + 1, dtype=dtype)
+    return ranges.linspace(low, high, count + 1, dtype=dtype)
 
 
 def histogram(
