@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import glob
 import importlib.machinery
 import importlib.util
 import os
@@ -276,7 +277,7 @@ def require_symbol(name: str) -> None:
     if name.startswith(LIBRARY_PREFIX):
         add_symbol(name, symbol_of(name.removeprefix(LIBRARY_PREFIX)))
         return
-    address = c_function(name)
+    address = library_threads() if name == "tj_library_threads" else c_function(name)
     if address is None:
         raise LLVMError(f"nothing defines the symbol {name}")
     add_symbol(name, address)
@@ -327,6 +328,19 @@ def symbol_of(name: str) -> int:
         if capsule is not None:
             return capsule_pointer(capsule)
     raise LLVMError(f"SciPy has no BLAS or LAPACK routine called {name}")
+
+
+@functools.cache
+def library_threads() -> int:
+    """The address of `i32 f(i32 n)`: SciPy's BLAS uses n threads from now on, f says how many before; without OpenBLAS, nothing."""
+    capsules_of("cython_blas")      # it loads the library
+    folder = os.path.join(os.path.dirname(importlib.util.find_spec("scipy").submodule_search_locations[0]), "scipy.libs")
+    for path in glob.glob(os.path.join(folder, "*openblas*.so*")):
+        function = getattr(ctypes.CDLL(path), "openblas_set_num_threads_local", None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value
+    stub = "define i32 @tj_no_library_threads(i32 %n) { ret i32 0 }"
+    return load_object(compile_module(stub), ["tj_no_library_threads"])["tj_no_library_threads"]
 
 
 def capsule_pointer(capsule: Any) -> int:

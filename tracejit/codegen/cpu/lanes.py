@@ -11,16 +11,19 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 
-I64 = np.dtype("i8")
+I32, I64 = np.dtype("i4"), np.dtype("i8")
+LARGE_LANE = 1 << 20    # bytes from which a library's own threads pay; on less they mostly wait for each other
 LIBRARY_PREFIX = "scipy_"  # the loader links scipy_dgemm to the Fortran-style dgemm that SciPy was built with
 
 
 class LaneBuilder(Builder):
     """Builds the function of a task; `lane` is the number of the current lane; `routine` calls BLAS and LAPACK."""
     lane: Value
+    calls_library = False
 
     def routine(self, name: str, *args: Any) -> None:
         """Call a Fortran routine: int, str and NumPy scalars are passed as pointers to constants, None as null."""
+        self.calls_library = True
         pointers = [self.constant(x) for x in args]
         self.call(LIBRARY_PREFIX + name, None, pointers)
 
@@ -65,4 +68,8 @@ def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]]
     table = b.alloca(8 * (len(operands) + 1))
     for k, pointer in enumerate([*[p for p, _ in operands], b.scratch()]):
         b.store(pointer, b.gep(table, k, PTR))
+    if not f.calls_library or (tasks == 1 and max((step for _, step in operands), default=0) > LARGE_LANE):
+        return b.parallel(name, table, tasks)
+    before = b.call("tj_library_threads", I32, [b.const(1, I32)])
     b.parallel(name, table, tasks)
+    b.call("tj_library_threads", I32, [before])
