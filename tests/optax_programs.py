@@ -10,9 +10,9 @@ if sys.argv[1] == "tracejit":
     import tracejit
     tracejit.install_as_jax()
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import optax  # noqa: E402
+import jax
+import jax.numpy as jnp
+import optax
 
 RATE = dict(learning_rate=0.02)
 KEY = jax.random.PRNGKey(7)
@@ -22,7 +22,7 @@ OPTIMISERS = {name: RATE for name in """adabelief adadelta adan adagrad adafacto
 OPTIMISERS |= {"polyak_sgd": {}, "noisy_sgd": RATE | dict(key=7), "lbfgs": {},
                "rmsprop": RATE | dict(centered=True, momentum=0.9), "sgd": RATE | dict(momentum=0.9, nesterov=True)}
 CONTRIB = {"ademamix": RATE, "simplified_ademamix": RATE, "cocob": {}, "dadapt_adamw": {}, "dog": {}, "dowg": {},
-           "galore": RATE, "momo": RATE, "momo_adam": RATE, "muon": RATE, "prodigy": {}, 
+           "galore": RATE, "momo": RATE, "momo_adam": RATE, "muon": RATE, "prodigy": {},
            "schedule_free_sgd": RATE, "schedule_free_adamw": RATE, "ano": RATE, "adopt": RATE, "acprop": RATE, "madgrad": RATE}
 TRANSFORMS = {
     "add_decayed_weights": (0.1,), "add_noise": (0.01, 0.55, 3), "adaptive_grad_clip": (0.1,), "apply_every": (2,),
@@ -146,7 +146,7 @@ def main() -> None:
             continue
         try:
             out.update({f"{name}#{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(program()))})
-        except Exception:  # noqa: BLE001 - the comparison shows it
+        except Exception:
             out[f"{name}#error"] = np.array(traceback.format_exc(limit=-5))
     np.savez(sys.argv[2], **out)
 

@@ -11,8 +11,8 @@ if sys.argv[1] == "tracejit":
     import tracejit
     tracejit.install_as_jax()
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
+import jax
+import jax.numpy as jnp
 
 RNG = np.random.default_rng(0)
 X, W = jnp.asarray(RNG.normal(size=(30, 4)).astype("float32")), jnp.asarray(RNG.normal(size=4).astype("float32"))
@@ -86,7 +86,7 @@ def main() -> None:
     for name, program in made.items():
         try:
             out.update({f"{name}#{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(program()))})
-        except Exception:  # noqa: BLE001 - the comparison shows it
+        except Exception:
             out[f"{name}#error"] = np.array(traceback.format_exc(limit=-5))
     np.savez(sys.argv[2], **out)
 

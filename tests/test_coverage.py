@@ -58,7 +58,7 @@ def test_absent_names_say_what_to_use_instead(name: str, hint: str) -> None:
 
 def test_a_name_that_never_was_is_a_plain_attribute_error() -> None:
     with pytest.raises(AttributeError, match="tracejit.gard does not exist$"):
-        tracejit.gard  # noqa: B018
+        tracejit.gard
 
 
 def test_import_jax_is_tracejit() -> None:
