@@ -56,3 +56,17 @@ def test_float0_passes_through_jit_and_vmap():
 def test_out_axes_beyond_the_result_are_refused():
     with pytest.raises(ValueError, match="out_axes names axis 3"):
         tj.vmap(lambda x: x, out_axes=3)(jnp.ones((3, 4)))
+
+
+def test_wide_python_ints_do_not_wrap_in_traced_code():
+    for f in (lambda x: x + 2**40, lambda x: x < 2**40, lambda x: jnp.maximum(x, 3000000000)):
+        with pytest.raises(OverflowError, match="does not fit in int32"):
+            tj.jit(f)(jnp.int32(1))
+    assert tj.jit(lambda x: x ^ 0xdeadbeef)(jnp.uint32(0)) == 0xdeadbeef
+    assert tj.jit(lambda x: x + 300)(jnp.uint8(1)) == 45
+
+
+def test_round_without_digits_gives_integers():
+    x = round(jnp.array([1.5, 2.5]))
+    assert x.dtype == np.int32 and x.tolist() == [2, 2]
+    assert round(jnp.array([1.55]), 1).dtype == np.float32

@@ -17,7 +17,7 @@ from tracejit.errors import (
     TracerIntegerConversionError,
 )
 from tracejit.ir import trace
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import canonicalize_dtype, default_dtype
 from tracejit.numpy import (
     arithmetic,
     complexes,
@@ -114,7 +114,7 @@ def operators() -> dict[str, Callable]:
         table[f"__{name}__"], table[f"__r{name}__"] = _binary(f), _reflected(f)
     table |= {f"__{name}__": _binary(f) for name, f in _COMPARISONS.items()}
     table |= {f"__{name}__": (lambda f: lambda self: f(self))(f) for name, f in _UNARY.items()}
-    table["__round__"] = lambda self, ndigits=None: rounding.round(self, ndigits or 0)
+    table["__round__"] = _round
     table["__getitem__"] = indexing.get_item
     table["__contains__"] = lambda self, x: bool(reductions.any(logic.equal(self, x)))
     table["__iter__"] = _iterate
@@ -128,6 +128,12 @@ def _row_or_item(self: Any, index: Any) -> Any:
     if index.__class__ is int and self.ndim and -self.shape[0] <= index < self.shape[0] and not self.is_deleted():
         return self._row(index % self.shape[0])
     return indexing.get_item(self, index)
+
+
+def _round(self: Any, ndigits: int | None = None) -> Any:
+    """round(x) is of an integer dtype, round(x, n) of x's own."""
+    rounded = rounding.round(self, ndigits or 0)
+    return astype(rounded, default_dtype("i")) if ndigits is None and self.dtype.kind not in "iub" else rounded
 
 
 def _iterate(self: Any) -> Iterator:

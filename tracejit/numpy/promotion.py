@@ -96,6 +96,8 @@ def as_array(x: ArrayLike) -> Array:
 
 def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
     """x in this dtype. Scalars stay scalars, so that they become literals of the program."""
+    if type(x) is int:
+        check_fits(x, dtype)
     if isinstance(x, (Array, Var)):
         if x.dtype == dtype and (x.weak_type or not weak):  # weak with strong gives strong without a conversion
             return x
@@ -105,6 +107,12 @@ def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
     if weak:
         return PYTHON_TYPE[kind_of(dtype)](x) if dtype == default_dtype(kind_of(dtype)) else dtype.type(x)
     return cast_numpy(x, dtype)
+
+
+def check_fits(x: int, dtype: np.dtype) -> None:
+    """Small Python ints wrap around in narrow dtypes, as in JAX; one beyond 32 bits that wraps is a mistake."""
+    if dtype.kind in "iu" and not -2**31 <= x < 2**31 and not np.iinfo(dtype).min <= x <= np.iinfo(dtype).max:
+        raise OverflowError(f"Python int {x} does not fit in {dtype}")
 
 
 def cast_numpy(x: Any, dtype: np.dtype) -> np.ndarray:
