@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import ShapeError
-from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact, promote, type_of
+from tracejit.ir.types import ArrayType, canonicalize_dtype, default_dtype, is_inexact, kind_of, promote, type_of
 from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, make_plan
 from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, convert, expand_to
@@ -149,18 +149,22 @@ def set_where(x: Array, mask: Any, value: ArrayLike) -> Array:
 def cast_update(x: Array, values: ArrayLike) -> Any:
     """values in x's dtype; a cast that loses something warns, as in JAX."""
     t = type_of(values)
-    dtype, weak = promote([(x.dtype, x.weak_type), (t.dtype, t.weak_type)])
-    if canonicalize_dtype(dtype) != x.dtype and not (weak and x.weak_type):
+    if t.dtype == x.dtype and isinstance(values, (Array, Var)):
+        return values
+    fits = t.dtype == x.dtype or (t.weak_type and kind_of(t.dtype) == kind_of(x.dtype))
+    if not fits and _loses(x, t):
         warnings.warn(
             "scatter inputs have incompatible types: cannot safely cast value from "
             f"dtype={t.dtype} to dtype={x.dtype}. In future releases this will result in an error.",
             FutureWarning,
             stacklevel=4,
         )
-    values = as_array(
-        convert(values, x.dtype) if t.dtype != x.dtype or not isinstance(values, (Array, Var)) else values
-    )
-    return values
+    return as_array(convert(values, x.dtype))
+
+
+def _loses(x: Array, t: ArrayType) -> bool:
+    dtype, weak = promote([(x.dtype, x.weak_type), (t.dtype, t.weak_type)])
+    return canonicalize_dtype(dtype) != x.dtype and not (weak and x.weak_type)
 
 
 def _scatter(x: Array, entries: list, values: Any, how: str, func: Callable | None, wrap: bool, options: dict) -> Array:

@@ -59,6 +59,22 @@ def kind_of_index(entries: list, shape: tuple[int, ...], clamp: bool) -> tuple[t
     return tuple(kinds), numbers
 
 
+def kind_of_integers(idx: Any, shape: tuple[int, ...]) -> tuple[tuple, list] | None:
+    """`kind_of_index` of integers in bounds and whole slices alone, found without resolving; None for anything else."""
+    items = idx if idx.__class__ is tuple else (idx,)
+    if len(items) > len(shape):
+        return None
+    kinds, numbers = [WHOLE] * len(shape), []
+    for axis, i in enumerate(items):
+        n = shape[axis]
+        if i.__class__ is int and -n <= i < n:
+            kinds[axis] = AT
+            numbers.append(i + n if i < 0 else i)
+        elif i.__class__ is not slice or i.start is not None or i.stop is not None or i.step is not None:
+            return None
+    return tuple(kinds), numbers
+
+
 def _start(number: Any) -> Any:
     return lax.convert_element_type(number, np.dtype("int32"))
 
@@ -99,8 +115,11 @@ def read(
     known = x.__class__ is ArrayImpl and current_builder() is None
     if known and mode is None and _is_mask_index(idx):
         return as_array(np.asarray(x)[_on_host(idx)])  # as long as the mask says: no program fits the next mask
-    entries = entries_of(x.shape, idx)
     options = (mode, fill_value, indices_are_sorted, unique_indices, wrap_negative_indices)
+    kind = kind_of_integers(idx, x.shape) if known and mode is None and wrap_negative_indices else None
+    if kind is not None:
+        return reader(kind[0], (None, None, False, False, True))(x, *kind[1])
+    entries = entries_of(x.shape, idx)
     if known and not isinstance(fill_value, (Array, np.ndarray)):
         kind = kind_of_index(entries, x.shape, clamp=True) if mode is None and wrap_negative_indices else None
         if kind is not None:
@@ -158,9 +177,15 @@ def update_at(
         values = cast_update(x, values)
         if how == "set" and is_whole_mask(x, idx) and values.ndim == 0:
             return set_where(x, idx, values)
+    known = x.__class__ is ArrayImpl and current_builder() is None
+    if known and how in SCATTERS and wrap_negative_indices:
+        kind = kind_of_integers(idx, x.shape)
+        if kind is not None:
+            shape = tuple(n for n, k in zip(x.shape, kind[0], strict=True) if k == WHOLE)
+            return box_writer(kind[0], how, shape)(x, values, *kind[1])
     entries = entries_of(x.shape, idx)
     flags = (("indices_are_sorted", indices_are_sorted), ("unique_indices", unique_indices), ("mode", mode))
-    if x.__class__ is ArrayImpl and current_builder() is None and how != "apply" and wrap_negative_indices:
+    if known and how != "apply" and wrap_negative_indices:
         kind = kind_of_index(entries, x.shape, clamp=False)
         if kind is not None:
             return _update_now(x, entries, values, how, flags, *kind)
