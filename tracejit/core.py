@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tracejit.absent import getter
 from tracejit.ir.graph import Eqn as JaxprEqn
 from tracejit.ir.graph import Graph as Jaxpr
 from tracejit.ir.graph import Lit as Literal
@@ -28,3 +29,6 @@ def eval_jaxpr(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
     [Array(8., dtype=float32, weak_type=True)]
     """
     return call(jaxpr, [*consts, *args])
+
+
+__getattr__ = getter(__name__)

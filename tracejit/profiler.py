@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tracejit.absent import getter
 from tracejit.runtime.report import reports
 
 __all__ = ["StepTraceAnnotation", "TraceAnnotation", "annotate_function", "start_trace", "stop_trace", "trace"]
@@ -122,3 +123,6 @@ def annotate_function(func: Callable, name: str | None = None, **details: Any) -
         with TraceAnnotation(name or getattr(func, "__qualname__", repr(func)), **details):
             return func(*args, **kwargs)
     return wrapped
+
+
+__getattr__ = getter(__name__)

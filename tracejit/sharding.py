@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.absent import getter
 from tracejit.lax import with_sharding_constraint
 from tracejit.runtime.device import CPU, Device, SingleDeviceSharding
 
@@ -264,3 +265,6 @@ def names_in(spec: Sequence[Any]) -> Iterator[Hashable]:
     for entry in spec:
         if entry is not None:
             yield from entry if isinstance(entry, tuple) else (entry,)
+
+
+__getattr__ = getter(__name__)

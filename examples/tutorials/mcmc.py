@@ -17,7 +17,8 @@ x, y = make_data(random.key(0))
 
 def log_density(w):
     logits = x @ w
-    return jnp.sum(jnp.where(y, -jnp.logaddexp(0.0, -logits), -jnp.logaddexp(0.0, logits))) + jnp.sum(stats.norm.logpdf(w, scale=3.0))
+    likelihood = jnp.where(y, -jnp.logaddexp(0.0, -logits), -jnp.logaddexp(0.0, logits))
+    return jnp.sum(likelihood) + jnp.sum(stats.norm.logpdf(w, scale=3.0))
 
 
 def accept(key, new, old, log_ratio):
