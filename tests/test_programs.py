@@ -58,10 +58,14 @@ def test_out_axes_beyond_the_result_are_refused():
         tj.vmap(lambda x: x, out_axes=3)(jnp.ones((3, 4)))
 
 
-def test_wide_python_ints_do_not_wrap_in_traced_code():
+def test_wide_python_ints_do_not_wrap():
     for f in (lambda x: x + 2**40, lambda x: x < 2**40, lambda x: jnp.maximum(x, 3000000000)):
         with pytest.raises(OverflowError, match="does not fit in int32"):
             tj.jit(f)(jnp.int32(1))
+        with pytest.raises(OverflowError, match="does not fit in int32"):
+            f(jnp.int32(1))
+    assert (jnp.asarray(np.arange(2)) + 2**40).tolist() == [2**40, 2**40 + 1]
+    assert jnp.float32(1) * 2**40 == 2.0**40 and jnp.uint32(1) + 4000000000 == 4000000001
     assert tj.jit(lambda x: x ^ 0xdeadbeef)(jnp.uint32(0)) == 0xdeadbeef
     assert tj.jit(lambda x: x + 300)(jnp.uint8(1)) == 45
 

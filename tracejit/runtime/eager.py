@@ -29,6 +29,11 @@ def is_plain(x: Any) -> bool:
     return x.__class__ is ArrayImpl or x.__class__ in PLAIN or isinstance(x, np.generic)
 
 
+def is_wide_int(x: Any) -> bool:
+    """Whether `fun` must see the number itself, to refuse it where it does not fit."""
+    return x.__class__ is int and not -2**31 <= x < 2**31
+
+
 def with_wide_numbers(args: tuple) -> tuple:
     """The arguments, where a number beside a float64 array is float64: 0.1 as a float32 would be another number."""
     if not any(x.__class__ is ArrayImpl and x.dtype in WIDE for x in args):
@@ -73,7 +78,7 @@ def eager(fun: Callable[..., Any]) -> Any:
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         known = not kwargs and all(map(is_plain, args)) and any(x.__class__ is ArrayImpl for x in args)
-        if known and current_builder() is None:
+        if known and current_builder() is None and not any(map(is_wide_int, args)):
             return compiler.call(args)
         return fun(*args, **kwargs)
 
