@@ -123,15 +123,42 @@ def _checked_cast(x: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _from_sequence(x: Sequence, dtype: np.dtype | None) -> Array:
+    if _types_in(x) <= _NUMBERS:
+        return _from_numbers(x, dtype)
     leaves = list(_leaves(x))
     if dtype is None:
         dtype = _dtype_of_leaves(x, leaves)
-    if dtype.kind in "iu" and leaves and {type(leaf) for leaf in leaves} <= {int, bool}:
-        return as_array(np.array(x, dtype))  # raises OverflowError for a Python int that does not fit
     if any(isinstance(leaf, Var) for leaf in leaves):
         return _stack_nested(x, dtype)
     numbers = np.array(_without_arrays(x) if any(isinstance(leaf, Array) for leaf in leaves) else x)
-    return as_array(cast_numpy(numbers, dtype) if leaves else np.zeros(numbers.shape, dtype))
+    return as_array(cast_numpy(numbers, dtype))
+
+
+_NUMBERS = {bool, int, float, complex}
+_SEQUENCES = {list, tuple, range}
+
+
+def _types_in(x: Sequence) -> set[type]:
+    """The types of the leaves of nested sequences."""
+    types = {int} if isinstance(x, range) else set(map(type, x))
+    if types & _SEQUENCES:
+        types = (types - _SEQUENCES).union(*(_types_in(item) for item in x if type(item) in _SEQUENCES))
+    return types
+
+
+def _from_numbers(x: Sequence, dtype: np.dtype | None) -> Array:
+    """Nested sequences of Python numbers: default dtypes, 64 bits where an integer needs them."""
+    if dtype is not None and dtype.kind in "iu" and _types_in(x) <= {int, bool} and np.size(x):
+        return as_array(np.array(x, dtype))  # raises OverflowError for a Python int that does not fit
+    numbers = np.array(x)
+    if dtype is None:
+        dtype = default_dtype(numbers.dtype.kind)
+        limits = np.iinfo(dtype) if dtype.kind in "iu" and numbers.size else None
+        if limits is not None and (numbers.min() < limits.min or numbers.max() > limits.max):
+            dtype = canonicalize_dtype(numbers.dtype)
+            if dtype != numbers.dtype:
+                raise OverflowError(f"Python int {numbers.max()} does not fit in {dtype}")
+    return as_array(cast_numpy(numbers, dtype))
 
 
 def _leaves(x: Any) -> Iterator[Any]:
@@ -143,11 +170,6 @@ def _leaves(x: Any) -> Iterator[Any]:
 
 
 def _dtype_of_leaves(x: Sequence, leaves: list) -> np.dtype:
-    if not leaves:
-        return default_dtype("f")
-    kinds = {type(leaf) for leaf in leaves}
-    if kinds <= {bool, float, complex} or (kinds <= {bool, int, float, complex} and kinds & {float, complex}):
-        return default_dtype("c" if complex in kinds else "f" if float in kinds else "b")
     pairs = set()
     for leaf in leaves:
         if isinstance(leaf, (str, bytes)) or leaf is None or isinstance(leaf, dict):
