@@ -14,6 +14,7 @@ from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
+from tracejit.runtime import builtins as builtins  # makes the functions that LLVM may call known to the loader
 from tracejit.runtime import cache, callbacks, threads
 from tracejit.runtime.array import ArrayImpl, from_numpy
 from tracejit.runtime.executable import Executable
