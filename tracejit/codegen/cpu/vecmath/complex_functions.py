@@ -68,7 +68,8 @@ def exp2(b: Builder, z: ComplexValue) -> ComplexValue:
     low = b.mad(z.im, LN2 - float(z.re.dtype.type(LN2)) if z.re.dtype == F32 else LN2_LOW, low)
     c, s = b.cos(high), b.sin(high)
     size = b.exp2(z.re)
-    return ComplexValue(b.mul(size, b.mad(b.neg(s), low, c)), b.mul(size, b.mad(c, low, s)))
+    im = b.mul(size, b.mad(c, low, s))
+    return ComplexValue(b.mul(size, b.mad(b.neg(s), low, c)), b.select(b.eq(z.im, 0.0), z.im, im))
 
 
 def expm1(b: Builder, z: ComplexValue) -> ComplexValue:
