@@ -12,13 +12,17 @@ from tracejit.tools import fuzz
 from tracejit.tools.fuzz import Problem, as_test, differs, run, shrink
 from tracejit.tools.random_programs import random_program
 
-SECONDS = float(os.environ.get("TRACEJIT_FUZZ_SECONDS", "20"))
-
-
 def test_random_programs():
+    """The same programs on each run; `make fuzz` tries new ones."""
+    found = run(150, 4000, 4, stop_after=3, shrinking=5)
+    assert not found, "\n\n".join(as_test(problem, seed) for seed, problem in found)
+
+
+@pytest.mark.slow
+def test_new_random_programs():
     """New programs on each day, the same ones all day."""
     seed = int(np.datetime64("today").astype(int)) * 10_000
-    found = run(10_000, seed, SECONDS / 60, stop_after=3, shrinking=5)
+    found = run(10_000, seed, float(os.environ.get("TRACEJIT_FUZZ_SECONDS", "60")) / 60, stop_after=3, shrinking=5)
     assert not found, "\n\n".join(as_test(problem, seed) for seed, problem in found)
 
 

@@ -325,6 +325,7 @@ def min(x: Any, y: Any) -> Any: return bind(Min(), *operands(x, y))
 @op_dataclass
 class Clamp(Elementwise):
     """x raised to at least lo, then lowered to at most hi."""
+    accepts: ClassVar[str] = "biuf"
 
     def eval(self, lo, x, hi): return np.minimum(np.maximum(x, lo), hi)
     def scalar(self, b, lo, x, hi): return b.min(b.max(x, lo), hi)
