@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.workloads import Run, Workload
 
-PAUSE = 0.03  # seconds between two backends, in which the threads of the one before go to sleep
+PAUSE = 0.15  # seconds between two backends, in which the threads of the one before go to sleep
 
 
 @dataclass
