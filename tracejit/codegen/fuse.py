@@ -65,6 +65,25 @@ class Group(Step):
         return not self.is_split and (math.prod(self.domain) <= SERIAL_ELEMENTS or 4 * self.reduced_size <= ROW_BYTES)
 
 
+def is_view(var: Var, producers: dict[Var, Eqn]) -> bool:
+    """Whether a value only moves elements of others, and is read by pulling its index back to them."""
+    made = producers.get(var)
+    return made is not None and isinstance(made.op, View)
+
+
+def sources_of(atoms, producers: dict[Var, Eqn]) -> dict[Var, None]:
+    """The values that these are made of, views pulled away; the views themselves are among them."""
+    found: dict[Var, None] = {}
+    stack = [x for x in atoms if isinstance(x, Var)]
+    while stack:
+        v = stack.pop()
+        if v not in found:
+            found[v] = None
+            if is_view(v, producers):
+                stack += [x for x in producers[v].inputs if isinstance(x, Var)]
+    return found
+
+
 def squeezed(shape) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
@@ -85,8 +104,7 @@ def reads_of(eqn: Eqn, producers: dict[Var, Eqn]) -> Reads:
     found: dict[tuple, None] = {}
 
     def leaf(var: Var, index):
-        made = producers.get(var)
-        if made is not None and isinstance(made.op, View):
+        if is_view(var, producers):
             return None
         at = tuple(i for i, n in zip(index, var.type.shape) if n != 1)
         found[var, at] = None
@@ -149,26 +167,14 @@ class Fuser:
     def place_waiting(self, reader: Eqn) -> None:
         """Place the column folds that an equation reads."""
         if self.waiting:
-            for v in self.sources(reader.inputs):
+            for v in sources_of(reader.inputs, self.producers):
                 if v in self.waiting:
                     self.place(self.waiting.pop(v))
-
-    def sources(self, atoms) -> list[Var]:
-        """The values that these are made of, views pulled away."""
-        found, stack = {}, [x for x in atoms if isinstance(x, Var)]
-        while stack:
-            v = stack.pop()
-            if v not in found:
-                found[v] = None
-                made = self.producers.get(v)
-                if made is not None and isinstance(made.op, View):
-                    stack += [x for x in made.inputs if isinstance(x, Var)]
-        return list(found)
 
     def needs(self, atoms) -> int:
         """Bit set of the steps that compute these values, through views."""
         bits = 0
-        for v in self.sources(atoms):
+        for v in sources_of(atoms, self.producers):
             if v in self.step_of:
                 bits |= 1 << self.step_of[v].number
         return bits

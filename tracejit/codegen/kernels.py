@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracejit.codegen.fuse import Group
+from tracejit.codegen.fuse import Group, is_view, sources_of
 from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import (LOAD, ROW, Axis, Expr, Index, Pull, axes_of, index_of, indices_of, linear, loads_of)
-from tracejit.lax.kinds import Reduction, View
+from tracejit.lax.kinds import Reduction
 
 CHEAP = 8       # a value that costs no more than this is computed again in a later stage rather than kept
 
@@ -116,8 +116,7 @@ class KernelBuilder:
     def leaf(self, var: Var, index: tuple) -> Expr | None:
         level = self.group.level.get(var)
         if level is None:
-            made = self.producers.get(var)
-            inside = made is not None and isinstance(made.op, View) or var in self.recomputed
+            inside = is_view(var, self.producers) or var in self.recomputed
             return None if inside else self.pull.load(var, index)
         if level == "reduce":
             return self.pull.node(ROW, (), var, var.type.dtype)
@@ -192,18 +191,7 @@ class KernelBuilder:
 
     def read_later(self, var: Var, k: int) -> bool:
         group = self.group
-        return any(group.stage[e.outputs[0]] > k and self.reads(e, var) for e in group.eqns)
-
-    def reads(self, eqn: Eqn, var: Var) -> bool:
-        stack = list(eqn.inputs)
-        while stack:
-            x = stack.pop()
-            if x is var:
-                return True
-            made = self.producers.get(x) if isinstance(x, Var) else None
-            if made is not None and isinstance(made.op, View):
-                stack += made.inputs
-        return False
+        return any(group.stage[e.outputs[0]] > k and var in sources_of(e.inputs, self.producers) for e in group.eqns)
 
 
 def total_cost(expr: Expr) -> float:
@@ -228,8 +216,7 @@ def copy_kernel(var: Var, producers: dict[Var, Eqn], recomputed: set[Var]) -> Ke
     axes = axes_of(shape)
 
     def leaf(v: Var, at: tuple) -> Expr | None:
-        made = producers.get(v)
-        return None if made is not None and isinstance(made.op, View) or v in recomputed else pull.load(v, at)
+        return None if is_view(v, producers) or v in recomputed else pull.load(v, at)
     pull = Pull(leaf, producers)
     at = index_of(axes)
     store = Store(var, linear(at, shape), pull.value(var, at))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracejit.codegen.epilogue import BlocksOf, attach_epilogues
-from tracejit.codegen.fuse import Group, Single, fuse
+from tracejit.codegen.fuse import Group, Single, fuse, is_view, sources_of
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
@@ -14,7 +14,7 @@ from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
 from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
 from tracejit.ir.types import TapeType
 from tracejit.lax.branches import Cond
-from tracejit.lax.kinds import Elementwise, View
+from tracejit.lax.kinds import Elementwise
 from tracejit.lax.loops import Scan, While
 
 ALIGN = 64
@@ -66,24 +66,14 @@ class Lowering:
         needed: set[Var] = set()
         group_of = {v: step for step in order if isinstance(step, Group) for v in step.level}
 
-        def read(atom, reader) -> None:
-            stack, seen = [atom], set()
-            while stack:
-                v = stack.pop()
-                if not isinstance(v, Var) or v in seen:
-                    continue
-                seen.add(v)
-                if v in group_of:
-                    if group_of[v] is not reader:
-                        needed.add(v)
-                elif v in self.producers and isinstance(self.producers[v].op, View):
-                    stack += self.producers[v].inputs
+        def read(atoms, reader) -> None:
+            needed.update(v for v in sources_of(atoms, self.producers) if v in group_of and group_of[v] is not reader)
         for step in order:
-            for eqn in step.eqns if isinstance(step, Group) else [step.eqn]:
-                for x in eqn.inputs:
-                    read(x, step if isinstance(step, Group) else None)
-        for r in self.graph.results:
-            read(r, None)
+            if isinstance(step, Group):
+                read([x for eqn in step.eqns for x in eqn.inputs], step)
+            else:
+                read(step.eqn.inputs, None)
+        read(self.graph.results, None)
         return needed
 
     def cheaper_again(self, order, needed: set[Var]) -> set[Var]:
@@ -91,37 +81,22 @@ class Lowering:
 
         Their small operands (such as a row's mean) are stored for it.
         """
-        fixed = {r for r in self.graph.results if isinstance(r, Var)}
+        fixed = set(sources_of(self.graph.results, self.producers))
         for step in order:
             if isinstance(step, Single):
-                fixed.update(self.sources(step.eqn.inputs))
-        fixed |= {v for r in self.graph.results for v in self.sources([r])}
+                fixed.update(sources_of(step.eqn.inputs, self.producers))
         again: set[Var] = set()
         members = [e for step in order if isinstance(step, Group) for e in step.eqns if isinstance(e.op, Elementwise)]
         for eqn in reversed(members):
             v = eqn.outputs[0]
             if v not in needed or v in fixed or v.type.size < SMALL or eqn.op.cost > CHEAP_OP:
                 continue
-            operands = [x for x in self.sources(eqn.inputs) if x not in self.producers or not self.is_view(x)]
+            operands = [x for x in sources_of(eqn.inputs, self.producers) if not is_view(x, self.producers)]
             large = [x for x in operands if x.type.size >= v.type.size // 4]
             if all(x not in self.producers or x in needed for x in large) and len(large) <= 2:
                 again.add(v)
                 needed.update(x for x in operands if x in self.producers)
         return again
-
-    def is_view(self, x: Var) -> bool:
-        return isinstance(self.producers[x].op, View)
-
-    def sources(self, atoms) -> list[Var]:
-        """The values that these are made of, with views pulled away."""
-        found, stack = {}, [x for x in atoms if isinstance(x, Var)]
-        while stack:
-            v = stack.pop()
-            if v not in found:
-                found[v] = None
-                if v in self.producers and self.is_view(v):
-                    stack += [x for x in self.producers[v].inputs if isinstance(x, Var)]
-        return list(found)
 
     def add_kernel(self, group: Group, needed: set[Var]) -> None:
         stored = {v for v in group.level if v in needed}
@@ -148,7 +123,7 @@ class Lowering:
         reads: list[tuple] = []
 
         def leaf(v, at):
-            if v in self.producers and isinstance(self.producers[v].op, View):
+            if is_view(v, self.producers):
                 return None
             reads.append((v, linear(at, v.type.shape)))
             return pull.node(LOAD, (), (v, Index(), pull.guards), v.type.dtype)

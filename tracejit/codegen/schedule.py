@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tracejit.codegen.fuse import SPLIT_ELEMENTS
-from tracejit.codegen.kernels import Fold, Kernel, Scratch, Stage, Store, total_cost
+from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, total_cost
 from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder
 
 TASK_COST = 1 << 16         # element operations that are worth a task of their own

@@ -9,7 +9,7 @@ from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch
 from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
-                               Remainder, children, indices_of, postorder)
+                               children, indices_of, postorder)
 
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
 

@@ -8,14 +8,14 @@ A fold that is cut into parts writes the states of each part to memory; `emit_co
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position
-from tracejit.codegen.kernels import Fold, Scratch, Stage, Store
+from tracejit.codegen.kernels import Fold, Stage, Store
 from tracejit.codegen.schedule import Schedule
 from tracejit.ir.loops import ROW, Axis, Expr
 
