@@ -221,7 +221,8 @@ def reusable(program: Program, donated: Sequence[Var]) -> dict[int, int]:
 def may_replace(program: Program, value: Var, param: Var) -> bool:
     """Whether the step that writes a value is the last to read a param, and reads it only where it writes."""
     writer = next((i for i, step in enumerate(program.steps) if any(v is value for v in step.writes)), None)
-    if writer is None or param in program.overwritten or any(program.home(r) is param for r in program.graph.results if isinstance(r, Var)):
+    is_result = any(program.home(r) is param for r in program.graph.results if isinstance(r, Var))
+    if writer is None or param in program.overwritten or is_result:
         return False
     readers = [i for i, step in enumerate(program.steps) if any(program.home(v) is param for v in step.reads)]
     if any(i > writer for i in readers):

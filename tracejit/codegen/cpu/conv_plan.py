@@ -250,7 +250,8 @@ def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
                 w_low=width.low, w_in=width.inputs, w_step=width.x * tile.size, c_count=count, c_step=step * tile.size)
     copy |= {f"r_count{i}": axes[a][0] for i, a in enumerate(outer)}
     copy |= {f"r_step{i}": axes[a][1] * tile.size for i, a in enumerate(outer)}
-    space = (replace(depth, x=strides["depth"]), replace(height, x=strides["height"]), replace(width, inputs=width.span, x=count, low=0))
+    space = (replace(depth, x=strides["depth"]), replace(height, x=strides["height"]),
+             replace(width, inputs=width.span, x=count, low=0))
     return replace(phase, n=replace(phase.n, x=strides["n"]), group=replace(phase.group, x=strides["group"]),
                    i=replace(phase.i, x=strides["i"]), space=space), copy
 

@@ -212,7 +212,7 @@ class KernelEmitter:
                 self.finish_rows(here, stage, states)
 
     def row_loops(self, here: Position, stage: Stage, states, part, axes: list[Axis]):
-        b, plan = self.b, self.plan
+        b = self.b
         axis, *rest = axes
         lo, hi = self.bounds(axis, part)
         if rest:

@@ -185,7 +185,6 @@ class LoopEmitter:
     # --- tapes: in memory { ptr data, i64 capacity in bytes }
 
     def empty_tapes(self, n: int) -> list[Value]:
-        b = self.b
         tapes = self.outs[-n:] if n else []
         for tape in tapes:  # what an earlier trip of a loop around this one recorded is not needed any more
             self.emitter.free_tape(tape)

@@ -207,7 +207,8 @@ class ProgramEmitter:
         run = lambda how: self.b.parallel(
             self.kernel_function(emit_strips if plan.by_rows else emit_kernel, how, buffers), table, plan.n_tasks)
         if plan.streams:
-            self.b.cond(self.are_aligned(pointers[len(kernel.inputs):]), lambda: run(plan), lambda: run(replace(plan, streams=False)))
+            aligned = self.are_aligned(pointers[len(kernel.inputs):])
+            self.b.cond(aligned, lambda: run(plan), lambda: run(replace(plan, streams=False)))
         else:
             run(plan)
         if plan.chunk:
