@@ -19,8 +19,8 @@ LAYERS = [{"absent", "errors", "config", "pytree", "tree_util", "tree"}, {"ir"},
 TOP = len(LAYERS)
 
 # Package -> the only folders that may import it.
-CONFINED = {"llvmlite": {"codegen/cpu", "runtime"}, "numba": {"codegen/cuda", "runtime"},
-            "cupy": {"codegen/cuda", "runtime"}}
+GPU = {"codegen/cuda", "runtime/cuda"}
+CONFINED = {"llvmlite": {"codegen/cpu", "runtime", *GPU}, "numba": GPU, "cupy": GPU, "cuda": GPU, "nvmath": GPU, "cudnn": GPU}
 
 # Imports inside a function or a class: (module, what), with the reason. Everything else imports at its top.
 LAZY: dict[tuple[str, str], str] = {

@@ -1,0 +1,201 @@
+"""What a GPU program asks of the machine that runs it: `Runtime`, with the sources, views and windows that it is given.
+
+    kernel, = runtime.load([KernelSource("axpy", text, ("*f4", "*f4", "i4"))])
+    launch = runtime.launcher(kernel, (n_blocks,), extents=(4 * n, 4 * n))
+    launch(x.address, out.address, np.int32(n))
+
+Memory is addressed by plain integers, so a program adds offsets to the address of its arena. Everything is in the
+order of one stream; only `download`, `host_call` and `synchronize` wait for it. `runtime/cuda/emulated.py` and
+`runtime/cuda/device.py` implement it.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A kernel: a Python function called `name` in `text`, for blocks of `threads` threads along x.
+
+    The text sees every name of `codegen/cuda/intrinsics.py`. `signature` has a word per parameter: `*f4` is a pointer to
+    float32, `i4` a scalar; the element types are i1 i2 i4 i8 u1 u2 u4 u8 f4 f8, the digit counting bytes. Booleans in
+    memory are u1, 16-bit floats u2, complex numbers pairs. At least `min_blocks` blocks shall fit on a multiprocessor
+    (0: no matter), which bounds the registers of a thread. With `fma`, products and sums are contracted.
+    """
+    name: str
+    text: str
+    signature: tuple[str, ...]
+    threads: int = 256
+    min_blocks: int = 0
+    fma: bool = False
+
+
+class KernelFacts(NamedTuple):
+    """What the assembler said about a kernel."""
+    registers: int
+    spill_bytes: int
+    shared_bytes: int
+    local_bytes: int
+
+
+class LoadedKernel(Protocol):
+    source: KernelSource
+    facts: KernelFacts
+
+
+class Buffer(Protocol):
+    """Device memory, 256-byte aligned; it is free as soon as nobody holds the Buffer."""
+    address: int
+    nbytes: int
+    what: str
+
+
+class View(NamedTuple):
+    """An array in device memory; `strides` count elements, None means dense in row-major order."""
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    strides: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ConvWindow:
+    """A convolution of x[N, C, spatial...] with w[O, C / groups, spatial...], strides of the Views telling the layout.
+
+    Dilating x by `x_dilation` is the gradient of striding. `batch_groups` cuts N instead of C.
+    """
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    x_dilation: tuple[int, ...]
+    w_dilation: tuple[int, ...]
+    groups: int = 1
+    batch_groups: int = 1
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What is done to each element of a product before it is stored: add `bias` (a View of the last axis), then `activation`."""
+    bias: View | None = None
+    activation: str | None = None      # "relu", "gelu" (the tanh formula), or None
+
+
+class Runtime(Protocol):
+    """A device with one stream. Methods raise DeviceMemoryError, or DeviceError with a fix."""
+
+    is_emulated: bool
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int, what: str = "") -> Buffer:
+        """Memory from the pool; `what` names it in an out-of-memory error."""
+        ...
+
+    def upload(self, address: int, host: np.ndarray, why: str = "") -> None:
+        """Copy a dense host array to the device; counted as a transfer, for the reason `why`."""
+        ...
+
+    def download(self, view: View, why: str = "") -> np.ndarray:
+        """The elements of a view as a new host array, after all that was started before; counted as a transfer."""
+        ...
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy on the device; source and target do not overlap."""
+        ...
+
+    def fill(self, address: int, nbytes: int, byte: int = 0) -> None:
+        ...
+
+    def memory_stats(self) -> dict[str, int]:
+        """bytes_in_use, peak_bytes_in_use, bytes_limit, num_allocs, largest_alloc_size, bytes_reserved."""
+        ...
+
+    # --- kernels ----------------------------------------------------------------------------------
+
+    def load(self, sources: Sequence[KernelSource]) -> list[LoadedKernel]:
+        """Kernels ready to launch: from this process, from disk, or compiled (several at a time)."""
+        ...
+
+    def launcher(self, kernel: LoadedKernel, grid: tuple[int, ...], extents: Sequence[int]) -> Callable[..., None]:
+        """A function of the kernel's arguments that launches it: addresses as ints, scalars as NumPy scalars of their type.
+
+        `extents` says how many bytes the kernel may touch from each pointer argument on, in order; an emulated device enforces it.
+        """
+        ...
+
+    # --- library calls ----------------------------------------------------------------------------
+
+    def gemm(self, x: View, y: View, out: View, precision: str = "float32", epilogue: Epilogue | None = None,
+             accumulate: bool = False) -> None:
+        """out[..., m, n] = x[..., m, k] @ y[..., k, n] (+ out); 16-bit floats are summed in float32.
+
+        Leading axes of x and y may have stride 0.
+        """
+        ...
+
+    def conv(self, x: View, w: View, out: View, window: ConvWindow, precision: str = "float32") -> None:
+        """A convolution in logical order N, C, spatial."""
+        ...
+
+    def attention(self, q: View, k: View, v: View, out: View, scale: float, causal: bool = False, bias: View | None = None,
+                  logsumexp: View | None = None) -> None:
+        """softmax(scale q k^T + bias) v for [batch, heads, length, size]; each head of k and v may serve several of q."""
+        ...
+
+    def attention_gradient(self, q: View, k: View, v: View, out: View, logsumexp: View, dout: View, dq: View, dk: View, dv: View,
+                           scale: float, causal: bool = False, bias: View | None = None) -> None:
+        ...
+
+    def sort(self, operands: Sequence[View], outs: Sequence[View], axis: int, num_keys: int = 1, descending: bool = False,
+             is_stable: bool = True) -> None:
+        """Sort along an axis by the first `num_keys` operands, lexicographically; nan is last, -0.0 equals 0.0."""
+        ...
+
+    def scan(self, name: str, x: View, out: View, axis: int, reverse: bool = False) -> None:
+        """Running `sum`, `prod`, `max`, `min` or `logsumexp` along an axis."""
+        ...
+
+    def fft(self, name: str, x: View, out: View, lengths: Sequence[int]) -> None:
+        """`fft`, `ifft`, `rfft` or `irfft` over the last len(lengths) axes."""
+        ...
+
+    def solve(self, name: str, ins: Sequence[View], outs: Sequence[View], **parameters: Any) -> None:
+        """Dense linear algebra over leading batch axes: `cholesky`, `triangular_solve`, `lu`, `qr`, `eigh`, `svd`."""
+        ...
+
+    def host_call(self, function: Callable[[list[np.ndarray]], Sequence[np.ndarray]], ins: Sequence[View],
+                  outs: Sequence[View], why: str = "") -> None:
+        """Run a Python function on copies of the operands and put its results back: callbacks, and what no library does."""
+        ...
+
+    # --- order ------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> int:
+        """The address of the stream, for other libraries."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all that was started is done."""
+        ...
+
+    def begin_capture(self) -> None:
+        """From now on calls are recorded, not run. What waits for the device raises DeviceError until `end_capture`."""
+        ...
+
+    def end_capture(self) -> Any:
+        """The recorded calls as a graph."""
+        ...
+
+    def replay(self, graph: Any) -> None:
+        """Run a graph: the same calls with the same addresses."""
+        ...
+
+    def transfers(self) -> Mapping[str, tuple[int, int]]:
+        """What was copied between host and device: {why: (times, bytes)}."""
+        ...
