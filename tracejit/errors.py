@@ -181,6 +181,16 @@ class TracejitRuntimeError(TracejitError, RuntimeError):
     """A compiled function stopped with an error."""
 
 
+class DeviceError(TracejitError, RuntimeError):
+    """A GPU, its driver or its libraries are not there, or failed."""
+    fix = "python -m tracejit.tools.doctor says what is missing"
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A device has no memory left; the message names its largest arrays and who made them."""
+    fix = "use smaller batches, donate_argnums for what is not needed any more, or x.delete()"
+
+
 # JAX's names for the bases and the run-time error, for `except` clauses.
 JAXTypeError = TracejitError
 JAXIndexError = NonConcreteBooleanIndexError

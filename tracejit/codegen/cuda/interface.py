@@ -24,7 +24,8 @@ class KernelSource:
     The text sees every name of `codegen/cuda/intrinsics.py`. `signature` has a word per parameter: `*f4` is a pointer to
     float32, `i4` a scalar; the element types are i1 i2 i4 i8 u1 u2 u4 u8 f4 f8, the digit counting bytes. Booleans in
     memory are u1, 16-bit floats u2, complex numbers pairs. At least `min_blocks` blocks shall fit on a multiprocessor
-    (0: no matter), which bounds the registers of a thread. With `fma`, products and sums are contracted.
+    (0: no matter), which bounds the registers of a thread. With `fma`, products and sums are contracted. `functions` are
+    texts of device functions that it calls, each after those that it calls itself; a name has one text per process.
     """
     name: str
     text: str
@@ -32,6 +33,7 @@ class KernelSource:
     threads: int = 256
     min_blocks: int = 0
     fma: bool = False
+    functions: tuple[str, ...] = ()
 
 
 class KernelFacts(NamedTuple):
@@ -111,6 +113,10 @@ class Runtime(Protocol):
     def fill(self, address: int, nbytes: int, byte: int = 0) -> None:
         ...
 
+    def array(self, view: View) -> Any:
+        """The memory of a view as an array of the device's array library: CuPy's, or NumPy's where it is emulated."""
+        ...
+
     def memory_stats(self) -> dict[str, int]:
         """bytes_in_use, peak_bytes_in_use, bytes_limit, num_allocs, largest_alloc_size, bytes_reserved."""
         ...
@@ -121,7 +127,8 @@ class Runtime(Protocol):
         """Kernels ready to launch: from this process, from disk, or compiled (several at a time)."""
         ...
 
-    def launcher(self, kernel: LoadedKernel, grid: tuple[int, ...], extents: Sequence[int]) -> Callable[..., None]:
+    def launcher(self, kernel: LoadedKernel, grid: tuple[int, ...],
+                 extents: Sequence[int] | None = None) -> Callable[..., None]:
         """A function of the kernel's arguments that launches it: addresses as ints, scalars as NumPy scalars of their type.
 
         `extents` says how many bytes the kernel may touch from each pointer argument on, in order; an emulated device enforces it.
