@@ -15,7 +15,6 @@ sub-graph asks `ctx` for it (open recursion), so no op knows any transform.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from typing import Any, ClassVar
 
@@ -29,9 +28,11 @@ from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
 
 KIND_NAMES = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "floating", "c": "complex"}
 
-# Equality, hash and immutability are inherited from Op: generated for each of 200 classes they would
-# make up half of the time that the package takes to import.
-op_dataclass = functools.partial(dataclasses.dataclass, eq=False, repr=False)
+def op_dataclass(cls: type) -> type:
+    """A frozen dataclass. All that can be inherited is: methods generated for each of 200 classes would make up half
+    of the time that the package takes to import."""
+    fields = [a for a in vars(cls).get("__annotations__", {}).values() if not a.startswith("ClassVar")]
+    return dataclasses.dataclass(cls, eq=False, repr=False, match_args=False) if fields else cls
 
 
 class Linear:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.graph import Var
+from tracejit.ir.graph import Lit, Var
 from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
@@ -152,6 +152,15 @@ def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
             raise ValueError(f"a {type(x).__name__} of this layout cannot become an Array without a copy")
         return view_address(t, dense.__array_interface__["data"][0], x)
     return copy_numpy(info_of(t), dense) if is_native else ArrayImpl.from_numpy(t, dense)
+
+
+def as_array(x: Any) -> Any:
+    """An Array of an Array, literal, NumPy array or Python scalar."""
+    if isinstance(x, ArrayImpl):
+        return x
+    if x.__class__ is Lit:
+        return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
+    return from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
 
 
 def from_bytes(t: ArrayType, address: int) -> Any:

@@ -5,9 +5,9 @@ import gc
 import sys
 from typing import Any
 
-from tracejit.runtime import compile as compiler
 from tracejit.runtime import jit
 from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.on_demand import compiler
 from tracejit.transforms import derivatives, vmap
 
 

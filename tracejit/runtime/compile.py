@@ -16,10 +16,11 @@ from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
 from tracejit.runtime import builtins as builtins  # makes the functions that LLVM may call known to the loader
 from tracejit.runtime import cache, callbacks, threads
-from tracejit.runtime.array import ArrayImpl, from_numpy
+from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded, is_guarding
 from tracejit.runtime.report import Report as Report
+from tracejit.runtime.report import log as log
 from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import PASSES
 
@@ -72,14 +73,6 @@ def is_long(graph: Graph, code: Code) -> bool:
 lock = threading.RLock()
 graph_code: dict[tuple, Executable] = {}
 op_code: dict[tuple, Executable] = {}
-
-
-def as_array(x: Any) -> Any:
-    if isinstance(x, ArrayImpl):
-        return x
-    if x.__class__ is Lit:
-        return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
-    return from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
 
 
 def code_of_graph(graph: Graph) -> Executable:
@@ -141,4 +134,4 @@ def graph_of_op(op: Any, types: Sequence) -> Graph:
     return Graph(params, [Eqn(op, params, outs)], outs)
 
 
-hooks.run_graph, hooks.run_op, hooks.as_array = run_graph, run_op, as_array
+hooks.run_graph, hooks.run_op = run_graph, run_op

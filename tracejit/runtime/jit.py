@@ -17,13 +17,12 @@ from tracejit.ir.trace import bound_axes, current_builder, inline, trace
 from tracejit.ir.types import type_of
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
-from tracejit.runtime.array import ArrayImpl
-from tracejit.runtime.compile import as_array, compile_graph
+from tracejit.runtime.array import ArrayImpl, as_array
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded
 from tracejit.runtime.misses import CallKey, explain
-from tracejit.runtime.report import log
+from tracejit.runtime.on_demand import compiler
 from tracejit.runtime.stages import Staged
 from tracejit.runtime.trees import result_of, spec_of
 
@@ -139,7 +138,7 @@ class Compiler:
         code = self.compiled.get(key)
         if code is None:
             if config.explain_cache_misses:
-                log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
+                compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated))
             if not isinstance(code, Guarded):
                 self.teach(args, kwargs, code, traced, donated)
@@ -230,7 +229,7 @@ def compile_traced(traced: Traced, donated: Sequence[int]) -> Executable:
     """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
     graph, n = traced.graph, len(traced.captured)
     reordered = Graph(graph.params[n:] + graph.params[:n], graph.eqns, graph.results)
-    return compile_graph(reordered, [as_array(x) for x in traced.captured], donated)
+    return compiler.compile_graph(reordered, [as_array(x) for x in traced.captured], donated)
 
 
 def donate(x: Any, outs: Any) -> None:

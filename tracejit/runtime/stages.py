@@ -11,9 +11,9 @@ from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Contraction
 from tracejit.lax.loops import Scan
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
-from tracejit.runtime.compile import as_array, compile_graph
+from tracejit.runtime.array import as_array
 from tracejit.runtime.executable import Executable
-from tracejit.runtime.report import reports
+from tracejit.runtime.on_demand import compiler
 from tracejit.transforms.inspect import ClosedGraph, struct_of
 
 
@@ -108,8 +108,8 @@ class Lowered(Stage):
         """Native code for exactly these shapes and dtypes."""
         n = len(self.consts)
         reordered = Graph(self.graph.params[n:] + self.graph.params[:n], self.graph.eqns, self.graph.results)
-        code = compile_graph(reordered, [as_array(x) for x in self.consts], self.donated)
-        return Compiled(self, code, reports[-1].code)
+        code = compiler.compile_graph(reordered, [as_array(x) for x in self.consts], self.donated)
+        return Compiled(self, code, compiler.reports[-1].code)
 
 
 class Compiled(Stage):

@@ -9,8 +9,7 @@ from tracejit.errors import filtered
 from tracejit.ir.graph import Var
 from tracejit.ir.trace import concrete_value
 from tracejit.pytree import tree_flatten, unflatten
-from tracejit.runtime.array import ArrayImpl, from_numpy
-from tracejit.runtime.compile import as_array
+from tracejit.runtime.array import ArrayImpl, as_array, from_numpy
 from tracejit.runtime.device import Device, devices
 from tracejit.tree_util import broadcast_prefix
 

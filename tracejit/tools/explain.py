@@ -14,7 +14,8 @@ from tracejit.ir.trace import trace
 from tracejit.ir.types import TapeType, type_of
 from tracejit.lax.kinds import Elementwise, Reduction, View
 from tracejit.pytree import tree_flatten, unflatten
-from tracejit.runtime.compile import as_array, compile_graph
+from tracejit.runtime.array import as_array
+from tracejit.runtime.compile import compile_graph
 from tracejit.runtime.report import Report, best_time, measured, reports
 
 
