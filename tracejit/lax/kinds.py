@@ -32,7 +32,7 @@ def op_dataclass(cls: type) -> type:
     """A frozen dataclass. All that can be inherited is: methods generated for each of 200 classes would make up half
     of the time that the package takes to import."""
     fields = [a for a in vars(cls).get("__annotations__", {}).values() if not a.startswith("ClassVar")]
-    return dataclasses.dataclass(cls, eq=False, repr=False, match_args=False) if fields else cls
+    return dataclasses.dataclass(cls, eq=False, repr=False, match_args=False) if fields or cls.__bases__ == (Operation,) else cls
 
 
 class Linear:
