@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import Code, generate
 from tracejit.codegen.steps import KernelStep
