@@ -58,7 +58,6 @@ REASONS = {
     "jax.profiler": "start_trace writes a file for Perfetto: there is no server, no XPlane and no memory profile",
     "jax.experimental.ode": INTERNAL, "jax.experimental.jet": INTERNAL, "jax.experimental.cur_qdd": INTERNAL,
     "jax.experimental.primal_tangent_dtype": INTERNAL,
-    "jax.experimental.checkify": "not yet; use debug_nans, debug_infs, or a check in debug.callback",
     "jax.experimental.sparse": "not yet; use ops.segment_sum over the entries, or scipy.sparse.linalg with a function",
     "jax.errors": "errors.TracejitError is the base of all errors", "jax.stages": INTERNAL, "jax.dlpack": INTERNAL,
     "jax.custom_derivatives": "use custom_jvp, custom_vjp, lax.custom_linear_solve", "jax.ad_checkpoint":

@@ -4,9 +4,11 @@ from __future__ import annotations
 import numpy as np
 
 from tracejit.ir.graph import Eqn, Graph, Var, evaluate
-from tracejit.ir.trace import bind, trace_closed
+from tracejit.ir.trace import bind, inline, trace_closed
 from tracejit.ir.types import ArrayType, type_of
+from tracejit.lax.compare import eq, select
 from tracejit.lax.kinds import Control, is_linear, op_dataclass
+from tracejit.lax.reduce import reduce_or
 from tracejit.lax.shape import full
 
 
@@ -76,6 +78,31 @@ class Cond(Control):
         cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts, self.branches[0].out_types)]
         in_cts = iter(bind(Cond(branches), index, *known, *cts))
         return [None, *[next(in_cts) if lin else None for lin in linear]]
+
+    def checked(self, ctx, args):
+        """Each branch returns the failures of all, none in the places of the others'."""
+        index, *operands = args
+        parts = [ctx.checked(g) for g in self.branches]
+        n, branches, first = len(self.branches[0].results), [], 0
+        if type_of(index).ndim or not any(sites for _, sites in parts):
+            return self.checked_apart(ctx, index, operands, parts)
+        every = [(sites, graph.out_types[n + 1:]) for graph, sites in parts]
+        for graph, sites in parts:
+            branches.append(ctx.among(graph, n, sites, first, every))
+            first += len(sites)
+        outs = bind(Cond(tuple(branches)), *args)
+        ctx.add([site for _, sites in parts for site in sites], outs[n:])
+        return outs[:n]
+
+    def checked_apart(self, ctx, index, operands, parts):
+        """Branches checked beside the choice: where all of them run, a failure counts if some lane takes the branch."""
+        n = len(self.branches[0].results)
+        branches = tuple(Graph(g.params, g.eqns, g.results[:n]) for g, _ in parts)
+        for k, (graph, sites) in enumerate(parts):
+            if sites:
+                code, *payload = inline(graph, operands)[n:]
+                ctx.add(sites, [select(reduce_or(eq(index, k), (0,)), code, -1), *payload])
+        return bind(Cond(branches), index, *operands)
 
     def batch(self, ctx, args, batched):
         index, *operands = args

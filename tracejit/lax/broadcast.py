@@ -98,6 +98,7 @@ def broadcast_in_dim(operand: Any, shape: Sequence[int], broadcast_dimensions: S
 @op_dataclass
 class ReduceSum(Reduction):
     """The sum over some axes."""
+    makes_nan: ClassVar[bool] = True
     monoid: ClassVar[Elementwise] = Add()
     widens: ClassVar[bool] = True
     ulp: ClassVar[float] = 64

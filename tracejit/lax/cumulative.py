@@ -26,6 +26,7 @@ class Cumulative(Opaque):
 
     `init`, `combine` and `finish` are as in a Reduction.
     """
+    makes_nan: ClassVar[bool] = True
     axis: int
     reverse: bool
     monoid: ClassVar[Elementwise]

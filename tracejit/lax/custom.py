@@ -53,6 +53,17 @@ class Call(Op):
         graph, out_batched = ctx.batch(self.graph, batched)
         return bind(replace(self, graph=graph), *args), out_batched
 
+    def checked(self, ctx, args):
+        """What can fail inside comes out as further results."""
+        graph, sites = ctx.checked(self.graph)
+        outs, n = bind(self.with_results(graph), *args), len(self.graph.results)
+        ctx.add(sites, outs[n:])
+        return outs[:n]
+
+    def with_results(self, graph: Graph) -> Call:
+        """The same with a graph that has further results, without derivatives, after its own."""
+        return replace(self, graph=graph)
+
 
 class Held:
     """A known array inside a program; the same array is the same object."""
@@ -148,6 +159,16 @@ class CustomJvp(Call):
         return bind(CustomJvp(graph, rule, n), *args), out_batched
 
 
+    def with_results(self, graph: Graph) -> CustomJvp:
+        n = len(self.graph.results)
+
+        def rule(consts, primals, tangents):
+            outs, ts = self.rule(consts, primals, tangents)
+            more = inline(graph, [*consts, *primals])[n:]
+            return [*outs, *more], [*ts, *[None] * len(more)]
+        return CustomJvp(graph, rule, self.n_consts)
+
+
 def check_consts(what: str, tangents) -> None:
     if any(t is not None for t in tangents):
         raise UnexpectedTracerError(f"{what}: the function is differentiated with respect to a value that it closes over, "
@@ -189,6 +210,16 @@ class CustomVjp(Call):
             outs = inline(lanes, [*consts, *primals])
             return outs[:n_out], outs[n_out:], sum_unbatched(batched_bwd(ctx, found[0], n_out), batched[n:])
         return bind(CustomVjp(graph, fwd, n), *args), out_batched
+
+
+    def with_results(self, graph: Graph) -> CustomVjp:
+        n = len(self.graph.results)
+
+        def fwd(consts, primals, moving):
+            outs, residuals, bwd = self.fwd(consts, primals, moving)
+            more = inline(graph, [*consts, *primals])[n:]
+            return [*outs, *more], residuals, lambda residuals, cts: bwd(residuals, cts[:n])
+        return CustomVjp(graph, fwd, self.n_consts)
 
 
 def only(bwd: Callable, moving: tuple[bool, ...]) -> Callable:

@@ -62,10 +62,22 @@ def index_vectors(ctx, shape, starts, batched):
     """The starts of all lanes, counted from 0, as gather's index vectors [lane, axis]."""
     columns = []
     for n, start, is_batched in zip(shape, starts, batched):
-        start = convert_element_type(start, INT64)
-        start = select(lt(start, 0), add(start, n), start)
+        start = from_zero(start, n)
         columns.append(start if is_batched else broadcast_in_dim(start, (ctx.size,), ()))
     return concatenate([expand_dims(c, (1,)) for c in columns], 1)
+
+
+def from_zero(start, n: int):
+    """A start along an axis of n elements, counted from the axis's beginning."""
+    start = convert_element_type(start, INT64)
+    return select(lt(start, 0), add(start, n), start)
+
+
+def check_inside(ctx, shape, sizes, starts) -> None:
+    """Tell checkify's ctx of a slice that had to be moved into the operand."""
+    if starts:
+        vector = concatenate([expand_dims(from_zero(s, n), (0,)) for s, n in zip(starts, shape)], 0)
+        ctx.outside(shape, range(len(shape)), vector, [n - size for n, size in zip(shape, sizes)])
 
 
 @op_dataclass
@@ -82,6 +94,10 @@ class DynamicSlice(View):
     def pull(self, b, index, read, types):
         start = origin(b, read, 1, self.slice_sizes, types)
         return read(0, tuple(i + s for i, s in zip(index, start)))
+
+    def checked(self, ctx, args):
+        check_inside(ctx, type_of(args[0]).shape, self.slice_sizes, args[1:])
+        return super().checked(ctx, args)
 
     def transpose(self, ctx, ct, x, *starts):
         zeros = full(x.shape, 0, type_of(ct).dtype)
@@ -123,6 +139,10 @@ class DynamicUpdateSlice(View):
         if not inside:
             return read(1, place)
         return b.where(b.all(inside), lambda: read(1, place), lambda: read(0, index))
+
+    def checked(self, ctx, args):
+        check_inside(ctx, type_of(args[0]).shape, type_of(args[1]).shape, args[2:])
+        return super().checked(ctx, args)
 
     def transpose(self, ctx, ct, x, y, *starts):
         ct_x = bind(self, ct, full(y.shape, 0, type_of(ct).dtype), *starts) if is_linear(x) else None

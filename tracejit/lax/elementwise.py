@@ -26,12 +26,14 @@ class Number(Elementwise):
 class Inexact(Elementwise):
     """Operands are real or complex floating-point numbers."""
     accepts: ClassVar[str] = "fc"
+    makes_nan: ClassVar[bool] = True
 
 
 @op_dataclass
 class Float(Elementwise):
     """Operands are real floating-point numbers."""
     accepts: ClassVar[str] = "f"
+    makes_nan: ClassVar[bool] = True
 
 
 @op_dataclass
@@ -49,6 +51,7 @@ def neg(x: Any) -> Any: return bind(Neg(), x)
 @op_dataclass
 class Add(Number):
     """x + y."""
+    makes_nan: ClassVar[bool] = True
 
     def eval(self, x, y): return np.add(x, y)
     def partials(self, out, x, y): return 1, 1
@@ -61,6 +64,7 @@ def add(x: Any, y: Any) -> Any: return bind(Add(), *operands(x, y))
 @op_dataclass
 class Sub(Number):
     """x - y."""
+    makes_nan: ClassVar[bool] = True
 
     def eval(self, x, y): return np.subtract(x, y)
     def partials(self, out, x, y): return 1, -1
@@ -75,6 +79,7 @@ def sub(x: Any, y: Any) -> Any: return bind(Sub(), *operands(x, y))
 @op_dataclass
 class Mul(Number):
     """x * y."""
+    makes_nan: ClassVar[bool] = True
 
     def eval(self, x, y): return np.multiply(x, y)
     def partials(self, out, x, y): return y, x
@@ -95,8 +100,13 @@ def mul(x: Any, y: Any, *, out_dtype: Any = None) -> Any:
 @op_dataclass
 class Div(Number):
     """x / y; of integers truncated, with x / 0 = -1 (all bits set)."""
+    makes_nan: ClassVar[bool] = True
 
     def eval(self, x, y): return np.divide(x, y) if is_inexact(x.dtype) else _divided(x, y)
+
+    def checked(self, ctx, args):
+        ctx.zero_divisor(args[1])
+        return super().checked(ctx, args)
 
     def jvp(self, ctx, primals, tangents):
         out, (x, y), (tx, ty) = bind(self, *primals), primals, tangents
@@ -123,6 +133,7 @@ def div(x: Any, y: Any) -> Any: return bind(Div(), *operands(x, y))
 @op_dataclass
 class Rem(Elementwise):
     """x - y * trunc(x / y), which has the sign of x; of integers x rem 0 = x."""
+    makes_nan: ClassVar[bool] = True
     accepts: ClassVar[str] = "iuf"
 
     def eval(self, x, y):
@@ -170,6 +181,7 @@ def abs(x: Any) -> Any: return bind(Abs(), x)
 @op_dataclass
 class Square(Number):
     """x * x."""
+    makes_nan: ClassVar[bool] = True
 
     def eval(self, x): return np.multiply(x, x)
     def scalar(self, b, x): return b.mul(x, x)
@@ -182,6 +194,7 @@ def square(x: Any) -> Any: return bind(Square(), x)
 @op_dataclass
 class IntegerPow(Number):
     """x to a fixed whole power, by repeated multiplication."""
+    makes_nan: ClassVar[bool] = True
     y: int
     ulp: ClassVar[float] = 8
 
@@ -354,6 +367,7 @@ def clamp(min: Any, x: Any, max: Any) -> Any:
 @op_dataclass
 class Floor(Float):
     """The largest whole number that is not above x."""
+    makes_nan: ClassVar[bool] = False
 
     def eval(self, x): return np.floor(x)
 
@@ -364,6 +378,7 @@ def floor(x: Any) -> Any: return bind(Floor(), x)
 @op_dataclass
 class Ceil(Float):
     """The smallest whole number that is not below x."""
+    makes_nan: ClassVar[bool] = False
 
     def eval(self, x): return np.ceil(x)
 
@@ -380,6 +395,7 @@ class RoundingMethod(enum.IntEnum):
 @op_dataclass
 class Round(Float):
     """The whole number nearest to x."""
+    makes_nan: ClassVar[bool] = False
     rounding_method: int
 
     def eval(self, x):
@@ -404,6 +420,7 @@ def round(x: Any, rounding_method: RoundingMethod = RoundingMethod.AWAY_FROM_ZER
 @op_dataclass
 class Nextafter(Float):
     """The number next to x in the direction of y."""
+    makes_nan: ClassVar[bool] = False
 
     def eval(self, x, y): return np.nextafter(x, y)
 

@@ -33,6 +33,7 @@ class FftType(enum.IntEnum):
 @op_dataclass
 class Fft(Opaque):
     """out[k] = sum over n of x[n] exp(-2 pi i n k / N) over the last axes; inverses have +, and divide by N."""
+    makes_nan: ClassVar[bool] = True
     kind: str
     lengths: tuple[int, ...]
     linear: ClassVar[bool] = True

@@ -53,6 +53,11 @@ class Indexed(Op):
     def clips(self) -> bool:
         return self.mode != "fill"
 
+    def checked(self, ctx, args):
+        shape = type_of(args[0]).shape
+        ctx.outside(shape, self.index_map, args[1], [shape[d] - self.sizes[d] for d in self.index_map])
+        return super().checked(ctx, args)
+
     def batched_op(self, size: int, operand: bool, indices: bool) -> Indexed:
         """The same over a leading batch axis of the operand, of the indices, or of both."""
         own = dataclasses.replace(self, offset_dims=moved(self.offset_dims))
@@ -253,6 +258,7 @@ class ScatterCombine(Scatter):
 @op_dataclass
 class ScatterAdd(ScatterCombine):
     """operand with the updates added."""
+    makes_nan: ClassVar[bool] = True
     monoid: ClassVar[Elementwise] = Add()
     accepts: ClassVar[str] = "iufc"
     linear: ClassVar[bool] = True
@@ -268,6 +274,7 @@ class ScatterAdd(ScatterCombine):
 @op_dataclass
 class ScatterMul(ScatterCombine):
     """operand with the updates multiplied in."""
+    makes_nan: ClassVar[bool] = True
     monoid: ClassVar[Elementwise] = Mul()
     accepts: ClassVar[str] = "iufc"
     ulp: ClassVar[float] = 16

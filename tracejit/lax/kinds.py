@@ -6,6 +6,7 @@
     jvp(ctx, primals, tangents)    -> (outputs, their tangents); a tangent is None where it is zero
     transpose(ctx, ct, *args)      -> a cotangent per arg, None for known args; a linear arg comes as Linear(type)
     batch(ctx, args, batched)      -> (outputs, which are batched); a batched arg has its batch axis at 0, of ctx.size
+    checked(ctx, args)             -> outputs, telling ctx what can have failed in this run, for checkify
     scalar(b, *xs)                 -> one element of the result, written against the Builder protocol  (Elementwise)
     pull(b, index, read, types)    -> one element of the result at `index`, by reading operands        (View)
 
@@ -66,6 +67,7 @@ class Op(Operation):
     linear: ClassVar[bool] = False         # linear in all operands together
     accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
     lane_dependent: ClassVar[bool] = False  # under vmap its batch rule applies even to unbatched operands
+    makes_nan: ClassVar[bool] = False      # a result may be nan though no operand is
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
@@ -120,6 +122,12 @@ class Op(Operation):
 
     def batch(self, ctx, args, batched):
         raise NotImplementedError(f"{self.name} has no batching rule")
+
+    def checked(self, ctx, args):
+        outs = bind(self, *args)
+        if self.makes_nan:
+            ctx.nan(self.name, outs if self.multiple else [outs])
+        return outs
 
     def split(self, ctx, linear: list[bool]):
         """Of an op that mixes known and linear operands (loops, branches): see transforms/ad.py."""
@@ -256,6 +264,7 @@ class Reduction(Op):
 @op_dataclass
 class Contraction(Op):
     """Sums products of two operands over shared axes: matrix products and convolutions. Linear in each operand."""
+    makes_nan: ClassVar[bool] = True
 
     def flops(self, x: ArrayType, y: ArrayType) -> float:
         """Multiplications and additions of one run."""

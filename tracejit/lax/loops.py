@@ -177,6 +177,18 @@ class Scan(Control):
         n = self.n_carry
         return outs[:n] + [time_first(y) if b else y for y, b in zip(outs[n:], ys_b)], carry_b + ys_b
 
+    def checked(self, ctx, args):
+        """The failures of the first trip that has some are carried along."""
+        graph, sites = ctx.checked(self.body)
+        if not sites:
+            return bind(replace(self, body=graph), *args)
+        count, consts, carry, xs = self.parts(args)
+        state = ctx.no_failure(graph.out_types[len(self.body.results) + 1:])
+        body = with_state(ctx, graph, self.n_consts, len(self.body.results), [type_of(x) for x in state])
+        outs = bind(replace(self, body=body, n_carry=self.n_carry + len(state)), *count, *consts, *state, *carry, *xs)
+        ctx.add(sites, outs[:len(state)])
+        return outs[len(state):]
+
     def batch_counts(self, ctx, args, batched):
         """Lanes with trip counts of their own: run to the largest; a lane that has finished keeps its carry."""
         count, consts, carry, xs = self.parts(args)
@@ -203,6 +215,16 @@ class Scan(Control):
             xs = [x if b else batched_tape(ctx, last, x) for x, b in zip(xs, xs_b)]
         outs = bind(op, last, count[0], *full_lanes(consts, consts_b), first, *full_lanes(carry, carry_b), *xs)
         return outs[1:], [True] * (n + n_y)
+
+
+def with_state(ctx, graph: Graph, n_consts: int, n_results: int, state: list[ArrayType]) -> Graph:
+    """A checked loop body that carries the first failure: consts, state, carry ... -> state, carry ..."""
+    def step(*values):
+        consts, before, rest = cut(values, [n_consts, len(state), len(graph.params) - n_consts])
+        outs = inline(graph, [*consts, *rest])
+        return [*ctx.first(before, outs[n_results:]), *outs[:n_results]]
+    types = graph.in_types
+    return trace_closed(step, types[:n_consts] + state + types[n_consts:])
 
 
 def batched_tape(ctx, count, tape):
@@ -336,6 +358,25 @@ class While(Control):
         return [Eqn(new, [*cond_consts, *known.inputs[1:]], [*known.outputs[:m], count, *known.outputs[m:]],
                     eqn.source)], [rest]
 
+    def checked(self, ctx, args):
+        """The condition is tested once more in each trip, for what can fail in it."""
+        (test, test_sites), (graph, sites) = ctx.checked(self.cond), ctx.checked(self.body)
+        if not sites and not test_sites:
+            return bind(replace(self, cond=test, body=graph), *args)
+        cond_consts, consts, carry = self.parts(args)
+        n, n_cond = len(self.body.results), self.n_cond_consts
+        if test_sites:
+            ctx.add(test_sites, inline(test, [*cond_consts, *carry])[1:])
+            graph = followed_by(ctx, graph, sites, n, test, n_cond, self.n_carry)
+            sites, consts = [*sites, *test_sites], [*cond_consts, *consts]
+        state = ctx.no_failure(graph.out_types[n + 1:])
+        body = with_state(ctx, graph, len(consts), n, [type_of(x) for x in state])
+        unread = [Var(type_of(x)) for x in state]
+        cond = Graph([*test.params[:n_cond], *unread, *test.params[n_cond:]], test.eqns, test.results[:1])
+        outs = bind(While(cond, body, n_cond, len(consts), self.record), *cond_consts, *consts, *state, *carry)
+        ctx.add(sites, outs[:len(state)])
+        return outs[len(state):]
+
     def batch(self, ctx, args, batched):
         cond_consts, consts, carry = self.parts(args)
         cond_b, consts_b, was_b = self.parts(batched)
@@ -388,3 +429,12 @@ class While(Control):
             return outs, [True] * n
         tally, values, _, tapes = cut(outs, [1, n, 1, len(recorded)])
         return [*values, *tally, *tapes], [True] * (n + 1 + len(recorded))
+
+
+def followed_by(ctx, body: Graph, sites: list, n_results: int, test: Graph, n_cond: int, n_carry: int) -> Graph:
+    """A checked body (cond_consts, body_consts, carry) that also tests its new carry, for what can fail in the test."""
+    def step(*values):
+        outs = inline(body, values[n_cond:])
+        failure = inline(test, [*values[:n_cond], *outs[:n_carry]])[1:]
+        return [*outs[:n_results], *ctx.joined(len(sites), outs[n_results:], failure)]
+    return trace_closed(step, test.in_types[:n_cond] + body.in_types)

@@ -58,6 +58,7 @@ def fold_halves(f: Callable[[Sequence, Sequence], list], xs: Sequence) -> list:
 @op_dataclass
 class ReduceProd(Reduction):
     """The product over some axes."""
+    makes_nan: ClassVar[bool] = True
     monoid: ClassVar[Elementwise] = Mul()
     accepts: ClassVar[str] = "iufc"
     widens: ClassVar[bool] = True
@@ -260,6 +261,7 @@ def index_dtype_of(dtype: Any) -> np.dtype:
 @op_dataclass
 class Reduce(Opaque):
     """Operands folded together with an associative function (x1 ... xn, y1 ... yn) -> n results."""
+    makes_nan: ClassVar[bool] = True
     axes: tuple[int, ...]
     computation: Graph
     multiple: ClassVar[bool] = True

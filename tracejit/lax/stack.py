@@ -25,6 +25,7 @@ def letter(dtype: np.dtype) -> str:
 @op_dataclass
 class Stacked(Opaque):
     """Routine on the last `ranks` axes of its operands; the leading axes of all operands are the same."""
+    makes_nan: ClassVar[bool] = True
     ranks: ClassVar[tuple[int, ...]] = (2,)
     integers: ClassVar[tuple[int, ...]] = ()   # operands that hold int32 positions
     own_threads: ClassVar[int] = 80            # from this order on the library's own threads are faster than ours

@@ -61,10 +61,10 @@ def _finished(out: Array, plan: Plan) -> Array:
 def _read_block(x: Array, entries: list) -> Array:
     """Slices and single integers: a (dynamic) slice, and no gather."""
     axes = [e for e in entries if isinstance(e, (Span, Pick))]
+    is_late = [isinstance(e, Pick) and not _is_inside(e.index, n) for e, n in zip(axes, x.shape, strict=True)]
     x = _static_slice(x, [_as_span(e, n) for e, n in zip(axes, x.shape, strict=True)])
-    if any(isinstance(e, Pick) and not isinstance(e.index, int) for e in axes):
-        zero = np.int32(0)
-        starts = [e.index if isinstance(e, Pick) and not isinstance(e.index, int) else zero for e in axes]
+    if any(is_late):
+        starts = [e.index if late else np.int32(0) for e, late in zip(axes, is_late, strict=True)]
         x = lax.dynamic_slice(x, starts, [1 if isinstance(e, Pick) else n for e, n in zip(axes, x.shape, strict=True)])
     shape = block_shape(entries)
     return x if shape == x.shape else lax.reshape(x, shape)
@@ -74,14 +74,19 @@ def block_shape(entries: list) -> tuple[int, ...]:
     return tuple(1 if e is NEW_AXIS else e.size for e in entries if e is NEW_AXIS or isinstance(e, Span))
 
 
+def _is_inside(index: Any, n: int) -> bool:
+    """Whether this is an integer known to lie in an axis of size n. One that does not is read as run-time ones are."""
+    return isinstance(index, int) and -n <= index < n
+
+
 def _as_span(e: Any, n: int) -> Span:
-    """The part of an axis of size n that a static slice or static integer reads; all of it for a dynamic one."""
+    """The part of an axis of size n that a static slice or static integer reads; all of it for a late one."""
     if isinstance(e, Span):
         return e
-    if isinstance(e.index, int):
-        if n == 0:
-            raise IndexError(f"index {e.index} is out of bounds for an axis of size 0")
-        return Span(min(max(e.index + n if e.index < 0 else e.index, 0), n - 1), 1, 1)
+    if _is_inside(e.index, n):
+        return Span(e.index % n, 1, 1)
+    if n == 0:
+        raise IndexError(f"index {e.index} is out of bounds for an axis of size 0")
     return Span(0, n, 1)
 
 
