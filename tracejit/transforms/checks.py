@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import Source, user_source
+from tracejit.errors import Source
 from tracejit.ir.graph import Eqn, Graph, replay
 from tracejit.ir.trace import inline, sourced, trace_closed
 from tracejit.ir.types import ArrayType, is_inexact, is_integer, type_of
