@@ -9,7 +9,7 @@ do the same and then add up the lanes, for one column and a sum over contiguous 
 from __future__ import annotations
 
 from .gemm_text import Function, Vector
-from .gemm_tile import Tile, finish_tile, prefetch_tile, row_steps
+from .gemm_tile import Tile, accumulate, finish_tile, prefetch_tile, row_steps
 
 PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0, i64 %k1, "
           "ptr %C, i64 %ldc, ptr %D, i64 %ldd, i64 %nr")
@@ -45,15 +45,10 @@ def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     masks = _masks(f, vector, vectors, masked)
     prefetch_tile(f, vector, rows, vectors)
 
-    def step(bases: list[str], b_row: str, sums: list[str]) -> list[str]:
-        b = [vector.load(f, f.offset(b_row, v * vector.bytes), masks[v]) for v in range(vectors)]
-        new, steps = [], row_steps(f)
-        for i in range(rows):
-            a = vector.splat(f, f.load(vector.element, f.offset(bases[i // 3], steps[i % 3]), vector.size))
-            new += [vector.fma(f, a, b[v], sums[i * vectors + v]) for v in range(vectors)]
-        return new
+    def segment(a: str, b: str, sums: list[str]) -> list[str]:
+        return accumulate(f, tile, rows, masks, a, b, sums, "%k0", "%a0", "%b0")[1:]
 
-    finish_tile(f, vector, _segments(f, vector, rows, rows * vectors, step), masks)
+    finish_tile(f, vector, _segments(f, vector, rows * vectors, segment), masks)
     return f.text()
 
 
@@ -79,24 +74,25 @@ def _dot(tile: Tile, rows: int) -> str:
 
 
 def _lane_products(f: Function, vector: Vector, rows: int, mask: str | None) -> list[str]:
-    def step(bases: list[str], b_row: str, sums: list[str]) -> list[str]:
-        b, steps = vector.load(f, b_row, mask), row_steps(f)
-        lines = [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
-        return [vector.fma(f, vector.load(f, line, mask), b, s) for line, s in zip(lines, sums)]
-
-    return _segments(f, vector, rows, rows, step)
-
-
-def _segments(f: Function, vector: Vector, rows: int, n_sums: int, step) -> list[str]:
-    """The two loops (each at least one round) around step(row pointers, row of B, sums) -> sums."""
     n_bases = (rows + 2) // 3
-    zeros = [(vector.type, "zeroinitializer")] * n_sums
-    with f.loop(0, "%k1", carry=[("ptr", "%A"), ("ptr", "%B"), *zeros], guard=False) as segment:
-        a, b, *sums = segment.carried
+
+    def segment(a: str, b: str, sums: list[str]) -> list[str]:
         carry = [("ptr", f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr")) for g in range(n_bases)]
         with f.loop(0, "%k0", carry=[*carry, ("ptr", b), *((vector.type, s) for s in sums)], guard=False) as loop:
-            bases, b_row = loop.carried[:n_bases], loop.carried[n_bases]
-            new = step(bases, b_row, loop.carried[n_bases + 1:])
-            loop.next = [f.offset(p, "%a0") for p in bases] + [f.offset(b_row, "%b0")] + new
-        segment.next = [f.offset(a, "%a1"), f.offset(b, "%b1"), *loop.result[n_bases + 1:]]
-    return segment.result[2:]
+            bases, b_row, sums = loop.carried[:n_bases], loop.carried[n_bases], loop.carried[n_bases + 1:]
+            line, steps = vector.load(f, b_row, mask), row_steps(f)
+            lines = [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
+            new = [vector.fma(f, vector.load(f, row, mask), line, s) for row, s in zip(lines, sums)]
+            loop.next = [f.offset(p, "%a0") for p in bases] + [f.offset(b_row, "%b0"), *new]
+        return loop.result[n_bases + 1:]
+
+    return _segments(f, vector, rows, segment)
+
+
+def _segments(f: Function, vector: Vector, n_sums: int, segment) -> list[str]:
+    """The outer loop (at least one round) around segment(A, B, sums) -> sums, the inner one."""
+    zeros = [(vector.type, "zeroinitializer")] * n_sums
+    with f.loop(0, "%k1", carry=[("ptr", "%A"), ("ptr", "%B"), *zeros], guard=False) as loop:
+        a, b, *sums = loop.carried
+        loop.next = [f.offset(a, "%a1"), f.offset(b, "%b1"), *segment(a, b, sums)]
+    return loop.result[2:]

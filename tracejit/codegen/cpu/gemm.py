@@ -43,7 +43,7 @@ CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", 
 # What the tasks of one (N chunk, K block, M chunk) share; strides and steps in bytes, `col` in elements.
 _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk", "bn", "ldc", "ldd",
               "*a_packed", "*b_packed", "a_step", "b_step", "b_tasks", "tiles", "tile_rows", "wide_tiles",
-              "panels", "*tile_a", "tile_rs", "tile_cs", "tile_step", "row_step", "*panel_b", "panel_bs",
+              "panels", "*tile_a", "tile_rs", "tile_cs", "*panel_b", "panel_bs",
               "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
               "pack_a", "pack_b")
 
@@ -56,6 +56,7 @@ _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays 
 _BLOCK_PANELS = 16
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_PANELS = 4
+_PACK_BYTES = 512  # of a column of transposed A: some cache lines from each page of memory
 
 
 DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
@@ -90,6 +91,11 @@ class _Plan:
     def lanes(self) -> int:
         return self.tile.vector.lanes
 
+    @property
+    def pack_rows(self) -> int:
+        """Rows of A that one task packs."""
+        return _PACK_BYTES // self.size
+
     def packed_depth(self, depth: int) -> int:
         """Elements from row to row of packed A: whole vectors, and one more against cache aliasing."""
         return -(-depth // self.lanes) * self.lanes + self.lanes
@@ -105,7 +111,7 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
     plan = _Plan(Tile(isa, np.dtype(dtype)))
     tile, depth = plan.tile, plan.packed_depth(max(1, min(k, plan.depth)))
     b_items = -(-min(n, plan.cols) // tile.nr) * tile.nr * depth
-    a_items = -(-min(m, plan.rows) // tile.mr) * max(tile.mr, tile.panel_rows) * depth
+    a_items = -(-min(m, plan.rows) // plan.lanes) * plan.lanes * depth
     one = -(-(a_items + b_items + k + 64) * plan.size // 64) * 64
     return one * (min(batch, _MOST_TASKS) if batch > 1 else 1)
 
@@ -129,7 +135,7 @@ def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
 
 
 def _pack_task(plan: _Plan) -> str:
-    """Task t packs a few panels of B or, from b_tasks on, one row tile of A."""
+    """Task t packs a few panels of B or, from b_tasks on, some rows of A."""
     f = Function("pack_task", "ptr %job, i64 %task", "internal")
     depth, b_tasks = _JOB.get(f, "%job", "depth", "b_tasks")
     with f.when(f.compare("slt", "%task", b_tasks)):
@@ -159,16 +165,16 @@ def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
             copy_block(f, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
 
 
-def _pack_a(f: Function, plan: _Plan, depth: str, tile_index: str) -> None:
-    """Rows of A as rows; rows of transposed A as one panel per tile."""
-    row, rows = _tile_rows(f, tile_index)
-    source, rs, cs, target, step = _JOB.get(f, "%job", "A", "rs", "cs", "a_packed", "a_step")
-    source = f.offset(source, f.mul(row, rs))
+def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
+    """Some rows of A, plain or transposed, as rows."""
+    rows, source, rs, cs, target, step = _JOB.get(f, "%job", "rows", "A", "rs", "cs", "a_packed", "a_step")
+    row = f.mul(task, plan.pack_rows)
+    n = f.min(f.sub(rows, row), plan.pack_rows)
+    source, target = f.offset(source, f.mul(row, rs)), f.offset(target, f.mul(row, step))
     with f.when(f.compare("eq", cs, plan.size)):
-        copy_block(f, "rows", source, rs, f.offset(target, f.mul(row, step)), step, rows, depth)
+        copy_block(f, "rows", source, rs, target, step, n, depth)
         f.leave()
-    target = f.offset(target, f.mul(tile_index, step))
-    copy_block(f, "rows", source, cs, target, plan.tile.panel_rows * plan.size, depth, rows)
+    copy_block(f, "columns", source, cs, target, step, n, depth)
 
 
 def copy_block(f: Function, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
@@ -200,7 +206,7 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     tile, size = plan.tile, plan.size
     panel_b, panel_step, bs, cols = _JOB.get(f, "%job", "panel_b", "panel_step", "panel_bs", "cols")
     c, d, ldc, ldd, depth = _JOB.get(f, "%job", "C", "D", "ldc", "ldd", "depth")
-    a, rs, cs, tile_step, row_step = _JOB.get(f, "%job", "tile_a", "tile_rs", "tile_cs", "tile_step", "row_step")
+    a, rs, cs = _JOB.get(f, "%job", "tile_a", "tile_rs", "tile_cs")
     col = f.mul(panel, tile.nr)
     width, at = f.min(f.sub(cols, col), tile.nr), f.mul(col, size)
     b = f.offset(panel_b, f.mul(panel, panel_step))
@@ -210,9 +216,8 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     with f.loop(first, last) as loop:
         row, rows = _tile_rows(f, loop.index)
         kernel = f.load("ptr", f.offset(kernels, f.mul(f.sub(rows, 1), 8)))
-        a_tile = f.offset(a, f.add(f.mul(loop.index, tile_step), f.mul(row, row_step)))
         d_tile = f.select(absent, "null", f.value(f"getelementptr i8, ptr {d_at}, i64 {f.mul(row, ldd)}"), "ptr")
-        f.call(kernel, ("ptr", a_tile), ("i64", rs), ("i64", cs), ("ptr", b), ("i64", bs), ("i64", depth),
+        f.call(kernel, ("ptr", f.offset(a, f.mul(row, rs))), ("i64", rs), ("i64", cs), ("ptr", b), ("i64", bs), ("i64", depth),
                ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", ldc), ("ptr", d_tile), ("i64", ldd), ("i64", width))
     _finish_block(f, c, col, width, first, last)
 
@@ -250,7 +255,7 @@ def _product(plan: _Plan) -> str:
                  depth=f.min(f.sub(k, depth), k_step))
         _place(f, plan, job, rows.index, cols.index, depth, block.index, f.sub(k_blocks, 1))
         _choose_sources(f, plan, job)
-        _pack(f, job, f.compare("eq", rows.index, 0), fork)
+        _pack(f, plan, job, f.compare("eq", rows.index, 0), fork)
         _compute(f, job, fork)
     return f.text()
 
@@ -276,8 +281,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     large = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", n, 2 * tile.nr))
     aliasing = f.either(f.compare("sgt", k, plan.depth), f.compare("eq", f.rem(rs, 2048), 0))
     plain = f.both(f.compare("eq", cs, size), aliasing)
-    transposed = f.both(f.compare("eq", rs, size), f.compare("sge", cs, 1024))
-    pack_a = f.both(large, f.either(plain, transposed))
+    pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
     reused = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:
@@ -316,27 +320,21 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
     b_step = f.mul(padded, tile.nr * size)
     b_bytes = f.select(b_packed, f.mul(panels, b_step), 0)
     a_memory = f.offset("%scratch", b_bytes)
-    by_rows = f.compare("eq", cs, size)
-    row_step, panel_step = f.mul(f.add(padded, lanes), size), f.mul(depth, tile.panel_rows * size)
-    a_step = f.select(by_rows, row_step, panel_step)
-    in_panels = f.both(a_packed, f.value(f"xor i1 {by_rows}, true"))
+    a_step = f.mul(f.add(padded, lanes), size)
     _JOB.put(f, job, tiles=tiles, panels=panels, tile_rows=f.div(rows, tiles), wide_tiles=f.rem(rows, tiles),
              a_packed=a_memory, b_packed="%scratch", a_step=a_step, b_step=b_step,
              tile_a=f.select(a_packed, a_memory, a, "ptr"),
-             tile_rs=f.select(a_packed, f.select(by_rows, row_step, size), rs),
-             tile_cs=f.select(a_packed, f.select(by_rows, size, tile.panel_rows * size), cs),
-             tile_step=f.select(in_panels, panel_step, 0),
-             row_step=f.select(a_packed, f.select(by_rows, row_step, 0), rs),
+             tile_rs=f.select(a_packed, a_step, rs), tile_cs=f.select(a_packed, size, cs),
              panel_b=f.select(b_packed, "%scratch", b, "ptr"), panel_bs=f.select(b_packed, tile.nr * size, bk),
              panel_step=f.select(b_packed, b_step, tile.nr * size))
 
 
-def _pack(f: Function, job: str, first_rows: str, fork: str) -> None:
-    """Panels of B (once for all M chunks) and row tiles of A, in one set of tasks."""
-    pack_a, pack_b, tiles, panels = _JOB.get(f, job, "pack_a", "pack_b", "tiles", "panels")
+def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> None:
+    """Panels of B (once for all M chunks) and rows of A, in one set of tasks."""
+    pack_a, pack_b, rows, panels = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels")
     b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, _PACK_PANELS), pack_b), 0)
     _JOB.put(f, job, b_tasks=b_tasks)
-    run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(tiles, pack_a)), fork)
+    run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a)), fork)
 
 
 def _compute(f: Function, job: str, fork: str) -> None:

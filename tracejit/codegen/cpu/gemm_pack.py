@@ -1,8 +1,7 @@
 """Blocks of A and B -> packed copies that the tile kernels can stream through.
 
 Packed B: one panel per `nr` columns, row after row of `nr` elements, zero-padded at the right edge.
-Packed A: rows copied with a pitch that does not alias in the cache; for transposed A one panel per
-register tile, column after column of `panel_rows` elements.
+Packed A: rows, plain or transposed to be so, with a pitch that does not alias in the cache.
 """
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ def _pack_columns(tile: Tile) -> str:
     """
     f, vector = Function("pack_columns", COPY_PARAMS, "internal"), tile.vector
     last = f.sub("%width", 1)
-    with f.loop(0, tile.nr, vector.lanes) as group:
+    with f.loop(0, "%width", vector.lanes) as group:
         columns = [f.offset("%from", f.mul(f.min(f.add(group.index, i), last), "%step")) for i in range(vector.lanes)]
         target = f.offset("%to", f.mul(group.index, vector.size))
         with f.loop(0, "%n", vector.lanes) as row:

@@ -59,6 +59,8 @@ class Function:
     def mul(self, a: str | int, b: str | int) -> str | int:
         if isinstance(a, int) and isinstance(b, int):
             return a * b
+        if 0 in (a, b):
+            return 0
         return b if a == 1 else a if b == 1 else self._fold("mul", a, b)
 
     def div(self, a: str | int, b: str | int) -> str | int:
@@ -162,6 +164,10 @@ class Function:
     def opaque(self, value: str, kind: str = "i64") -> str:
         """The same value, about which the optimiser knows nothing (keeps its strength reduction away)."""
         return self.value(f'call {kind} asm "", "=r,0"({kind} {value})')
+
+    def fence(self) -> None:
+        """Loads stay on the side of this line that they are on."""
+        self.do('call void asm sideeffect "", "~{memory}"()')
 
     def loop(self, start: str | int, stop: str | int, step: str | int = 1,
              carry: Sequence[tuple[str, str]] = (), guard: bool = True) -> Loop:

@@ -18,6 +18,9 @@ KERNEL_PARAMS = ("ptr %A, i64 %rs, i64 %cs, ptr %B, i64 %bs, i64 %kc, "
                  "ptr %C, i64 %ldc, ptr %D, i64 %ldd, i64 %nr")
 
 
+_ROUND = 48  # multiply-adds per round; many more, and LLVM takes long and spills
+
+
 @dataclass(frozen=True)
 class Tile:
     """The register tile for one dtype: f32, f64 or an integer.
@@ -53,9 +56,9 @@ class Tile:
         return self.nv * self.vector.lanes
 
     @property
-    def panel_rows(self) -> int:
-        """The row pitch of a packed panel of transposed A: `mr` in whole vectors."""
-        return -(-self.mr // self.vector.lanes) * self.vector.lanes
+    def unroll(self) -> int:
+        """Steps of K per round: enough multiply-adds that counting and addressing are few beside them."""
+        return max(1, _ROUND // (self.mr * self.nv))
 
     @property
     def free_masks(self) -> bool:
@@ -96,19 +99,55 @@ def prefetch_tile(f: Function, vector: Vector, rows: int, vectors: int) -> None:
 
 
 def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str | None]) -> list[str]:
-    """The loop on K (at least 1): one row of B times one column of A per round, added to the whole tile."""
+    zeros = ["zeroinitializer"] * (rows * vectors)
+    return accumulate(f, tile, rows, masks, "%A", "%B", zeros, "%kc", "%cs", "%bs")[1:]
+
+
+def accumulate(f: Function, tile: Tile, rows: int, masks: list[str | None], a: str, b: str, sums: list[str],
+               depth: str, cs: str, bs: str) -> list[str]:
+    """`depth` (at least 1) rows of B times columns of A, added to `sums`; first in the result: the row of B behind them.
+
+    Several steps per round where rows of A are contiguous: their elements are then reached by constants
+    in the instructions, and nearly all that is left to execute are loads and multiply-adds.
+    """
     vector, n_bases = tile.vector, (rows + 2) // 3
-    carry = [("ptr", f.opaque(f.offset("%A", f.mul("%rs", 3 * g)), "ptr")) for g in range(n_bases)]
-    carry += [("ptr", "%B")] + [(vector.type, "zeroinitializer")] * (rows * vectors)
-    with f.loop(0, "%kc", carry=carry, guard=False) as loop:
-        bases, b_row, sums = loop.carried[:n_bases], loop.carried[n_bases], loop.carried[n_bases + 1:]
-        b = [vector.load(f, f.offset(b_row, v * vector.bytes), masks[v]) for v in range(vectors)]
-        new, steps = [], row_steps(f)
+    kinds = ["ptr"] * (n_bases + 1) + [vector.type] * len(sums)
+    state = [*(f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr") for g in range(n_bases)), b, *sums]
+    whole: str | int = 0
+    if tile.unroll > 1:
+        dense = f.compare("eq", cs, vector.size)
+        whole = f.select(dense, f.value(f"and i64 {depth}, {-tile.unroll}"), 0)
+        with f.loop(0, whole, tile.unroll, list(zip(kinds, state))) as loop:
+            loop.next = _round(f, vector, rows, masks, loop.carried, vector.size, bs, tile.unroll)
+        state = loop.result
+    with f.loop(whole, depth, carry=list(zip(kinds, state)), guard=tile.unroll > 1) as loop:
+        loop.next = _round(f, vector, rows, masks, loop.carried, cs, bs, 1)
+    return loop.result[n_bases:]
+
+
+def _round(f: Function, vector: Vector, rows: int, masks: list[str | None], carried: list[str], cs: str | int,
+           bs: str, steps: int) -> list[str]:
+    """`steps` rows of B times as many columns of A, which lie `cs` bytes apart (several: a constant).
+
+    With one step the strides are opaque, with several the pointers and the order of the steps: LLVM otherwise
+    loads the columns of all steps first, and spills them.
+    """
+    n_bases = (rows + 2) // 3
+    *bases, b_row = carried[:n_bases + 1] if steps == 1 else [f.opaque(p, "ptr") for p in carried[:n_bases + 1]]
+    sums = carried[n_bases + 1:]
+    rs = row_steps(f) if steps == 1 else [0, "%rs", f.value("shl i64 %rs, 1")]
+    for step in range(steps):
+        if step:
+            f.fence()
+        line = f.offset(b_row, f.mul(bs, step))
+        b = [vector.load(f, f.offset(line, v * vector.bytes), mask) for v, mask in enumerate(masks)]
+        new = []
         for i in range(rows):
-            a = vector.splat(f, f.load(vector.element, f.offset(bases[i // 3], steps[i % 3]), vector.size))
-            new += [vector.fma(f, a, b[v], sums[i * vectors + v]) for v in range(vectors)]
-        loop.next = [f.offset(p, "%cs") for p in bases] + [f.offset(b_row, "%bs")] + new
-    return loop.result[n_bases + 1:]
+            at = f.offset(f.offset(bases[i // 3], rs[i % 3]), step * cs if step else 0)
+            a = vector.splat(f, f.load(vector.element, at, vector.size))
+            new += [vector.fma(f, a, row, sums[i * len(b) + v]) for v, row in enumerate(b)]
+        sums = new
+    return [f.offset(p, f.mul(cs, steps)) for p in bases] + [f.offset(b_row, f.mul(bs, steps)), *sums]
 
 
 def row_steps(f: Function) -> tuple[int, str, str]:
