@@ -12,7 +12,7 @@ from tracejit.codegen.cpu.program import generate
 from tracejit.codegen.steps import KernelStep, NativeStep
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import bfloat16, type_of
-from tracejit.runtime.compile import PASSES
+from tracejit.transforms.passes.pipeline import PASSES
 from tracejit.runtime.threads import threads
 
 SIZES = [(5, 30, 7), (64, 64, 64), (1, 100, 50), (50, 100, 1), (1, 2000, 1), (33, 17, 129), (130, 800, 200), (4, 2000, 40)]

@@ -73,7 +73,7 @@ def test_checks_name_the_guilty_pass(monkeypatch):
     def broken(graph: Graph) -> Graph:
         return Graph(graph.params, graph.eqns[1:], graph.results)
     for guilty, change, words in (("swap results", wrong, "changed result 0"), ("lose a line", broken, "not well formed")):
-        monkeypatch.setattr(compiler, "PASSES", (*compiler.PASSES, (guilty, change)))
+        monkeypatch.setattr(compiler, "IMPROVING", (*compiler.IMPROVING, (guilty, change)))
         with config.setting(check=True), pytest.raises(CompileError, match=f"`{guilty}`.*{words}"):
             tj.jit(lambda x: jnp.exp(x) + jnp.sin(x))(X)
         monkeypatch.undo()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -173,9 +174,15 @@ def live_eqns(graph: Graph) -> list[Eqn]:
 
 # --- text: deterministic numbering, types on binders only, params in field order, no addresses -------
 
+@functools.cache
+def field_names(cls: type) -> tuple[str, ...]:
+    """The names of an op's static parameters, in the order of its fields."""
+    return tuple([f.name for f in dataclasses.fields(cls)])
+
+
 def fields_of(op) -> list[tuple[str, Any]]:
     """An op's static parameters, in the order of its fields."""
-    return [(f.name, getattr(op, f.name)) for f in dataclasses.fields(op)]
+    return [(name, getattr(op, name)) for name in field_names(op.__class__)]
 
 
 def show(value: Any) -> str:

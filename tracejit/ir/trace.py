@@ -135,14 +135,18 @@ def building(builder: Builder):
         _local.stack.pop()
 
 
-@contextlib.contextmanager
-def sourced(source):
+class sourced:
     """Equations recorded inside carry this source line, not that of the transform that records them."""
-    before, _local.source = _local.source, source
-    try:
-        yield
-    finally:
-        _local.source = before
+    __slots__ = ("source", "before")
+
+    def __init__(self, source):
+        self.source = source
+
+    def __enter__(self):
+        self.before, _local.source = _local.source, self.source
+
+    def __exit__(self, *_):
+        _local.source = self.before
 
 
 @contextlib.contextmanager

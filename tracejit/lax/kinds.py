@@ -23,7 +23,7 @@ import numpy as np
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Operation
-from tracejit.ir.graph import fields_of, subgraphs
+from tracejit.ir.graph import field_names, fields_of, subgraphs
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
 
@@ -83,11 +83,8 @@ class Op(Operation):
 
     def values(self) -> tuple:
         """The static parameters."""
-        own = self.__class__.__dict__.get("_fields")
-        if own is None:
-            own = [f.name for f in dataclasses.fields(self)]
-            type.__setattr__(self.__class__, "_fields", own)
-        return tuple([self.__dict__[name] for name in own])
+        own = self.__dict__
+        return tuple([own[name] for name in field_names(self.__class__)])
 
     def __eq__(self, other: object) -> bool:
         return self is other or (self.__class__ is other.__class__ and self.values() == other.values())
@@ -138,7 +135,7 @@ class Op(Operation):
         return 0
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self))
+        fields = ", ".join(f"{name}={value!r}" for name, value in fields_of(self))
         return f"{type(self).__name__}({fields})"
 
 

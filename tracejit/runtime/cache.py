@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -168,6 +169,14 @@ def object_cache() -> ObjectCache | None:
 loaded: dict[str, dict[str, int]] = {}  # key of a module -> its symbols; what is loaded cannot be unloaded
 
 
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """A compiled module: its key, the symbols that it defines and those that it needs."""
+    key: str
+    defined: tuple[str, ...]
+    external: tuple[str, ...]
+
+
 def target_of(cpu: str | None, features: str | None) -> tuple[str, str]:
     return llvm.host_cpu() if cpu is None else (cpu, features or "")
 
@@ -189,14 +198,44 @@ def load_modules(texts: Sequence[str], cpu: str | None = None, features: str | N
 
     `effort(text)` is the `opt` for each.
     """
+    return [loaded[made.key] for made in make_objects(texts, cpu, features, effort, n_threads)]
+
+
+def make_objects(texts: Sequence[str], cpu: str | None, features: str | None, effort: Callable[[str], int],
+                 n_threads: int) -> list[Object]:
+    """The object of each text, loaded."""
     cpu, features = target_of(cpu, features)
-    keys = [key_of(text, cpu, features, str(effort(text))) for text in texts]
-    absent = {key: text for key, text in zip(keys, texts) if key not in loaded}
+    made = [Object(key_of(text, cpu, features, str(effort(text))), tuple(llvm.defined_symbols(text)),
+                   tuple(llvm.external_symbols(text))) for text in texts]
+    absent = {o: text for o, text in zip(made, texts) if o.key not in loaded}
     stats.memory += len(texts) - len(absent)
-    objects = objects_of(absent, effort, n_threads, cpu=cpu, features=features)
-    for key, text in absent.items():
-        loaded[key] = llvm.load_object(objects[key], llvm.defined_symbols(text), llvm.external_symbols(text))
-    return [loaded[key] for key in keys]
+    found = objects_of({o.key: text for o, text in absent.items()}, effort, n_threads, cpu=cpu, features=features)
+    for o in absent:
+        load(o, found[o.key])
+    return made
+
+
+def load(made: Object, data: bytes) -> None:
+    loaded[made.key] = llvm.load_object(data, made.defined, made.external)
+
+
+def address_of(symbol: str, objects: Sequence[Object]) -> int:
+    """Where a function of loaded objects is."""
+    return next(loaded[o.key][symbol] for o in objects if symbol in o.defined)
+
+
+def load_kept(objects: Sequence[Object]) -> bool:
+    """Load objects from disk, callees before their callers; False, and nothing is loaded, if one is not there."""
+    disk = object_cache()
+    absent = [o for o in objects if o.key not in loaded]
+    found = [disk.get(o.key) if disk else None for o in absent]
+    if None in found:
+        return False
+    stats.memory += len(objects) - len(absent)
+    stats.disk += len(absent)
+    for o, data in zip(absent, found):
+        load(o, data)
+    return True
 
 
 def objects_of(texts: dict[str, str], effort: Callable[[str], int], n_threads: int, **target: Any) -> dict[str, bytes]:

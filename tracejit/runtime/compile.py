@@ -6,53 +6,56 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.isa import Isa, host_isa
 from tracejit.codegen.cpu.program import Code, generate
 from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
 from tracejit.runtime import builtins as builtins  # makes the functions that LLVM may call known to the loader
-from tracejit.runtime import cache, callbacks, threads
+from tracejit.runtime import cache, callbacks, programs, threads
 from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded, is_guarding
 from tracejit.runtime.report import Report as Report
 from tracejit.runtime.report import log as log
 from tracejit.runtime.report import reports as reports
-from tracejit.transforms.passes.pipeline import PASSES
+from tracejit.transforms.passes.pipeline import IMPROVING, INLINING
 
 LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
 LITTLE_TEXT = 1 << 13       # bytes of a module that compiles fast anyway
 
 
-def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = ()) -> Executable:
+def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = (), whole: bool = False) -> Executable:
     """A graph as native code. `consts` are the values of its last params; results may take the memory of the
-    params whose numbers are `donated`."""
-    report, source = Report(graph), graph
+    params whose numbers are `donated`. A program that is on disk is loaded from there, unless every stage is wanted (`whole`)."""
+    report, source, isa = Report(graph), graph, host_isa()
     donated = () if is_guarding() else donated      # a second run needs the arguments
     start, before = time.perf_counter(), (cache.stats.compiled, cache.stats.disk)
-    for name, change in PASSES:
+    for name, change in INLINING:
         graph = report.stage(name, change, graph)
-    isa = host_isa()
-    code: Code = report.stage("generate", generate, graph, isa, [graph.params[i] for i in donated])
-    kept = [callbacks.offer(c.symbol, callbacks.Callback(c.function, c.in_types, c.out_types)) for c in code.host]
-    symbols = report.stage("compile", load, code.modules, isa)
+    key = None if whole else programs.key_of_program(graph, isa, donated)
+    built, code, kept = report.stage("look up", programs.find, key), None, []
+    if built is None:
+        for name, change in IMPROVING:
+            graph = report.stage(name, change, graph)
+        code = report.stage("generate", generate, graph, isa, [graph.params[i] for i in donated])
+        kept = [callbacks.offer(c.symbol, callbacks.Callback(c.function, c.in_types, c.out_types)) for c in code.host]
+        built = report.stage("compile", build, code, isa)
+        programs.keep(None if kept else key, built)
     report.compiled, report.from_disk = cache.stats.compiled - before[0], cache.stats.disk - before[1]
     report.seconds = time.perf_counter() - start
-    report.finish(code, isa, compile_graph)
+    report.finish(code, built, isa, compile_graph)
     n = len(graph.params) - len(consts)
-    made = Executable(symbols[code.entry], source.in_types[:n], source.out_types, consts, code.arena_bytes,
-                      is_long(graph, code), code.program.reused, keep=kept)
+    made = Executable(cache.address_of(built.entry, built.objects), source.in_types[:n], source.out_types, consts,
+                      built.arena_bytes, built.long_running, built.donated, keep=kept)
     return Guarded(made, source, run_op) if is_guarding() else made
 
 
-def load(modules: list[str], isa) -> dict[str, int]:
-    """Compile what is neither loaded nor on disk, callees before the entry that calls them; {symbol: address}."""
-    found: dict[str, int] = {}
-    for part in cache.load_modules(modules, isa.cpu, isa.features, effort, threads.thread_count()):
-        found |= part
-    return found
+def build(code: Code, isa: Isa) -> programs.Built:
+    """Compile what is neither loaded nor on disk, callees before the entry that calls them."""
+    objects = cache.make_objects(code.modules, isa.cpu, isa.features, effort, threads.thread_count())
+    return programs.Built(code.entry, tuple(objects), code.arena_bytes, is_long(code), code.program.reused)
 
 
 def effort(text: str) -> int:
@@ -60,7 +63,7 @@ def effort(text: str) -> int:
     return 2 if " phi " in text or len(text) < LITTLE_TEXT else 0
 
 
-def is_long(graph: Graph, code: Code) -> bool:
+def is_long(code: Code) -> bool:
     """Whether a call may take long enough to let other Python threads run: large kernels, products and loops."""
     return any(plan.kernel.size >= LONG_KERNEL for plan in code.schedules) or any(
         not isinstance(step, KernelStep) for step in code.program.steps)

@@ -31,6 +31,7 @@ class Report:
     stages: list[tuple[str, float, Any]] = field(default_factory=list)   # name, seconds, output
     compiled: int = 0
     from_disk: int = 0
+    kernels: int = 0
     seconds: float = 0.0
     finished: float = 0.0       # on the clock of time.perf_counter
     code: Any = None
@@ -46,14 +47,16 @@ class Report:
                 log(difference(name, args[0], out))
         return out
 
-    def finish(self, code: Any, isa: Any, compile_graph: Callable) -> None:
-        """Keep the report, and log what the debug level asks for."""
-        self.code, self.finished = code, time.perf_counter()
+    def finish(self, code: Any, built: Any, isa: Any, compile_graph: Callable) -> None:
+        """Keep the report, and log what the debug level asks for; `code` is None for a program that was on disk."""
+        self.code, self.kernels, self.finished = code, len(built.objects) - 1, time.perf_counter()
         if reports:
             reports[-1].forget()
         reports.append(self)
         if config.debug >= 1 or config.log_compiles:
             log(self.line())
+        if code is None:
+            return
         if config.debug >= 2:
             for _, text in measured(code.program, compile_graph):
                 log("    " + text)
@@ -67,9 +70,9 @@ class Report:
     def line(self) -> str:
         """One line: types, equations -> kernels, milliseconds, where the code came from."""
         types = ", ".join(map(str, self.source.in_types)) if self.source else ""
-        n, kernels = len(self.source.eqns) if self.source else 0, len(self.code.modules) - 1
+        n = len(self.source.eqns) if self.source else 0
         how = f"{self.compiled} compiled, {self.from_disk} from disk" if self.compiled + self.from_disk else "all in memory"
-        return f"compiled ({types[:120]}): {n} equations -> {kernels} kernels, {1e3 * self.seconds:.1f} ms, {how}"
+        return f"compiled ({types[:120]}): {n} equations -> {self.kernels} kernels, {1e3 * self.seconds:.1f} ms, {how}"
 
     def forget(self) -> None:
         """Keep only times: graphs of all programs ever compiled would fill the memory."""

@@ -108,7 +108,7 @@ class Lowered(Stage):
         """Native code for exactly these shapes and dtypes."""
         n = len(self.consts)
         reordered = Graph(self.graph.params[n:] + self.graph.params[:n], self.graph.eqns, self.graph.results)
-        code = compiler.compile_graph(reordered, [as_array(x) for x in self.consts], self.donated)
+        code = compiler.compile_graph(reordered, [as_array(x) for x in self.consts], self.donated, whole=True)
         return Compiled(self, code, compiler.reports[-1].code)
 
 

@@ -171,7 +171,7 @@ def explain(fun: Callable) -> Callable[..., Explanation]:
         graph, captured = trace(flat, [type_of(x) for x in leaves])
         traced = time.perf_counter() - start
         with config.setting(debug=0, log_compiles=False):
-            code = compile_graph(graph)
+            code = compile_graph(graph, whole=True)
             report = reports.pop()
             arrays = [as_array(x) for x in [*captured, *leaves]]
             code.run(arrays)

@@ -33,9 +33,12 @@ def in_subgraphs(eqn: Eqn, change: Pass) -> Eqn:
     return Eqn(dataclasses.replace(eqn.op, **changes), eqn.inputs, eqn.outputs, eqn.source) if changes else eqn
 
 
-PASSES: tuple[tuple[str, Pass], ...] = (
+INLINING: tuple[tuple[str, Pass], ...] = (
     ("inline calls", inline_calls),
     ("remove dead code", remove_dead),
+)   # what is left says all of what the program computes
+
+IMPROVING: tuple[tuple[str, Pass], ...] = (
     ("simplify", simplify),
     ("remove what became dead", remove_dead),
     ("lighten loops", lighten_loops),
@@ -45,3 +48,5 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("lower updates", everywhere(lower_updates)),
     ("remove what was replaced", remove_dead),
 )
+
+PASSES = (*INLINING, *IMPROVING)
