@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import tracejit
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.config import config
 from tracejit.ir.graph import Graph
@@ -33,11 +32,8 @@ class Built:
 @functools.cache
 def compiler_id() -> str:
     """Changes whenever a file of the package does."""
-    root = Path(tracejit.__file__).parent
-    try:
-        files = [(path.relative_to(root).as_posix(), path.stat()) for path in sorted(root.rglob("*.py"))]
-    except OSError:
-        return tracejit.__version__
+    root = Path(__file__).parent.parent
+    files = [(path.relative_to(root).as_posix(), path.stat()) for path in sorted(root.rglob("*.py"))]
     return repr([(name, found.st_mtime_ns, found.st_size) for name, found in files])
 
 
