@@ -6,10 +6,10 @@ PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env test test-all test-gpu demo bench lint fuzz notebooks docs clean
+.PHONY: help env test test-all test-gpu test-gpu-emulated demo bench lint fuzz notebooks docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(PY):
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); print(end="" if ok else "tracejit needs Python 3.11, 3.12 or 3.13; say which, as in make PYTHON=python3.12\n"); sys.exit(not ok)'
@@ -28,6 +28,9 @@ test: env  ## the test suite without what is marked slow (under 10 minutes on 2 
 
 test-all: env  ## the whole test suite
 	$(PY) -m pytest -q -m "not gpu" $(ARGS)
+
+test-gpu-emulated: env $(VENV)/installed-cuda-emulated  ## the GPU back end on an emulated device: needs no GPU
+	$(PY) -m pytest -q -m "not gpu" tests/cuda $(ARGS)
 
 test-gpu: env $(VENV)/installed-cuda  ## the tests that need a CUDA device
 	$(PY) -m pytest -q -m gpu $(ARGS)

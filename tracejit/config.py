@@ -135,6 +135,10 @@ SETTINGS: tuple[Setting, ...] = (
             one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
             "off: tracebacks also show the frames inside tracejit."),
     # where it runs
+    Setting("emulate_cuda", False, flag, False,
+            "Offer a CUDA device that is emulated: compiled kernels run in an interpreter on NumPy, for tests."),
+    Setting("device_memory_limit", None, optional(integer(0)), False,
+            "Bytes that arrays and scratch memory of a GPU may take together; unset: all that the device has."),
     Setting("transfer_guard", None, optional(GUARDS), False,
             "What to do on a copy between host and device; on the CPU there are none."),
     Setting("default_device", None, optional(cpu_device), True, "Device of new arrays; the only one is the CPU."),

@@ -149,32 +149,6 @@ class Runtime(Protocol):
         """A convolution in logical order N, C, spatial."""
         ...
 
-    def attention(self, q: View, k: View, v: View, out: View, scale: float, causal: bool = False, bias: View | None = None,
-                  logsumexp: View | None = None) -> None:
-        """softmax(scale q k^T + bias) v for [batch, heads, length, size]; each head of k and v may serve several of q."""
-        ...
-
-    def attention_gradient(self, q: View, k: View, v: View, out: View, logsumexp: View, dout: View, dq: View, dk: View, dv: View,
-                           scale: float, causal: bool = False, bias: View | None = None) -> None:
-        ...
-
-    def sort(self, operands: Sequence[View], outs: Sequence[View], axis: int, num_keys: int = 1, descending: bool = False,
-             is_stable: bool = True) -> None:
-        """Sort along an axis by the first `num_keys` operands, lexicographically; nan is last, -0.0 equals 0.0."""
-        ...
-
-    def scan(self, name: str, x: View, out: View, axis: int, reverse: bool = False) -> None:
-        """Running `sum`, `prod`, `max`, `min` or `logsumexp` along an axis."""
-        ...
-
-    def fft(self, name: str, x: View, out: View, lengths: Sequence[int]) -> None:
-        """`fft`, `ifft`, `rfft` or `irfft` over the last len(lengths) axes."""
-        ...
-
-    def solve(self, name: str, ins: Sequence[View], outs: Sequence[View], **parameters: Any) -> None:
-        """Dense linear algebra over leading batch axes: `cholesky`, `triangular_solve`, `lu`, `qr`, `eigh`, `svd`."""
-        ...
-
     def host_call(self, function: Callable[[list[np.ndarray]], Sequence[np.ndarray]], ins: Sequence[View],
                   outs: Sequence[View], why: str = "") -> None:
         """Run a Python function on copies of the operands and put its results back: callbacks, and what no library does."""

@@ -168,7 +168,7 @@ def with_nan(build: Build) -> Build:
 def rounded_away(word: str) -> Build:
     """The nearest whole number, halves away from zero."""
     truncate = ptx(f"cvt.rzi.{PTX[word]}.{PTX[word]} $0, $1;", word, (word,))
-    fabs = llvm(f"llvm.fabs.{PTX[word]}", word, word)
+    fabs = ptx(f"abs.{PTX[word]} $0, $1;", word, (word,))
     copysign = ptx(f"copysign.{PTX[word]} $0, $2, $1;", word, (word, word))
 
     def build(b: Any, x: Any) -> Any:
@@ -182,7 +182,7 @@ for w in FLOATS:
     t = PTX[w]
     define(f"div_{w}", w, (w, w), lambda b, x, y: b.fdiv(x, y))
     define(f"fma_{w}", w, (w, w, w), llvm(f"llvm.fma.{t}", w, w, w, w))
-    define(f"fabs_{w}", w, (w,), llvm(f"llvm.fabs.{t}", w, w))
+    define_ptx(f"fabs_{w}", f"abs.{t} $0, $1;", w, w)      # NVVM refuses llvm.fabs
     define(f"round_{w}", w, (w,), rounded_away(w))
     define_ptx(f"sqrt_{w}", f"sqrt.rn.{t} $0, $1;", w, w)
     define_ptx(f"copysign_{w}", f"copysign.{t} $0, $2, $1;", w, w, w)   # PTX takes the sign first

@@ -16,6 +16,7 @@ import numba.cuda.dispatcher
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import types
+from numba.cuda.cudadrv.nvvm import CompilationUnit
 
 from tracejit.codegen.cuda import intrinsics
 from tracejit.codegen.cuda.interface import KernelFacts, KernelSource
@@ -96,9 +97,20 @@ def ptx_of(source: KernelSource, capability: tuple[int, int]) -> str:
             text, _ = cuda.compile(function_of(source), signature, device=False, abi="numba", cc=capability,
                                    launch_bounds=bounds, output="ptx")
     except Exception as error:
-        raise CompileError(f"kernel {source.name} does not compile: {error}\n{source.text}") from error
+        raise CompileError(f"kernel {source.name} does not compile: {error}\n{compiler_log(error)}\n{source.text}") from error
     text = text.replace(MANGLED.search(text)[1], source.name)
     return "\n".join(line for line in text.splitlines() if "NumbaEnv" not in line)
+
+
+def compiler_log(error: BaseException) -> str:
+    """What NVVM wrote about a module that it refused, which its exception leaves out."""
+    frame = error.__traceback__
+    while frame is not None:
+        unit = frame.tb_frame.f_locals.get("cu")
+        if isinstance(unit, CompilationUnit):
+            return unit.get_log()
+        frame = frame.tb_next
+    return ""
 
 
 def fact_of(pattern: str, log: str) -> int:

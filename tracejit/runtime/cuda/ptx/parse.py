@@ -18,7 +18,6 @@ VARIABLE = re.compile(r"\.(shared|local|global|const)\s+(?:\.align\s+(\d+)\s+)?\
                       r"(?:\s*=\s*(\{[^}]*\}|[^;]+))?\s*;")
 PARAMETER = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.(\w+)\s+([\w$]+)(?:\[(\d+)\])?")
 REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+([^;]+);")
-DIRECTIVE = re.compile(r"(?m)^\s*\.(?:reg|shared|local|global|const|param|pragma|loc|file)\b[^;]*;")
 STATEMENT = re.compile(r"(?:@(!?)(%[\w$]+)\s+)?([\w.:]+)\s*(.*)$", re.S)
 OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,\s]+")
 LABEL = re.compile(r"([\w$]+):\s*")
@@ -114,7 +113,7 @@ def add_body(module: Module, kind: str, results: str, name: str, params: str, bo
     module.functions[name] = Function(name, [v for v, _ in found], returned, len(module.code))
     add_variables(module, body, scope)
     add_registers(module, body, scope)
-    for statement in DIRECTIVE.sub("", body).split(";"):
+    for statement in body.split(";"):
         add_statement(module, statement, scope)
     module.code.append(Instruction(("ret",), [], function=scope))
 
@@ -164,7 +163,7 @@ def add_statement(module: Module, text: str, scope: str) -> None:
             break
         module.labels[label[1]] = len(module.code)
         text = text[label.end():]
-    if not text:
+    if not text or text.startswith("."):        # declarations were read before
         return
     match = STATEMENT.match(text)
     if match is None:
