@@ -11,7 +11,7 @@ import numpy as np
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax import (barrier, bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise,
-                          factorize, incomplete, index, reinterpret, shape, solve, special, window)
+                          factorize, incomplete, incomplete_beta, index, reinterpret, shape, solve, special, window)
 from tracejit.lax.kinds import Op
 
 # Modules whose name in tracejit.lax is that of their main function.
@@ -135,8 +135,8 @@ def special_functions() -> list[Sample]:
     return [
         *gammas, *large, *[Sample(op, edges, fixed=(0, 1), half=False) for op in (i.Igamma(), i.Igammac())],
         Sample(i.Igamma(), (np.array(2.5), uniform(0.1, 9, 6)), half=False, twice=False),
-        Sample(i.Betainc(), (uniform(0.3, 5, 9), uniform(0.3, 5, 9), uniform(0.05, 0.95, 9)), half=False, fixed=(0, 1)),
-        Sample(i.Betainc(), (np.array([50.0, 300, 2, 0, 2, 2, -1]), np.array([60.0, 200, 3, 2, 0, 3, 1]),
+        Sample(incomplete_beta.Betainc(), (uniform(0.3, 5, 9), uniform(0.3, 5, 9), uniform(0.05, 0.95, 9)), half=False, fixed=(0, 1)),
+        Sample(incomplete_beta.Betainc(), (np.array([50.0, 300, 2, 0, 2, 2, -1]), np.array([60.0, 200, 3, 2, 0, 3, 1]),
                              np.array([0.4, 0.61, 1, 0.5, 0.5, 0, 0.5])), half=False, fixed=(0, 1, 2)),
         *[Sample(op, (x,), half=False) for op in (bessel.BesselI0e(), bessel.BesselI1e())
           for x in (uniform(-9, 9, 7), np.array([24.9, 25.1, 40, -90, 1e4]), uniform(-24, 24, 2, 3))],

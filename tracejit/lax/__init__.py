@@ -34,7 +34,8 @@ from tracejit.lax.elementwise import (RoundingMethod, abs, add, cbrt, ceil, clam
                                       round, rsqrt, sign, sqrt, square, sub)
 from tracejit.lax.fft import FftType, fft
 from tracejit.lax.implicit import custom_linear_solve, custom_root
-from tracejit.lax.incomplete import betainc, igamma, igamma_grad_a, igammac, random_gamma_grad
+from tracejit.lax.incomplete import igamma, igamma_grad_a, igammac, random_gamma_grad
+from tracejit.lax.incomplete_beta import betainc
 from tracejit.lax.index import (GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers, gather, index_take,
                                 scatter, scatter_add, scatter_apply, scatter_max, scatter_min, scatter_mul, scatter_sub)
 from tracejit.lax.padding import PaddingType, padtype_to_pads

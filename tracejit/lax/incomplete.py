@@ -1,68 +1,37 @@
-"""The incomplete gamma and beta functions, and the gamma distribution's derivative by its shape, element by element.
+"""The incomplete gamma functions, and the gamma distribution's derivative by its shape, element by element.
 
-Computed in float64 by the series and continued fractions of Cephes (Moshier) and Numerical Recipes, which converge on
-complementary halves of the domain; derivatives by the shape are propagated through the same recurrences.
+Computed in float64 by series and a continued fraction, which converge on complementary parts of the domain (Cephes, by
+Moshier), and for large shapes near the middle by Temme's uniform expansion (DLMF 8.12); derivatives by the shape are
+propagated through the same recurrences.
 """
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tracejit.ir.trace import bind
-from tracejit.ir.types import type_of
 from tracejit.lax.convert import operands
-from tracejit.lax.elementary import exp, log1p
+from tracejit.lax.elementary import exp
 from tracejit.lax.elementwise import Float, add, log, mul, neg, sub
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.reference import in_f32, special
+from tracejit.lax.series import F64, Lanes, excess, polynomial, stirling
 from tracejit.lax.special import lgamma
-
-F64 = np.dtype("float64")
-MOST_STEPS = 20000.0
-# Stirling's series of lgamma: B(2k) / (2k (2k - 1)), k = 1, 2, ...
-STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-
-
-class Lanes:
-    """Constants and loops over all lanes of one vector, in float64, to the precision of a dtype."""
-
-    def __init__(self, b, lanes: int, dtype: np.dtype):
-        self.b, self.lanes, self.eps = b, lanes, 2.0**-53 if dtype == F64 else 2.0**-28
-
-    def full(self, value: float): return self.b.splat(self.b.const(value, F64), self.lanes)
-
-    def until_still(self, needed, start: list, step) -> list:
-        """Repeat state = step(state) in the lanes where `needed`, until none of them moves any more.
-
-        `step` gives the new state and whether it still moves.
-        """
-        b = self.b
-
-        def more(carry):
-            return b.any(b.and_(b.ne(carry[0], 0.0), b.lt(carry[1], MOST_STEPS)))
-
-        def body(carry):
-            active = b.ne(carry[0], 0.0)
-            state, moves = step(list(carry[2:]))
-            going = b.select(b.and_(active, moves), self.full(1.0), self.full(0.0))
-            kept = [b.select(active, new, old) for new, old in zip(state, carry[2:])]
-            return [going, b.add(carry[1], 1.0), *kept]
-        active = b.select(needed, self.full(1.0), self.full(0.0))
-        return b.while_loop([active, self.full(0.0), *start], more, body)[2:]
 
 
 def gamma_weight(b, a, x):
-    """log(x^a exp(-x) / gamma(a)); for large a by Stirling's series, in which nothing large cancels."""
-    plain = b.sub(b.sub(b.mul(a, b.log(x)), x), b.lgamma(a))
-    d = b.div(b.sub(x, a), a)
-    square, power, tail = b.mul(a, a), a, b.div(STIRLING[0], a)
-    for coefficient in STIRLING[1:]:
-        power = b.mul(power, square)
-        tail = b.add(tail, b.div(coefficient, power))
-    stirling = b.add(b.mul(a, b.sub(b.log1p(d), d)), b.sub(b.mul(b.log(b.div(a, 2 * np.pi)), 0.5), tail))
-    return b.select(b.ge(a, 10.0), stirling, plain)
+    """x^a exp(-x) / gamma(a + 1); for large a by Stirling's series, in which nothing large cancels."""
+    low, within = b.min(a, 10.0), b.min(x, 1e4)     # beyond, the other factor is 0 and this one must not be inf
+    half = b.exp(b.mul(within, -0.5))
+    plain = b.mul(b.mul(b.mul(b.pow(within, low), half), half), b.exp(b.neg(b.lgamma1p(low))))
+    decay = b.mul(a, excess(b, b.div(b.sub(x, a), a), b.div(x, a)))
+    large = b.div(b.exp(b.neg(b.add(decay, stirling(b, a)))), b.sqrt(b.mul(a, 2 * np.pi)))
+    return b.select(b.ge(a, 10.0), large, plain)
 
 
 def gamma_series(lanes: Lanes, a, x, needed):
@@ -78,20 +47,22 @@ def gamma_series(lanes: Lanes, a, x, needed):
 
 
 def gamma_fraction(lanes: Lanes, a, x, needed):
-    """f, the continued fraction 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / (x + 5 - a - ...)))."""
-    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
+    """f, the continued fraction 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / (x + 5 - a - ...))).
+
+    Its convergents p / q by the usual recurrence, both scaled in each step so that q is 1.
+    """
+    b, zero = lanes.b, lanes.full(0.0)
     z = b.sub(b.add(x, 1.0), a)
 
     def step(state):
-        n, p, q, p0, q0, value = state
+        n, p, p0, q0 = state
         n = b.add(n, 1.0)
         zn, cn = b.add(z, b.mul(n, 2.0)), b.mul(n, b.sub(n, a))
-        p1, q1 = b.sub(b.mul(p, zn), b.mul(p0, cn)), b.sub(b.mul(q, zn), b.mul(q0, cn))
-        new = b.div(p1, q1)
-        scale = b.select(b.gt(b.abs(q1), 1e100), lanes.full(1e-100), one)
-        moves = b.gt(b.abs(b.sub(new, value)), b.mul(b.abs(new), lanes.eps))
-        return [n, *[b.mul(v, scale) for v in (p1, q1, p, q)], new], moves
-    return lanes.until_still(needed, [zero, one, z, zero, one, b.div(one, z)], step)[-1:]
+        scale = b.div(1.0, b.sub(zn, b.mul(q0, cn)))
+        new = b.mul(b.sub(b.mul(p, zn), b.mul(p0, cn)), scale)
+        return [n, new, b.mul(p, scale), scale], b.gt(b.abs(b.sub(new, p)), b.mul(b.abs(new), lanes.eps))
+    first = b.div(1.0, z)
+    return lanes.until_still(needed, [zero, first, zero, first], step)[1:2]
 
 
 def gamma_series_and_slope(lanes: Lanes, a, x, needed):
@@ -111,31 +82,79 @@ def gamma_series_and_slope(lanes: Lanes, a, x, needed):
 
 
 def gamma_fraction_and_slope(lanes: Lanes, a, x, needed):
-    """(f, df/da), f as in `gamma_fraction`."""
-    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
+    """(f, df/da), f as in `gamma_fraction`; the slopes of p and q are scaled with them."""
+    b, zero = lanes.b, lanes.full(0.0)
     z = b.sub(b.add(x, 1.0), a)
 
     def step(state):
-        n, p, q, p0, q0, dp, dq, dp0, dq0, value, d_value = state
+        n, p, p0, q0, dp, dq, dp0, dq0, d_value = state
         n = b.add(n, 1.0)
         zn, cn = b.add(z, b.mul(n, 2.0)), b.mul(n, b.sub(n, a))
         forward = lambda v, v0: b.sub(b.mul(v, zn), b.mul(v0, cn))
-        d_forward = lambda v, v0, dv, dv0: b.add(b.sub(forward(dv, dv0), v), b.mul(v0, n))
-        p1, q1, dp1, dq1 = forward(p, p0), forward(q, q0), d_forward(p, p0, dp, dp0), d_forward(q, q0, dq, dq0)
-        new = b.div(p1, q1)
-        d_new = b.div(b.sub(dp1, b.mul(new, dq1)), q1)
+        scale = b.div(1.0, b.sub(zn, b.mul(q0, cn)))
+        new = b.mul(forward(p, p0), scale)
+        d_p = b.mul(b.add(b.sub(forward(dp, dp0), p), b.mul(p0, n)), scale)
+        d_q = b.mul(b.add(b.sub(forward(dq, dq0), 1.0), b.mul(q0, n)), scale)
+        d_new = b.sub(d_p, b.mul(new, d_q))
         moved = lambda v, w: b.gt(b.abs(b.sub(v, w)), b.mul(b.abs(v), lanes.eps))
-        scale = b.select(b.gt(b.abs(q1), 1e100), lanes.full(1e-100), one)
-        scaled = [b.mul(v, scale) for v in (p1, q1, p, q, dp1, dq1, dp, dq)]
-        return [n, *scaled, new, d_new], b.or_(moved(new, value), moved(d_new, d_value))
-    first = b.div(one, z)
-    start = [zero, one, z, zero, one, zero, lanes.full(-1.0), zero, zero, first, b.mul(first, first)]
-    return lanes.until_still(needed, start, step)[-2:]
+        state = [n, new, b.mul(p, scale), scale, d_p, d_q, b.mul(dp, scale), b.mul(dq, scale), d_new]
+        return state, b.or_(moved(new, p), moved(d_new, d_value))
+    first = b.div(1.0, z)
+    start = [zero, first, zero, first, zero, b.neg(first), zero, zero, b.mul(first, first)]
+    out = lanes.until_still(needed, start, step)
+    return [out[1], out[-1]]
+
+
+def gamma_complement(lanes: Lanes, a, x, needed):
+    """1 - P(a, x) for small a and x <= 1.1, where P is close to 1 (DLMF 8.7.3)."""
+    b, zero, one = lanes.b, lanes.full(0.0), lanes.full(1.0)
+
+    def step(state):
+        n, term, total = state
+        n = b.add(n, 1.0)
+        term = b.neg(b.mul(term, b.div(x, n)))
+        part = b.div(term, b.add(n, a))
+        return [n, term, b.add(total, part)], b.gt(b.abs(part), b.mul(b.abs(total), lanes.eps))
+    total = lanes.until_still(needed, [zero, one, zero], step)[-1]
+    power = b.sub(b.mul(a, b.log(x)), b.lgamma1p(b.min(a, 10.0)))
+    return b.neg(b.add(b.expm1(power), b.mul(b.exp(power), b.mul(a, total))))
+
+
+@functools.cache
+def temme_coefficients(orders: int = 6, degree: int = 17) -> list[list[float]]:
+    """d[k][n] of DLMF 8.12.8: the remainder's coefficient of eta^n / a^k, from the inverse of eta (8.12.11)."""
+    alpha = [Fraction(0), Fraction(1)]
+    while len(alpha) < degree + 2 * orders + 3:
+        n = len(alpha)
+        alpha.append((alpha[n - 1] - sum(j * alpha[j] * alpha[n - j + 1] for j in range(2, n))) / (n + 1))
+    first = [(n + 2) * alpha[n + 2] - (n == 0) for n in range(degree + 2 * orders + 1)]
+    rows = [first]
+    for k in range(1, orders):
+        above, g = rows[-1], alpha[2 * k + 1] * math.prod(range(1, 2 * k + 2, 2))
+        rows.append([(n + 2) * above[n + 2] + (-1)**k * g * first[n] for n in range(len(above) - 2)])
+    return [[float(c) for c in row[:degree]] for row in rows]
+
+
+def gamma_uniform(lanes: Lanes, a, x, sign: float):
+    """P(a, x) (sign -1) or Q(a, x) (sign 1) for large a and x / a between 0.7 and 1.3 (DLMF 8.12.3)."""
+    b = lanes.b
+    mu = b.div(b.sub(x, a), a)
+    half = excess(b, mu, b.div(x, a))
+    eta = b.copysign(b.sqrt(b.mul(half, 2.0)), mu)
+    total = lanes.full(0.0)
+    for row in reversed(temme_coefficients()):
+        total = b.add(b.div(total, a), polynomial(b, eta, row))
+    rest = b.div(b.mul(b.exp(b.neg(b.mul(a, half))), total), b.sqrt(b.mul(a, 2 * np.pi)))
+    tail = b.mul(b.erfc(b.mul(b.mul(eta, sign), b.sqrt(b.mul(a, 0.5)))), 0.5)
+    return b.add(tail, b.mul(rest, sign))
 
 
 @op_dataclass
 class IncompleteGamma(Float):
-    """A function of P(a, x) = the integral of t^(a-1) exp(-t) from 0 to x, over gamma(a), or of its complement Q."""
+    """A function of P(a, x) = the integral of t^(a-1) exp(-t) from 0 to x, over gamma(a), or of its complement Q.
+
+    Outside of the domain, and where both are 0 and the limit depends on the path, it is nan.
+    """
     ulp: ClassVar[float] = 64
     series: ClassVar[Callable] = staticmethod(gamma_series)
     fraction: ClassVar[Callable] = staticmethod(gamma_fraction)
@@ -143,33 +162,54 @@ class IncompleteGamma(Float):
     def scalar(self, b, a, x):
         dtype, (a, x) = a.dtype, b.match(b.convert(a, F64), b.convert(x, F64))
         lanes = Lanes(b, a.lanes, dtype)
-        inside = b.and_(b.and_(b.gt(a, 0.0), b.gt(x, 0.0)), b.lt(x, np.inf))
+        inside = b.and_(b.and_(b.gt(a, 0.0), b.lt(a, np.inf)), b.and_(b.gt(x, 0.0), b.lt(x, np.inf)))
         upper = b.and_(b.gt(x, 1.0), b.gt(x, b.add(a, b.min(a, 1.0))))
-        series = self.series(lanes, a, x, b.and_(inside, b.not_(upper)))
-        fraction = self.fraction(lanes, a, x, b.and_(inside, upper))
-        out = self.joined(b, a, x, upper, series, fraction)
+        out = self.within(lanes, a, x, inside, upper)
         valid = b.and_(b.ge(a, 0.0), b.and_(b.ge(x, 0.0), b.or_(b.gt(a, 0.0), b.gt(x, 0.0))))
         return b.convert(b.select(valid, self.edges(b, a, x, out), lanes.full(np.nan)), dtype)
+
+    def within(self, lanes: Lanes, a, x, inside, upper):
+        b = lanes.b
+        series = self.series(lanes, a, x, b.and_(inside, b.not_(upper)))
+        fraction = self.fraction(lanes, a, x, b.and_(inside, upper))
+        return self.joined(b, a, x, upper, series, fraction)
 
     def jvp(self, ctx, primals, tangents):
         raise NotImplementedError(f"{self.name} has no derivative rule")
 
 
+class IncompleteGammaValue(IncompleteGamma):
+    """P or Q itself: also by the uniform expansion, and Q by its own series where P is close to 1."""
+    sign: ClassVar[float]
+
+    def within(self, lanes: Lanes, a, x, inside, upper):
+        b = lanes.b
+        middle = b.and_(inside, b.and_(b.gt(a, 200.0), b.lt(b.abs(b.sub(x, a)), b.mul(a, 0.3))))
+        outside = b.and_(inside, b.not_(middle))
+        plain = super().within(lanes, a, x, outside, upper)
+        uniform = b.cond(b.any(middle), lambda: [gamma_uniform(lanes, a, x, self.sign)], lambda: [plain])[0]
+        return self.mended(lanes, a, x, b.and_(outside, b.not_(upper)), b.select(middle, uniform, plain))
+
+    def mended(self, lanes: Lanes, a, x, lower, out): return out
+
+    def jvp(self, ctx, primals, tangents): return Float.jvp(self, ctx, primals, tangents)
+
+
 @op_dataclass
-class Igamma(IncompleteGamma):
+class Igamma(IncompleteGammaValue):
     """P(a, x), the lower incomplete gamma function over gamma(a)."""
+    sign: ClassVar[float] = -1.0
 
     def eval(self, a, x): return in_f32(special("gammainc"), a, x)
 
     def joined(self, b, a, x, upper, series, fraction):
-        weight = b.exp(gamma_weight(b, a, x))
-        return b.select(upper, b.sub(1.0, b.mul(weight, fraction[0])), b.div(b.mul(weight, series[0]), a))
+        weight = gamma_weight(b, a, x)
+        return b.select(upper, b.sub(1.0, b.mul(b.mul(weight, a), fraction[0])), b.min(b.mul(weight, series[0]), 1.0))
 
     def edges(self, b, a, x, out):
-        out = b.select(b.eq(x, 0.0), b.const(0.0, F64), out)
+        out = b.select(b.or_(b.eq(x, 0.0), b.eq(a, np.inf)), b.const(0.0, F64), out)
         return b.select(b.or_(b.eq(x, np.inf), b.eq(a, 0.0)), b.const(1.0, F64), out)
 
-    def jvp(self, ctx, primals, tangents): return Float.jvp(self, ctx, primals, tangents)
     def partials(self, out, a, x): return igamma_grad_a(a, x), gamma_density(a, x)
 
 
@@ -180,20 +220,26 @@ def gamma_density(a, x): return exp(sub(mul(sub(a, 1.0), log(x)), add(x, lgamma(
 
 
 @op_dataclass
-class Igammac(IncompleteGamma):
+class Igammac(IncompleteGammaValue):
     """Q(a, x) = 1 - P(a, x), exact where it is small."""
+    sign: ClassVar[float] = 1.0
 
     def eval(self, a, x): return in_f32(special("gammaincc"), a, x)
 
     def joined(self, b, a, x, upper, series, fraction):
-        weight = b.exp(gamma_weight(b, a, x))
-        return b.select(upper, b.mul(weight, fraction[0]), b.sub(1.0, b.div(b.mul(weight, series[0]), a)))
+        weight = gamma_weight(b, a, x)
+        return b.select(upper, b.mul(b.mul(weight, a), fraction[0]), b.sub(1.0, b.mul(weight, series[0])))
+
+    def mended(self, lanes: Lanes, a, x, lower, out):
+        b = lanes.b
+        small = b.select(b.lt(x, 0.5), b.le(b.mul(a, b.neg(b.log(x))), 0.4), b.le(a, b.mul(x, 1.1)))
+        small = b.and_(lower, b.and_(small, b.le(x, 1.1)))
+        return b.cond(b.any(small), lambda: [b.select(small, gamma_complement(lanes, a, x, small), out)], lambda: [out])[0]
 
     def edges(self, b, a, x, out):
-        out = b.select(b.eq(x, 0.0), b.const(1.0, F64), out)
+        out = b.select(b.or_(b.eq(x, 0.0), b.eq(a, np.inf)), b.const(1.0, F64), out)
         return b.select(b.or_(b.eq(x, np.inf), b.eq(a, 0.0)), b.const(0.0, F64), out)
 
-    def jvp(self, ctx, primals, tangents): return Float.jvp(self, ctx, primals, tangents)
     def partials(self, out, a, x): return neg(igamma_grad_a(a, x)), neg(gamma_density(a, x))
 
 
@@ -230,9 +276,9 @@ class IgammaGradA(IncompleteGamma):
     def eval(self, a, x): return in_f32(lambda a, x: shape_derivative(a, x).astype(a.dtype), a, x)
 
     def joined(self, b, a, x, upper, series, fraction):
-        weight, slope = b.exp(gamma_weight(b, a, x)), b.sub(b.log(x), b.digamma(a))
-        lower = b.div(b.add(series[1], b.mul(series[0], b.sub(slope, b.div(1.0, a)))), a)
-        return b.mul(weight, b.select(upper, b.neg(b.add(fraction[1], b.mul(fraction[0], slope))), lower))
+        weight, slope = gamma_weight(b, a, x), b.sub(b.log(x), b.digamma(a))
+        lower = b.add(series[1], b.mul(series[0], b.sub(slope, b.div(1.0, a))))
+        return b.mul(weight, b.select(upper, b.mul(b.neg(a), b.add(fraction[1], b.mul(fraction[0], slope))), lower))
 
     def edges(self, b, a, x, out):
         out = b.select(b.eq(a, 0.0), b.const(np.nan, F64), out)
@@ -265,81 +311,3 @@ class RandomGammaGrad(IncompleteGamma):
 
 
 def random_gamma_grad(a: Any, sample: Any) -> Any: return bind(RandomGammaGrad(), *operands(a, sample))
-
-
-# --- beta -------------------------------------------------------------------------------------------------
-
-@op_dataclass
-class Betainc(Float):
-    """The integral of t^(a-1) (1-t)^(b-1) from 0 to x, over that to 1."""
-    ulp: ClassVar[float] = 256
-
-    def eval(self, a, b, x): return in_f32(special("betainc"), a, b, x)
-
-    def scalar(self, b, p, q, x):
-        dtype, (p, q, x) = p.dtype, b.match(*[b.convert(v, F64) for v in (p, q, x)])
-        lanes = Lanes(b, x.lanes, dtype)
-        swap = b.gt(x, b.div(b.add(p, 1.0), b.add(b.add(p, q), 2.0)))
-        a, c = b.select(swap, q, p), b.select(swap, p, q)
-        log_x, log_y = b.log(x), b.log1p(b.neg(x))
-        y = b.select(swap, b.sub(1.0, x), x)
-        inside = b.and_(b.and_(b.gt(p, 0.0), b.gt(q, 0.0)), b.and_(b.gt(x, 0.0), b.lt(x, 1.0)))
-        log_beta = b.sub(b.add(b.lgamma(p), b.lgamma(q)), b.lgamma(b.add(p, q)))
-        weight = b.exp(b.sub(b.add(b.mul(p, log_x), b.mul(q, log_y)), log_beta))
-        value = b.div(b.mul(weight, beta_fraction(lanes, a, c, y, inside)), a)
-        value = b.select(inside, b.select(swap, b.sub(1.0, value), value), self.edges(b, lanes, p, q, x))
-        return b.convert(value, dtype)
-
-    def edges(self, b, lanes: Lanes, p, q, x):
-        """x = 0 or 1, or all the weight at one end because p or q is 0; nan outside of the domain."""
-        at_zero = b.and_(b.and_(b.eq(x, 0.0), b.gt(p, 0.0)), b.ge(q, 0.0))
-        at_one = b.and_(b.and_(b.eq(x, 1.0), b.gt(q, 0.0)), b.ge(p, 0.0))
-        within = b.and_(b.ge(x, 0.0), b.le(x, 1.0))
-        all_low = b.and_(b.and_(b.eq(p, 0.0), b.gt(q, 0.0)), within)
-        all_high = b.and_(b.and_(b.eq(q, 0.0), b.gt(p, 0.0)), within)
-        zero, one = lanes.full(0.0), lanes.full(1.0)
-        is_one = b.or_(b.or_(at_one, all_low), b.and_(all_high, b.eq(x, 1.0)))
-        is_zero = b.or_(at_zero, b.and_(all_high, b.lt(x, 1.0)))
-        return b.select(is_zero, zero, b.select(is_one, one, lanes.full(np.nan)))
-
-    def jvp(self, ctx, primals, tangents):
-        if tangents[0] is not None or tangents[1] is not None:
-            raise NotImplementedError("betainc has a derivative with respect to x only")
-        a, b, x = primals
-        log_beta = sub(add(lgamma(a), lgamma(b)), lgamma(add(a, b)))
-        density = exp(sub(add(mul(sub(a, 1.0), log(x)), mul(sub(b, 1.0), log1p(neg(x)))), log_beta))
-        out = bind(self, a, b, x)
-        return out, ctx.sum([mul(density, tangents[2])], type_of(out))
-
-
-def beta_fraction(lanes: Lanes, a, c, x, needed):
-    """The continued fraction of the incomplete beta function, by Lentz's method (Numerical Recipes 6.4)."""
-    b, one, zero = lanes.b, lanes.full(1.0), lanes.full(0.0)
-    away = lambda v: b.select(b.lt(b.abs(v), 1e-300), lanes.full(1e-300), v)
-    both = b.add(a, c)
-
-    def advance(h, up, down, coefficient):
-        down = b.div(1.0, away(b.add(1.0, b.mul(coefficient, down))))
-        up = away(b.add(1.0, b.div(coefficient, up)))
-        return b.mul(h, b.mul(up, down)), up, down
-
-    def step(state):
-        n, h, up, down = state
-        n = b.add(n, 1.0)
-        twice = b.add(a, b.mul(n, 2.0))
-        even = b.div(b.mul(b.mul(n, b.sub(c, n)), x), b.mul(b.sub(twice, 1.0), twice))
-        odd = b.neg(b.div(b.mul(b.mul(b.add(a, n), b.add(both, n)), x), b.mul(twice, b.add(twice, 1.0))))
-        half, up, down = advance(h, up, down, even)
-        new, up, down = advance(half, up, down, odd)
-        return [n, new, up, down], b.gt(b.abs(b.sub(new, half)), b.mul(b.abs(new), lanes.eps))
-    first = b.div(1.0, away(b.sub(1.0, b.div(b.mul(both, x), b.add(a, 1.0)))))
-    return lanes.until_still(needed, [zero, first, one, first], step)[1]
-
-
-def betainc(a: Any, b: Any, x: Any) -> Any:
-    """The regularised incomplete beta function of floats a, b > 0 and x in [0, 1].
-
-    >>> print(betainc(2.0, 3.0, 0.5))
-    0.6875
-    """
-    return bind(Betainc(), *operands(a, b, x))

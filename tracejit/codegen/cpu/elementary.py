@@ -136,6 +136,10 @@ class Elementary(Control):
         """log |gamma(x)|."""
         return self._apply(gamma.lgamma, x)
 
+    def lgamma1p(self, x: AnyValue) -> AnyValue:
+        """log gamma(1 + x) for x >= -1/4, accurate near its zeros at 0 and 1."""
+        return self._apply(gamma.lgamma1p, x)
+
     def digamma(self, x: AnyValue) -> AnyValue:
         """The derivative of lgamma; nan at the poles."""
         return self._apply(gamma.digamma, x)

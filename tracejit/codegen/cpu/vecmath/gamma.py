@@ -66,6 +66,16 @@ def lgamma(b: Builder, x: Value) -> Value:
     return b.select(b.eq(size, np.inf), np.inf, out)
 
 
+def lgamma1p(b: Builder, x: Value) -> Value:
+    """log gamma(1 + x) for x >= -1/4, accurate near its zeros at 0 and 1 (f32: computed in f64)."""
+    if x.dtype == F32:
+        return b.convert(lgamma1p(b, b.convert(x, F64)), F32)
+    from_two = b.sub(x, 1.0)
+    near_one, near_two = b.mul(x, _stable(b, x, LGAMMA_AT_1)), b.mul(from_two, _stable(b, from_two, LGAMMA))
+    near = b.select(b.lt(x, 0.5), near_one, near_two)
+    return b.select(b.lt(x, 2.0), near, _lgamma_positive(b, b.add(x, 1.0)))
+
+
 def _lgamma_positive(b: Builder, x: Value) -> Value:
     """For x >= 0. From 8 up by Stirling's series; near the zeros at 1 and 2 polynomials; elsewhere
     a few steps of gamma(x + 1) = x gamma(x) lead there, and one logarithm serves all cases."""
