@@ -55,8 +55,7 @@ _MOST_TASKS = 64
 _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays in the second cache
 _BLOCK_PANELS = 16
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
-_PACK_PANELS = 4
-_PACK_BYTES = 512  # of a column of transposed A: some cache lines from each page of memory
+_PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
 
 
 DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
@@ -80,6 +79,11 @@ class _Plan:
         return _DEPTH_BYTES // self.size
 
     @property
+    def most_depth(self) -> int:
+        """A block may be a quarter deeper rather than leave a shallow one."""
+        return self.depth + self.depth // 4
+
+    @property
     def cols(self) -> int:
         return _CHUNK_BYTES // self.size // self.tile.nr * self.tile.nr
 
@@ -92,13 +96,18 @@ class _Plan:
         return self.tile.vector.lanes
 
     @property
+    def pack_panels(self) -> int:
+        """Panels of B that one task packs."""
+        return max(1, _PACK_BYTES // (self.tile.nr * self.size))
+
+    @property
     def pack_rows(self) -> int:
         """Rows of A that one task packs."""
         return _PACK_BYTES // self.size
 
     def packed_depth(self, depth: int) -> int:
-        """Elements from row to row of packed A: whole vectors, and one more against cache aliasing."""
-        return -(-depth // self.lanes) * self.lanes + self.lanes
+        """Elements from row to row of packed A: whole panels, and a vector more against cache aliasing."""
+        return -(-depth // self.tile.nr) * self.tile.nr + self.lanes
 
 
 def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int = 1) -> int:
@@ -109,7 +118,7 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
     0
     """
     plan = _Plan(Tile(isa, np.dtype(dtype)))
-    tile, depth = plan.tile, plan.packed_depth(max(1, min(k, plan.depth)))
+    tile, depth = plan.tile, plan.packed_depth(max(1, min(k, plan.most_depth)))
     b_items = -(-min(n, plan.cols) // tile.nr) * tile.nr * depth
     a_items = -(-min(m, plan.rows) // plan.lanes) * plan.lanes * depth
     one = -(-(a_items + b_items + k + 64) * plan.size // 64) * 64
@@ -149,9 +158,9 @@ def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
     """A row at a time where rows are contiguous, else a panel at a time."""
     nr, size = plan.tile.nr, plan.size
     source, bk, bn, target, step, cols = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols")
-    start = f.mul("%task", _PACK_PANELS * nr)
-    width = f.min(f.sub(cols, start), _PACK_PANELS * nr)
-    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", _PACK_PANELS), step))
+    start = f.mul("%task", plan.pack_panels * nr)
+    width = f.min(f.sub(cols, start), plan.pack_panels * nr)
+    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", plan.pack_panels), step))
     with f.when(f.compare("eq", bn, size)):
         copy_block(f, "panels", source, bk, target, step, depth, width)
         f.leave()
@@ -245,7 +254,7 @@ def _product(plan: _Plan) -> str:
     _dispatch_vector(f, m, n)
     _start_job(f, plan, job, m, n, k)
     fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
-    k_blocks = f.ceil_div(k, plan.depth)
+    k_blocks = f.ceil_div(f.max(f.sub(k, plan.depth // 4), 1), plan.depth)
     k_step = f.round_up(f.ceil_div(k, k_blocks), 8)
     n_step = f.round_up(f.ceil_div(n, f.ceil_div(n, plan.cols)), plan.tile.nr)
     m_step = f.round_up(f.ceil_div(m, f.ceil_div(m, plan.rows)), plan.tile.mr)
@@ -279,7 +288,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     size, tile = plan.size, plan.tile
     rs, cs, bk, bn, ldc = (f.mul(s, size) for s in CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col", "ldc"))
     large = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", n, 2 * tile.nr))
-    aliasing = f.either(f.compare("sgt", k, plan.depth), f.compare("eq", f.rem(rs, 2048), 0))
+    aliasing = f.either(f.compare("sgt", k, plan.most_depth), f.compare("eq", f.rem(rs, 2048), 0))
     plain = f.both(f.compare("eq", cs, size), aliasing)
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
     reused = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
@@ -316,7 +325,7 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
     tiles, panels = f.ceil_div(rows, tile.mr), f.ceil_div(cols, tile.nr)
     a, b, rs, cs, bk = _JOB.get(f, job, "A", "B", "rs", "cs", "bk")
     a_packed, b_packed = (f.compare("ne", flag, 0) for flag in _JOB.get(f, job, "pack_a", "pack_b"))
-    padded = f.round_up(depth, lanes)
+    padded = f.round_up(depth, tile.nr)
     b_step = f.mul(padded, tile.nr * size)
     b_bytes = f.select(b_packed, f.mul(panels, b_step), 0)
     a_memory = f.offset("%scratch", b_bytes)
@@ -332,7 +341,7 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
 def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> None:
     """Panels of B (once for all M chunks) and rows of A, in one set of tasks."""
     pack_a, pack_b, rows, panels = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels")
-    b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, _PACK_PANELS), pack_b), 0)
+    b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, plan.pack_panels), pack_b), 0)
     _JOB.put(f, job, b_tasks=b_tasks)
     run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a)), fork)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .gemm_text import Function
 from .gemm_tile import Tile
 
+_AHEAD = 512  # bytes of a panel that are asked for before they are written
 COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
 
 
@@ -50,6 +51,7 @@ def _pack_panels(tile: Tile) -> str:
     with f.loop(0, "%n", carry=[("ptr", "%from"), ("ptr", "%to")]) as row:
         source, target = row.carried
         with f.loop(0, full, carry=[("ptr", source), ("ptr", target)]) as panel:
+            f.do(f"call void @llvm.prefetch.p0(ptr {f.offset(panel.carried[1], _AHEAD)}, i32 1, i32 3, i32 1)")
             copy(*panel.carried, [None] * tile.nv)
             panel.next = [f.offset(panel.carried[0], line), f.offset(panel.carried[1], "%pitch")]
         with f.when(has_rest):
@@ -61,21 +63,23 @@ def _pack_panels(tile: Tile) -> str:
 def _pack_columns(tile: Tile) -> str:
     """Transpose: `width` columns, each `step` bytes apart and contiguous down its n rows, to rows.
 
-    Columns beyond `width` repeat the last one (nobody reads the lanes that they fill); the rows are
-    written up to the next multiple of the vector length.
+    nr columns at a time, so that most cache lines are written whole. Those beyond `width` repeat the last one
+    (nobody reads what they fill); the rows are written up to the next multiple of the vector length.
     """
     f, vector = Function("pack_columns", COPY_PARAMS, "internal"), tile.vector
     last = f.sub("%width", 1)
-    with f.loop(0, "%width", vector.lanes) as group:
-        columns = [f.offset("%from", f.mul(f.min(f.add(group.index, i), last), "%step")) for i in range(vector.lanes)]
-        target = f.offset("%to", f.mul(group.index, vector.size))
+    with f.loop(0, "%width", tile.nr) as block:
+        columns = [f.offset("%from", f.mul(f.min(f.add(block.index, i), last), "%step")) for i in range(tile.nr)]
+        target = f.offset("%to", f.mul(block.index, vector.size))
         with f.loop(0, "%n", vector.lanes) as row:
             mask = vector.mask(f, f.min(f.sub("%n", row.index), vector.lanes))
             at = f.mul(row.index, vector.size)
-            lines = vector.transpose(f, [vector.load(f, f.offset(c, at), mask) for c in columns])
             out = f.offset(target, f.mul(row.index, "%pitch"))
-            for i, line in enumerate(lines):
-                vector.store(f, line, f.offset(out, f.mul("%pitch", i) if i else 0))
+            for v in range(tile.nv):
+                group = columns[v * vector.lanes:(v + 1) * vector.lanes]
+                lines = vector.transpose(f, [vector.load(f, f.offset(c, at), mask) for c in group])
+                for i, line in enumerate(lines):
+                    vector.store(f, line, f.offset(out, f.add(f.mul("%pitch", i), v * vector.bytes)))
     return f.text()
 
 
