@@ -315,3 +315,31 @@ def test_golden_files(program: Program, update_golden: bool):
         path.write_text(text)
     assert path.read_text() == text, "run with --update-golden if this is what you want"
     assert SAMPLES
+
+
+# x, kernel, names of the axes, padding: convolutions that are matrix products, forwards and in the gradient of the kernel
+PRODUCTS = [
+    ((3, 5, 7, 16), (1, 1, 16, 9), ("NHWC", "HWIO", "NHWC"), "SAME"),
+    ((1, 16, 5, 7), (9, 16, 1, 1), ("NCHW", "OIHW", "NCHW"), "SAME"),
+    ((7, 6, 8, 16), (6, 8, 16, 9), ("NHWC", "HWIO", "NHWC"), "VALID"),
+    ((7, 6, 8, 16), (1, 8, 16, 9), ("NHWC", "HWIO", "NHWC"), "VALID"),
+]
+
+
+@pytest.mark.parametrize("shape, kernel, axes, padding", PRODUCTS, ids=str)
+def test_convolutions_without_a_window_are_products(shape, kernel, axes, padding):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(shape), rng.standard_normal(kernel)
+
+    def conv(x, w):
+        return lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=axes)
+
+    def both(x, w):
+        y, back = tj.vjp(lambda w: conv(x, w), w)
+        return [y, back(y)[0]]
+
+    graph, _ = trace(both, [type_of(x), type_of(w)])
+    after = passed(graph)
+    ops = [type(eqn.op).__name__ for eqn in after.eqns]
+    assert "ConvGeneralDilated" not in ops and ops.count("DotGeneral") == 2
+    same_meaning(graph, after, (x, w), 1e-12, 1e-10)

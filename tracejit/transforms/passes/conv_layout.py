@@ -1,4 +1,4 @@
-"""A convolution with features before space -> the same with features last, between transposes that fuse.
+"""A convolution -> a matrix product where it is one, else the same with features last, between transposes that fuse.
 
 The routines of the back ends compute many features of one pixel at a time.
 """
@@ -6,12 +6,41 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tracejit import lax
 from tracejit.ir.trace import bind
 from tracejit.lax.conv import ConvGeneralDilated
+from tracejit.lax.dot import DotGeneral
+
+
+def as_product(op: ConvGeneralDilated, x, w, dot: Callable):
+    """dot(DotGeneral, ., .) in place of a convolution whose space axes are all free or all summed; None for others.
+
+    An axis on which the kernel has one tap is free, one that the kernel covers whole is summed: 1x1 convolutions and
+    the gradients of their kernels. None also where the result's axes would have to change places.
+    """
+    lhs, rhs, out = op.dimension_numbers
+    free = [d for d in range(len(lhs) - 2) if w.type.shape[rhs[2 + d]] == 1]
+    summed = [d for d in range(len(lhs) - 2) if d not in free]
+    covered = all(w.type.shape[rhs[2 + d]] == x.type.shape[lhs[2 + d]] for d in summed)
+    steps = {*op.lhs_dilation, *(op.window_strides[d] for d in free), *(op.rhs_dilation[d] for d in summed)}
+    pads = {pad for pair in op.padding for pad in pair}
+    if not covered or steps | {1} != {1} or pads | {0} != {0} or max(op.feature_group_count, op.batch_group_count) > 1:
+        return None
+    kept = [a for a in range(w.type.ndim) if a not in {rhs[2 + d] for d in free}]
+    roles = sorted((1, *(2 + d for d in summed)), key=lambda role: lhs[role])
+    contract = tuple(lhs[role] for role in roles), tuple(kept.index(rhs[role]) for role in roles)
+    of_x = [out[lhs.index(a)] for a in range(len(lhs)) if a not in contract[0]]
+    shape = op.infer(x.type, w.type).shape
+    w = lax.reshape(w, tuple(w.type.shape[a] for a in kept))
+    for order, axes, sides in (((x, w), contract, [*of_x, out[1]]), ((w, x), contract[::-1], [out[1], *of_x])):
+        long = [a for a in sides if shape[a] != 1]
+        if long == sorted(long):
+            return lax.reshape(dot(DotGeneral(axes, precision=op.precision), *order), shape)
+    return None
 
 
 def features_last(op: ConvGeneralDilated, x, w):

@@ -18,7 +18,7 @@ from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.shape import Transpose
 from tracejit.lax.window import Track, windows_of
-from tracejit.transforms.passes.conv_layout import features_last
+from tracejit.transforms.passes.conv_layout import as_product, features_last
 
 HALVES = (np.dtype("float16"), bfloat16)
 SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
@@ -121,6 +121,9 @@ def lower_conv(op: ConvGeneralDilated, x, w):
         return cast(lower_conv(work, cast(x, wide), cast(w, wide)), out.dtype)
     if out.dtype != dtype:
         return lower_conv(work, cast(x, out.dtype), cast(w, out.dtype))
+    product = as_product(work, x, w, lower_dot)
+    if product is not None:
+        return product
     if dtype.kind == "c":
         return complex_product(lambda u, v: lower_conv(work, u, v), x, w)
     if dtype.kind == "f" and x.type.ndim <= 5:
