@@ -310,7 +310,10 @@ class Pull:
 
     def load(self, var, index: tuple) -> Expr:
         t: ArrayType = var.type
-        return self.node(LOAD, (), (var, linear(index, t.shape), self.guards), t.dtype)
+        offset = linear(index, t.shape)
+        lo, hi = offset.range
+        guards = () if 0 <= lo and hi < t.size else self.guards     # what is memory anyway needs no guard
+        return self.node(LOAD, (), (var, offset, guards), t.dtype)
 
     def apply(self, op, args: Sequence[Expr], dtype) -> Expr:
         return self.node(APPLY, tuple(args), op, dtype, op.cost)
@@ -344,18 +347,22 @@ class Pull:
         return tuple(dict.fromkeys(c for c in flat if c is not True)) or True
 
     def where(self, condition, then: Callable[[], Expr], other: Callable[[], Expr]) -> Expr:
-        """then() where the condition holds, reading only there; else other()."""
+        """then() where the condition holds, else other(); each reads only where it is needed."""
         condition = self.all([condition])
         if condition is True:
             return then()
         if condition is False:
             return other()
+        yes = self.guarded(condition, then)
+        no = self.guarded(opposite(condition), other)
+        return self.node(WHERE, (yes, no), condition, yes.dtype)
+
+    def guarded(self, condition: tuple[Inside, ...], value: Callable[[], Expr]) -> Expr:
         before = self.guards
         self.guards = tuple(dict.fromkeys((*before, *condition)))
-        yes = then()
+        found = value()
         self.guards = before
-        no = other()
-        return self.node(WHERE, (yes, no), condition, yes.dtype)
+        return found
 
     def __getattr__(self, name: str):
         """Any other Builder method, as an expression."""
@@ -367,6 +374,18 @@ class Pull:
             extra = tuple(a for a in args if not isinstance(a, Expr))
             return self.node(METHOD, exprs, (name, extra), result_dtype(name, exprs, extra), 1.0)
         return method
+
+
+def opposite(condition: tuple[Inside, ...]) -> tuple[Inside, ...]:
+    """Where a condition does not hold, if that is one interval; else everywhere."""
+    if len(condition) == 1:
+        [c] = condition
+        lo, hi = c.index.range
+        if c.lo <= lo:
+            return (Inside(c.index, c.hi, hi + 1),)
+        if c.hi > hi:
+            return (Inside(c.index, lo, c.lo),)
+    return ()
 
 
 def as_index(i) -> Index:

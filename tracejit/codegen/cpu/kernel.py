@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
-from tracejit.codegen.cpu.expressions import I64, Dependence, Position
+from tracejit.codegen.cpu.expressions import BOOL, I64, Dependence, Position
 from tracejit.codegen.kernels import Fold, Stage, Store
 from tracejit.codegen.schedule import Schedule
+from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
@@ -57,6 +58,7 @@ class KernelEmitter:
             width = plan.lanes * plan.unroll if not plan.along else 1
             self.bases[copy] = b.alloca(n * width * copy.type.dtype.itemsize)
         self.depends = Dependence()
+        self.zones = [] if plan.along or plan.by_rows else zones_of(plan.kernel, plan.vector, plan.lanes)
 
     def emit(self) -> None:
         b, plan = self.b, self.plan
@@ -92,7 +94,11 @@ class KernelEmitter:
             self.row(here, part)
         else:
             first = b.mul(block, plan.block)
-            self.block(here, first, b.min(b.add(first, plan.block), b.const(plan.vector.size, I64)), part)
+            last = b.min(b.add(first, plan.block), b.const(plan.vector.size, I64))
+            if self.zones:
+                self.block_in_zones(here, first, last, part)
+            else:
+                self.block(here, first, last, part)
 
     def divided(self, x: Value, by: int) -> tuple[Value, Value]:
         b = self.b
@@ -103,18 +109,71 @@ class KernelEmitter:
 
     # --- across: lanes are neighbouring rows
 
+    def block_in_zones(self, here: Position, first: Value, last: Value, part: Value | None) -> None:
+        """A block piece by piece: each is in one of the zones, or in none of them."""
+        b, vector = self.b, self.plan.vector
+        active = [self.contains(zone, here) for zone in self.zones]
+        spans = [[b.const(end, I64) for end in zone.box[vector]] for zone in self.zones]
+
+        def piece(carries: list) -> list:
+            [at] = carries
+            end = last      # a piece in no zone ends where the next zone begins
+            for here_too, (begin, _) in zip(active, spans):
+                end = b.select(b.and_(here_too, b.gt(begin, at)), b.min(end, begin), end)
+            return choose(0, at, end)
+
+        def choose(k: int, at: Value, end: Value) -> list:
+            if k == len(spans):
+                self.block(here.inner({}), at, end, part)
+                return [end]
+            begin, behind = spans[k]
+            now = b.and_(active[k], b.and_(b.ge(at, begin), b.lt(at, behind)))
+
+            def zoned() -> list:
+                stop = b.min(last, behind)
+                self.zone_block(self.zones[k], here.inner({}), at, stop, part)
+                return [stop]
+            return b.cond(now, zoned, lambda: choose(k + 1, at, end))
+        b.while_loop([first], lambda carries: b.lt(carries[0], last), piece)
+
+    def contains(self, zone: Zone, here: Position) -> Value:
+        """Whether a zone's outer axes hold this point."""
+        b, found = self.b, self.b.const(True, BOOL)
+        for axis in self.plan.outer:
+            lo, hi = zone.box[axis]
+            if (lo, hi) != (0, axis.size):
+                at = here.axes[axis]
+                found = b.and_(found, b.and_(b.ge(at, b.const(lo, I64)), b.lt(at, b.const(hi, I64))))
+        return found
+
+    def zone_block(self, zone: Zone, here: Position, first: Value, last: Value, part: Value | None) -> None:
+        """Whole vectors only: a zone begins and ends at one."""
+        b, plan, whole = self.b, self.plan, self.kernel
+        self.kernel = zone.kernel
+        step = plan.lanes * plan.unroll
+        self.hoist(here, {plan.vector, *self.kernel.fold_axes})
+        stop = b.sub(last, b.rem(b.sub(last, first), b.const(step, I64)))
+        for begin, end, by in ((first, stop, step), (stop, last, plan.lanes))[:2 if plan.unroll > 1 else 1]:
+            with b.loop(begin, end, by) as loop:
+                self.columns(self.side_by_side(here, loop.index, by // plan.lanes), part)
+        self.kernel = whole
+
+    def side_by_side(self, here: Position, first: Value, n: int) -> list[Position]:
+        """n neighbouring vectors."""
+        plan, places = self.plan, []
+        for u in range(n):
+            places.append(here.inner({plan.vector: self.b.add(first, u * plan.lanes)}, plan.vector, plan.lanes))
+            places[-1].column = u * plan.lanes
+        return places
+
     def block(self, here: Position, first: Value, last: Value, part: Value | None) -> None:
         b, plan = self.b, self.plan
         step, n = plan.lanes * plan.unroll, plan.vector.size
-        whole = n % step == 0 and plan.block % step == 0
+        whole = n % step == 0 and plan.block % step == 0 and not self.zones
         stop = last if whole else b.sub(last, b.rem(b.sub(last, first), b.const(step, I64)))
         self.hoist(here, {plan.vector, *self.kernel.fold_axes})
         with b.loop(first, stop, step) as loop:
-            at = [b.add(loop.index, u * plan.lanes) for u in range(plan.unroll)]
-            places = [here.inner({plan.vector: i}, plan.vector, plan.lanes) for i in at]
-            for u, p in enumerate(places):
-                p.column = u * plan.lanes
-            self.columns(places, part)
+            self.columns(self.side_by_side(here, loop.index, plan.unroll), part)
         if whole:
             return
         with b.loop(stop, last, plan.lanes) as loop:
