@@ -12,7 +12,7 @@ from tracejit.codegen.cpu.program import generate
 from tracejit.codegen.zones import zones_of
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import type_of
-from tracejit.runtime.compile import PASSES
+from tracejit.transforms.passes.pipeline import PASSES
 
 CASES = [((5, 7), np.float32), ((1, 300), np.int32), ((300, 1), np.float32), ((2, 64), np.uint8), ((33, 129), np.float32),
          ((64, 64), np.float64), ((20, 50), np.complex64)]
