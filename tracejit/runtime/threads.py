@@ -1,6 +1,7 @@
 """`tj_parallel(fn, ctx, n)` for compiled code: fn(ctx, i) for each i in [0, n) on a pool of native threads.
 
-Work is claimed, not dealt out: the caller takes whatever the helpers have not, so a sleeping helper delays nothing.
+Work is claimed, not dealt out: each thread begins with its own share and then takes whatever the others have not, so a sleeping
+helper delays nothing. Shares lie where they lay in the job before: what a thread wrote is still in its caches when it is read.
 A nested call, or one made while another thread uses the pool, runs serially. Workers never touch Python.
 Also `tj_interrupt`, which Ctrl-C sets, and `tj_poll`, with which a compiled loop asks whether to stop.
 """

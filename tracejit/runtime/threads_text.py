@@ -4,11 +4,12 @@ from __future__ import annotations
 import platform
 import sys
 
-MAX_CLAIMS = 1 << 20  # the job word has 24 bits for the next unit; more units are claimed in blocks
+MAX_RANGES = 64       # more threads share ranges
+MAX_CLAIMS = 1 << 20  # a range's word has 24 bits for the next unit; more units are claimed in blocks
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
 SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
 CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS,
-             "LAST_CLAIM": MAX_CLAIMS - 1,
+             "LAST_CLAIM": MAX_CLAIMS - 1, "MAX_RANGES": MAX_RANGES,
              "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
 
 # A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
@@ -64,12 +65,13 @@ define internal void @reset_sleep() #0 {
 """
 
 POOL = """
-@job = internal global i64 0, align 64         ; (units << 24) | next unit to claim
+@claims = internal global [$MAX_RANGES x [64 x i8]] zeroinitializer, align 64   ; of each range: (end << 24) | next unit to claim
+@ranges = internal global i64 0, align 64
 @finished = internal global i64 0, align 64    ; units done
 @generation = internal global i32 0, align 64  ; counts jobs; workers watch it
 @sleepers = internal global i32 0, align 64
 @busy = internal global i32 0, align 64
-@body = internal global ptr null, align 64     ; these four are written before @job is published
+@body = internal global ptr null, align 64     ; these four are written before the ranges are published
 @context = internal global ptr null
 @count = internal global i64 0
 @block = internal global i64 1                 ; how many i a unit holds
@@ -102,28 +104,71 @@ done:
   ret void
 }
 
-; Claim units of the current job until none is left. A worker that is late for its job may claim from the next one: all
-; it uses was published before @job. Units are counted as finished only after their work.
-define internal void @drain() #0 {
+; Claim units until none is left: first of my own range, which lies where my range of the job before lay, so that what I wrote
+; then is still in my caches; then of the others'. A worker that is late for its job may claim from the next one: all it uses was
+; published before the ranges. Units are counted as finished only after their work.
+define internal void @drain(i64 %me) #0 {
 entry:
-  br label %claim
+  %ranges = load atomic i64, ptr @ranges acquire, align 8
+  br label %range
+range:
+  %k = phi i64 [0, %entry], [%k1, %next]
+  %any = icmp ult i64 %k, %ranges
+  br i1 %any, label %choose, label %done
+choose:
+  %sum = add i64 %me, %k
+  %r = urem i64 %sum, %ranges
+  %place = getelementptr [64 x i8], ptr @claims, i64 %r
+  br label %peek
+peek:
+  %seen = load atomic i64, ptr %place acquire, align 8
+  %seen_next = and i64 %seen, 16777215
+  %seen_end = lshr i64 %seen, 24
+  %open = icmp ult i64 %seen_next, %seen_end
+  br i1 %open, label %claim, label %next
 claim:
-  %word = atomicrmw add ptr @job, i64 1 acq_rel
+  %word = atomicrmw add ptr %place, i64 1 acq_rel
   %unit = and i64 %word, 16777215
-  %units = lshr i64 %word, 24
-  %mine = icmp ult i64 %unit, %units
-  br i1 %mine, label %work, label %done
+  %end = lshr i64 %word, 24
+  %mine = icmp ult i64 %unit, %end
+  br i1 %mine, label %work, label %next
 work:
   %fn = load ptr, ptr @body
   %ctx = load ptr, ptr @context
   %n = load i64, ptr @count
   %size = load i64, ptr @block
   %from = mul i64 %unit, %size
-  %end = add i64 %from, %size
-  %to = call i64 @llvm.umin.i64(i64 %end, i64 %n)
+  %behind = add i64 %from, %size
+  %to = call i64 @llvm.umin.i64(i64 %behind, i64 %n)
   call void @run_serial(ptr %fn, ptr %ctx, i64 %from, i64 %to)
   %before = atomicrmw add ptr @finished, i64 1 release
-  br label %claim
+  br label %peek
+next:
+  %k1 = add i64 %k, 1
+  br label %range
+done:
+  ret void
+}
+
+; Share the units out: range r of R is [units * r / R, units * (r + 1) / R).
+define internal void @publish_ranges(i64 %units, i64 %threads) #0 {
+entry:
+  %few = call i64 @llvm.umin.i64(i64 %units, i64 %threads)
+  %ranges = call i64 @llvm.umin.i64(i64 %few, i64 $MAX_RANGES)
+  store atomic i64 %ranges, ptr @ranges release, align 8
+  br label %head
+head:
+  %r = phi i64 [0, %entry], [%r1, %head]
+  %begin = phi i64 [0, %entry], [%end, %head]
+  %r1 = add i64 %r, 1
+  %scaled = mul i64 %units, %r1
+  %end = udiv i64 %scaled, %ranges
+  %high = shl i64 %end, 24
+  %word = or i64 %high, %begin
+  %place = getelementptr [64 x i8], ptr @claims, i64 %r
+  store atomic i64 %word, ptr %place release, align 8
+  %more = icmp ult i64 %r1, %ranges
+  br i1 %more, label %head, label %done
 done:
   ret void
 }
@@ -160,7 +205,8 @@ look:
   %mine = icmp ult i64 %me, %allowed
   br i1 %mine, label %go, label %watch
 go:
-  call void @drain()
+  %id = add i64 %me, 1
+  call void @drain(i64 %id)
   br label %watch
 }
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
@@ -224,8 +270,7 @@ fill:
   %units = udiv i64 %n3, %size
   store atomic i64 %extra, ptr @helpers release, align 8
   store atomic i64 0, ptr @finished release, align 8
-  %word = shl i64 %units, 24
-  store atomic i64 %word, ptr @job release, align 8
+  call void @publish_ranges(i64 %units, i64 %threads)
   %old = atomicrmw add ptr @generation, i32 1 seq_cst
   %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
   %any = icmp ne i32 %asleep, 0
@@ -235,7 +280,7 @@ rouse:
   call void @wake(i64 %others)
   br label %work
 work:
-  call void @drain()
+  call void @drain(i64 0)
   br label %wait
 wait:
   %round = phi i64 [0, %work], [%round1, %pause], [0, %yield]
@@ -260,7 +305,7 @@ define void @tj_forget_workers() #0 {
   store i64 0, ptr @tj_workers
   store i32 0, ptr @busy
   store i32 0, ptr @sleepers
-  store i64 0, ptr @job
+  store i64 0, ptr @ranges
   call void @reset_sleep()
   ret void
 }
