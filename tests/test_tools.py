@@ -1,4 +1,4 @@
-"""The tools say what the compiler did: explain, where, doctor, the debug log, and checks that name a guilty pass."""
+"""The tools say what the compiler did: where, doctor, the debug log, and checks that name a guilty pass."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,36 +14,8 @@ from tracejit.ir.types import ArrayType
 from tracejit.lax.elementary import Exp
 from tracejit.runtime import compile as compiler
 from tracejit.tools import doctor, where
-from tracejit.tools.explain import explain, why_not_fused
 
 X = np.linspace(0, 1, 1200, dtype=np.float32).reshape(12, 100)
-
-
-def program(x):
-    return jnp.exp(x * 1) @ jnp.sin(x).T
-
-
-def test_explain():
-    found = explain(program)(X)
-    text = repr(found)
-    assert "program: (f32[12,100]) -> (f32[12,12])" in text and "us per call" in text
-    assert "simplify" in text and "GB/s" in text and "bytes of scratch" in text
-    assert any("dot_general is a call of its own" in line for line in found.unfused)
-
-
-@pytest.mark.parametrize("function, reason", [
-    (lambda x: jnp.exp(x).sum(0) + jnp.exp(x).sum(1)[:1], "it folds other axes|runs over"),
-    (lambda x: jnp.cumsum(jnp.exp(x), 0) * 2, "call of its own"),
-    (lambda x: jnp.exp(x) + jnp.exp(x).T.reshape(x.shape), "other places|joined another"),
-])
-def test_why_not_fused(function, reason: str):
-    graph, _ = trace(lambda x: [function(x)], [ArrayType(X.shape, X.dtype)])
-    assert any(part in line for line in why_not_fused(graph) for part in reason.split("|"))
-
-
-def test_explain_shows_the_body_of_loops():
-    text = repr(explain(lambda x: tj.lax.scan(lambda c, r: (jnp.sin(c) @ jnp.ones((100, 100), np.float32) + r, c), x[0], x))(X))
-    assert "scan: not timed alone" in text and "- " in text
 
 
 def test_where():

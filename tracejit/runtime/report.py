@@ -4,22 +4,21 @@ from __future__ import annotations
 import difflib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.kernels import Kernel, total_cost
-from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
+from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
 from tracejit.errors import CompileError
-from tracejit.ir.graph import Graph, Var, evaluate, fields_of, subgraphs
+from tracejit.ir.graph import Graph, evaluate, fields_of, subgraphs
 from tracejit.ir.types import TapeType, is_inexact, real_dtype
 from tracejit.ir.verify import random_array, verify
 from tracejit.lax.loops import While
 from tracejit.runtime import llvm
-from tracejit.runtime.array import from_numpy
+from tracejit.runtime.timing import measured
 
 MOST_CHECKED = 1 << 20      # elements of a program's values above which it is not tried on random numbers
 
@@ -58,8 +57,8 @@ class Report:
         if code is None:
             return
         if config.debug >= 2:
-            for _, text in measured(code.program, compile_graph):
-                log("    " + text)
+            for step in measured(code.program, quiet(compile_graph)):
+                log("    " + step.line())
         if config.debug >= 4:
             log("\n".join(map(repr, (step.kernel.eqns for step in code.program.steps if isinstance(step, KernelStep)))))
         for text in code.modules if config.debug >= 5 else ():
@@ -81,6 +80,15 @@ class Report:
 
 
 reports: list[Report] = []      # of this process, oldest first; only the last one holds its graphs
+
+
+def quiet(compile_graph: Callable) -> Callable:
+    """A compilation that leaves no report."""
+    def compiled(graph: Graph) -> Any:
+        code, own = compile_graph(graph), reports.pop()
+        own.forget()
+        return code
+    return compiled
 
 
 def log(text: str) -> None:
@@ -129,69 +137,3 @@ def agree(a: np.ndarray, b: np.ndarray) -> bool:
     tolerance = 2.0**-5 if a.dtype.itemsize == 2 else 1e3 * float(np.finfo(real_dtype(a.dtype)).eps)
     size = np.max(np.abs(b.astype(wide)), initial=0, where=np.isfinite(b))
     return bool(np.allclose(a.astype(wide), b.astype(wide), rtol=tolerance, atol=tolerance * (1 + size), equal_nan=True))
-
-
-# --- kernels -----------------------------------------------------------------------------------------------------------
-
-def kernel_graph(outputs: Sequence[Var], inputs: Sequence[Var], program: Program) -> Graph:
-    """What one step computes, as a program of its own."""
-    known, needed, wanted = set(inputs), list(outputs), set()
-    while needed:
-        v = needed.pop()
-        eqn = program.producers.get(v)
-        if v not in known and eqn is not None and eqn not in wanted:
-            wanted.add(eqn)
-            needed += [x for x in eqn.inputs if isinstance(x, Var)]
-    return Graph(inputs, [eqn for eqn in program.graph.eqns if eqn in wanted], outputs)
-
-
-def bytes_moved(graph: Graph) -> int:
-    return sum(v.type.nbytes for v in [*graph.params, *graph.results] if not isinstance(v.type, TapeType))
-
-
-def flops_of(kernel: Kernel) -> float:
-    return kernel.size * sum(total_cost(root) for root in kernel.roots)
-
-
-def best_time(run: Callable, least: float = 2e-3) -> float:
-    """The shortest time of several calls, which last `least` seconds together."""
-    best, spent = float("inf"), 0.0
-    while spent < least or best == float("inf"):
-        start = time.perf_counter()
-        run()
-        took = time.perf_counter() - start
-        best, spent = min(best, took), spent + took
-    return best
-
-
-def step_graph(step: Any, program: Program) -> Graph | None:
-    """The program of a step that can be run alone, else None."""
-    if isinstance(step, ControlStep) or any(isinstance(v.type, TapeType) for v in [*step.reads, *step.writes]):
-        return None
-    if isinstance(step, NativeStep):
-        params = list(dict.fromkeys(x for x in step.eqn.inputs if isinstance(x, Var)))
-        return None if step.eqn.op.has_effects else Graph(params, [step.eqn], step.writes)
-    return kernel_graph(step.writes, step.reads, program)
-
-
-def measured(program: Program, compile_graph: Callable) -> list[tuple[Any, str]]:
-    """A line for each step of a program: what it computes, and how fast it runs alone on random numbers."""
-    rng, lines = np.random.default_rng(0), []
-    for step in program.steps:
-        graph = step_graph(step, program)
-        name = " ".join(dict.fromkeys(e.op.name for e in step.kernel.eqns)) or "copy" if isinstance(step, KernelStep) else \
-            step.eqn.op.name
-        if graph is None:
-            lines.append((step, f"{name}: not timed alone"))
-            continue
-        with config.setting(debug=0, check=False, log_compiles=False):
-            code, last = compile_graph(graph), reports.pop()
-        arrays = [from_numpy(random_array(t, rng), weak=t.weak_type) for t in graph.in_types]
-        seconds = best_time(lambda: code.run(arrays))
-        nbytes = bytes_moved(graph)
-        speed = f"{nbytes / seconds / 1e9:.1f} GB/s"
-        if isinstance(step, KernelStep):
-            speed += f", {flops_of(step.kernel) / seconds / 1e9:.1f} Gop/s"
-        lines.append((step, f"{name[:90]}: {1e6 * seconds:.1f} us, {nbytes} bytes, {speed}"))
-        last.forget()
-    return lines

@@ -5,15 +5,14 @@ import dataclasses
 from typing import Any
 
 from tracejit.errors import TreeError, user_source
-from tracejit.ir.graph import Graph, fields_of, subgraphs
+from tracejit.ir.graph import Graph
 from tracejit.ir.types import type_of
 from tracejit.lax.control import convert_type
-from tracejit.lax.kinds import Contraction
-from tracejit.lax.loops import Scan
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime.array import as_array
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.on_demand import compiler
+from tracejit.runtime.work import work_of_graph
 from tracejit.transforms.inspect import ClosedGraph, struct_of
 
 
@@ -26,29 +25,9 @@ class ArgInfo:
 
 
 def costs(graph: Graph) -> dict[str, float]:
-    """Additions that one run needs, counted from each op's cost; bytes of arguments and results."""
-    flops = 0.0
-
-    def count(g: Graph, times: float) -> None:
-        nonlocal flops
-        for eqn in g.eqns:
-            inner = times * (eqn.op.length or 1) if isinstance(eqn.op, Scan) else times
-            subs = [s for _, value in fields_of(eqn.op) for s in subgraphs(value)]
-            for sub in subs:
-                count(sub, inner)
-            if not subs:
-                flops += times * cost_of(eqn)
-    count(graph, 1.0)
+    """Operations that one run needs, multiplications and additions of products each counted; bytes of arguments and results."""
     nbytes = sum(t.nbytes for t in [*graph.in_types, *graph.out_types])
-    return {"flops": flops, "bytes accessed": float(nbytes)}
-
-
-def cost_of(eqn: Any) -> float:
-    """Operations of one equation: products count each multiplication and addition, reductions their operands."""
-    if isinstance(eqn.op, Contraction):
-        return eqn.op.flops(*[x.type for x in eqn.inputs])
-    size = max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0)
-    return size * eqn.op.cost
+    return {"flops": work_of_graph(graph).operations, "bytes accessed": float(nbytes)}
 
 
 class Stage:

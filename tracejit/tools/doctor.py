@@ -1,4 +1,7 @@
-"""Whether this machine and installation can compile and run programs, and with what: `python -m tracejit.tools.doctor`."""
+"""Whether this machine and installation can compile and run programs, and with what: `python -m tracejit.tools.doctor`.
+
+`--measure` also measures what the machine can do at best, with which `explain` compares, and keeps it in the cache folder.
+"""
 from __future__ import annotations
 
 import importlib.metadata
@@ -7,7 +10,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ import tracejit.numpy as jnp
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.config import config
 from tracejit.runtime import cache, threads
+from tracejit.tools import limits
 
 PACKAGES = ("numpy", "scipy", "llvmlite", "ml_dtypes")
 
@@ -87,8 +91,11 @@ def print_environment_info(return_string: bool = False) -> str | None:
     return None
 
 
-def main() -> int:
+def main(options: Sequence[str] = ()) -> int:
     for name, text in facts():
+        print(f"{name:22} {text}")
+    found = limits.machine_limits(again=True) if "--measure" in options else limits.kept_limits()
+    for name, text in limits.lines(found) if found else [("limits", "not measured yet: --measure does that")]:
         print(f"{name:22} {text}")
     failed = 0
     for check in CHECKS:
@@ -101,4 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,152 +1,173 @@
-"""A function and arguments -> what the compiler made of it: stages, kernels with their speed, what was not fused, memory."""
+"""A function and arguments -> what the compiler made of it: stages, steps beside the machine's limit, what was not fused, memory."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.codegen.fuse import MOST_BUFFERS, MOST_MEMBERS, Fuser, Group, Reads
-from tracejit.codegen.steps import ControlStep, KernelStep, Program
+import numpy as np
+
+from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
 from tracejit.config import config
-from tracejit.ir.graph import Eqn, Graph
+from tracejit.ir.graph import Graph, Var, live_eqns
 from tracejit.ir.trace import trace
 from tracejit.ir.types import TapeType, type_of
-from tracejit.lax.kinds import Elementwise, Reduction, View
 from tracejit.pytree import tree_flatten, unflatten
-from tracejit.runtime.array import as_array
+from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.compile import compile_graph
-from tracejit.runtime.report import Report, best_time, measured, reports
+from tracejit.runtime.report import Report, quiet, reports
+from tracejit.runtime.timing import StepTime, best_time, measured, names_of
+from tracejit.tools import picture
+from tracejit.tools.limits import Limits, machine_limits
+from tracejit.tools.unfused import Unfused, why_not_fused
+
+MOST_BYTES = 1 << 30        # of the values between steps; beyond, steps are timed on random numbers
+HEAD = f"{'':4} {'step':44} {'time':>10} {'share':>6} {'moved':>9} {'GB/s':>7} {'GFLOP/s':>8}  of the limit"
 
 
 @dataclass
 class Explanation:
-    """How one program is compiled; prints as a text with a block per stage."""
+    """How one program is compiled and how fast its steps are. It prints as a text; a notebook shows tables and the graph."""
     name: str
     graph: Graph
     trace_seconds: float
     report: Report
     call_seconds: float
-    kernels: list[tuple[Any, str]]
-    unfused: list[str]
+    kernels: list[StepTime]     # every step of the program, in order
+    on_real_values: bool        # else the steps were timed on random numbers
+    unfused: list[Unfused]
+    limits: Limits
+
+    @property
+    def program(self) -> Program:
+        return self.report.code.program
+
+    @property
+    def least_seconds(self) -> float:
+        """What the steps would take at the machine's limit."""
+        return sum(self.limit_of(step) for step in self.kernels)
+
+    def limit_of(self, step: StepTime) -> float:
+        return self.limits.seconds(step.reads, step.writes, step.work.slots, step.itemsize)
+
+    def bound(self, step: StepTime) -> tuple[float, str]:
+        """Percentage of the machine's limit that a step reaches, and which limit that is."""
+        memory = self.limits.memory_seconds(step.reads, step.writes)
+        return 100 * self.limit_of(step) / step.seconds, "memory" if memory >= self.limit_of(step) else "arithmetic"
+
+    # --- text
 
     def __repr__(self) -> str:
-        steps = ["steps, each timed alone on random numbers:", *self.step_lines()]
+        numbers = "the values of this call" if self.on_real_values else "random numbers"
         unfused = ["not fused:", *(f"  {line}" for line in self.unfused or ["nothing"])]
-        return "\n".join([self.head(), "", *self.stage_lines(), "", *steps, "", *unfused, "", *self.memory_lines()])
+        return "\n".join([self.head(), "", *self.stage_lines(), "", f"steps, each timed alone on {numbers}:", HEAD,
+                          *self.step_lines(), "", *unfused, "", *self.memory_lines()])
 
     def head(self) -> str:
         ins, outs = (", ".join(map(str, types)) for types in (self.graph.in_types, self.graph.out_types))
-        return f"{self.name}: ({ins}) -> ({outs})\n{1e6 * self.call_seconds:.1f} us per call"
+        return (f"{self.name}: ({ins}) -> ({outs})\n{1e6 * self.call_seconds:.1f} us per call; "
+                f"at the machine's limit {1e6 * self.least_seconds:.1f} us ({self.limits.threads} threads, {self.limits.isa})")
 
     def stage_lines(self) -> list[str]:
-        lines = [f"{'stage':24} {'ms':>8}  equations", f"{'trace':24} {1e3 * self.trace_seconds:8.2f}  {count(self.graph)}"]
+        lines = [f"{'stage':24} {'ms':>8}  equations", f"{'trace':24} {1e3 * self.trace_seconds:8.2f}  {len(self.graph.eqns)}"]
         for name, seconds, out in self.report.stages:
-            lines.append(f"{name:24} {1e3 * seconds:8.2f}  {count(out) if isinstance(out, Graph) else ''}".rstrip())
+            lines.append(f"{name:24} {1e3 * seconds:8.2f}  {len(out.eqns) if isinstance(out, Graph) else ''}".rstrip())
         return [*lines, self.report.line()]
 
     def step_lines(self) -> list[str]:
-        plans = {plan.kernel.eqns[0] if plan.kernel.eqns else None: plan for plan in self.report.code.schedules}
         lines = []
-        for k, (step, line) in enumerate(self.kernels):
-            lines.append(f"  {k}. {line}")
-            if isinstance(step, KernelStep):
-                plan = plans.get(step.kernel.eqns[0] if step.kernel.eqns else None)
-                lines.append(f"     rows {sizes(step.kernel.row_axes)}, folded {sizes(step.kernel.fold_axes)}, "
-                             f"{len(step.kernel.stages)} passes per row"
-                             + (f", {plan.lanes} lanes, {plan.n_tasks} tasks" if plan else ""))
-            if isinstance(step, ControlStep):
-                lines += [f"     {line}" for program in step.programs for line in inner_lines(program)]
+        for k, step in enumerate(self.kernels):
+            lines.append(f"{k:3}. {step.name[:44]:44} " + " ".join(self.cells(step)))
+            lines += [f"       {detail}" for detail in self.details(step)]
         return lines
 
+    def cells(self, step: StepTime) -> list[str]:
+        if step.seconds is None:
+            return [f"{'not timed alone':>17}", f"{size_text(step.nbytes):>9}"]
+        percent, which = self.bound(step)
+        rates = step.nbytes / step.seconds / 1e9, step.work.operations / step.seconds / 1e9
+        return [f"{1e6 * step.seconds:7.1f} us", f"{100 * step.seconds / self.call_seconds:4.0f} %", f"{size_text(step.nbytes):>9}",
+                f"{rates[0]:7.1f}", f"{rates[1]:8.1f}", f" {percent:4.0f} % of {which}"]
+
+    def details(self, step: StepTime) -> list[str]:
+        """How a kernel walks its space; what the body of a loop consists of."""
+        if isinstance(step.step, KernelStep):
+            return [self.walk(step.step)]
+        if isinstance(step.step, ControlStep):
+            where = "runs in registers" if step.step.registers else f"not in registers: {step.step.why_not}" if step.step.why_not \
+                else "runs step by step"
+            return [where, *(f"- {line}" for program in step.step.programs for line in inner_lines(program))]
+        return []
+
+    def walk(self, step: KernelStep) -> str:
+        plans = {plan.kernel.eqns[0] if plan.kernel.eqns else None: plan for plan in self.report.code.schedules}
+        kernel, plan = step.kernel, plans.get(step.kernel.eqns[0] if step.kernel.eqns else None)
+        how = f", {plan.lanes} lanes, {plan.n_tasks} tasks" if plan else ""
+        return f"rows {sizes(kernel.row_axes)}, folded {sizes(kernel.fold_axes)}, {len(kernel.stages)} passes per row{how}"
+
     def memory_lines(self) -> list[str]:
-        program = self.report.code.program
-        lines = [f"memory: {program.arena} bytes of scratch"]
-        for v, offset in sorted(program.offsets.items(), key=lambda item: item[1]):
+        lines = [f"memory: {self.program.arena} bytes of scratch"]
+        for v, offset in sorted(self.program.offsets.items(), key=lambda item: item[1]):
             what = f"{v.type}" if hasattr(v, "type") and not isinstance(v.type, TapeType) else type(v).__name__
             lines.append(f"  {offset:>10}  {what}")
         return lines
 
+    # --- HTML
 
-def count(graph: Graph) -> int:
-    return len(graph.eqns)
+    def _repr_html_(self) -> str:
+        return picture.fragment(self)
+
+    def html(self) -> str:
+        """The same as a page of its own, to be written to a file."""
+        return picture.page(self)
+
+    def edges(self) -> list[tuple[int, int, str]]:
+        """(from step, to step, type of the value) for what one step writes and a later one reads."""
+        made: dict[Var, int] = {}
+        found: dict[tuple[int, int, str], None] = {}
+        for k, step in enumerate(self.kernels):
+            for v in dict.fromkeys(map(self.program.home, step.step.reads)):
+                if v in made:
+                    found[made[v], k, str(v.type)] = None
+            made |= {self.program.home(v): k for v in step.step.writes}
+        return list(found)
 
 
-def sizes(axes: list) -> str:
+def size_text(nbytes: float) -> str:
+    """
+    >>> size_text(800_000), size_text(12)
+    ('800 kB', '12 B')
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= scale:
+            return f"{nbytes / scale:.3g} {unit}"
+    return f"{nbytes:.0f} B"
+
+
+def sizes(axes: Sequence[Any]) -> str:
     return " x ".join(str(a.size) for a in axes) or "none"
 
 
 def inner_lines(program: Program) -> list[str]:
     """The steps of a loop's body."""
-    lines = []
-    for step in program.steps:
-        eqns = step.kernel.eqns if isinstance(step, KernelStep) else [step.eqn]
-        lines.append("- " + (" ".join(dict.fromkeys(e.op.name for e in eqns)) or "copy"))
-    return lines
+    return [names_of(step.kernel.eqns if isinstance(step, KernelStep) else [step.eqn]) or "copy" for step in program.steps]
 
 
-# --- why not fused ---------------------------------------------------------------------------------------------------
+# --- the values between steps --------------------------------------------------------------------------------------------
 
-class ExplainingFuser(Fuser):
-    """Fuses as usual, and notes why an equation did not join the group of a value that it reads."""
-
-    def __init__(self, graph: Graph):
-        super().__init__(graph)
-        self.notes: dict[tuple[Eqn, int], str] = {}
-
-    def level_in(self, group: Group, eqn: Eqn, reads: Reads) -> str | None:
-        level = super().level_in(group, eqn, reads)
-        if level is None:
-            self.notes[eqn, group.number] = self.reason(group, eqn, reads)
-        return level
-
-    def makes_cycle(self, group: Group, needs: int) -> bool:
-        found = super().makes_cycle(group, needs)
-        if found:
-            self.notes[None, group.number] = "something that it needs must run in between"
-        return found
-
-    def reason(self, group: Group, eqn: Eqn, reads: Reads) -> str:
-        if len(group.eqns) >= MOST_MEMBERS or len(group.operands) + len(reads.operands) > MOST_BUFFERS:
-            return "the kernel would be too large"
-        if reads.space == group.domain and reads.reduced is not None and group.reduced not in (None, reads.reduced):
-            return f"it folds other axes ({reads.reduced}, not {group.reduced})"
-        if reads.space not in (group.domain, group.rows):
-            folded = f" folded to {group.rows}" if group.reduced else ""
-            return f"it runs over {reads.space}, the kernel over {group.domain}{folded}"
-        if not group.may_have_rows:
-            return "a row is too long to be passed over again while it is in the cache"
-        return "it reads the kernel's values at other places than its own"
-
-
-def why_not_fused(graph: Graph) -> list[str]:
-    """A line for each equation that reads a kernel's value from memory: why it is not in that kernel."""
-    fuser = ExplainingFuser(graph)
-    fuser.run()
-    lines: dict[str, None] = {}
-    for eqn in graph.eqns:
-        if isinstance(eqn.op, View):
-            continue
-        mine = fuser.step_of.get(eqn.outputs[0])
-        for number in bits(fuser.needs(eqn.inputs)):
-            other = fuser.steps.get(number)
-            if other is None or other is mine:
-                continue
-            names = [" ".join(dict.fromkeys(e.op.name for e in other.eqns)) if isinstance(other, Group) else other.eqn.op.name]
-            lines[f"{eqn.op.name} after {names[0]}: {why(fuser, eqn, other)}"] = None
-    return list(lines)
-
-
-def why(fuser: ExplainingFuser, eqn: Eqn, other: Any) -> str:
-    if not isinstance(other, Group):
-        return f"{other.eqn.op.name} is a call of its own"
-    if not isinstance(eqn.op, (Elementwise, Reduction)):
-        return f"{eqn.op.name} is a call of its own"
-    return fuser.notes.get((eqn, other.number)) or fuser.notes.get((None, other.number)) or "it joined another kernel first"
-
-
-def bits(number: int) -> list[int]:
-    return [k for k in range(number.bit_length()) if number >> k & 1]
+def step_values(program: Program, arrays: Sequence[Any]) -> dict[Var, Any]:
+    """What each step reads when the program runs on these arrays; empty if that cannot be had, or is too much."""
+    graph = program.graph
+    wanted = list(dict.fromkeys(v for step in program.steps for v in step.reads
+                                if v not in graph.params and not isinstance(v.type, TapeType)))
+    if graph.effects or sum(v.type.nbytes for v in wanted) > MOST_BYTES:
+        return {}
+    probe = Graph(graph.params, graph.eqns, wanted)
+    found = quiet(compile_graph)(Graph(probe.params, live_eqns(probe), wanted)).run(arrays) if wanted else []
+    given = {p: x for p, x in zip(graph.params, arrays)}
+    return {v: x if x.type is v.type else from_numpy(np.asarray(x), weak=v.type.weak_type)
+            for v, x in (given | dict(zip(wanted, found))).items()}
 
 
 # --- the public function ---------------------------------------------------------------------------------------------
@@ -154,11 +175,13 @@ def bits(number: int) -> list[int]:
 def explain(fun: Callable) -> Callable[..., Explanation]:
     """explain(f)(*args): how f is compiled for these arguments, as an object that prints as a report.
 
-    It compiles f and times it, and each of its steps alone.
+    It compiles f, runs it, and times it and each of its steps alone, beside the limits of this machine. These are measured on
+    first use, in a second or two, and kept in the cache folder. In a notebook the object shows tables and the graph of
+    the steps; `.html()` is the same as a page.
 
     >>> import tracejit.numpy as jnp
     >>> found = explain(lambda x: jnp.exp(x) / jnp.exp(x).sum())(jnp.ones(8))
-    >>> [line.split(":")[0] for _, line in found.kernels]
+    >>> [step.name for step in found.kernels]
     ['exp reduce_sum div']
     """
     def explained(*args, **kwargs) -> Explanation:
@@ -170,14 +193,18 @@ def explain(fun: Callable) -> Callable[..., Explanation]:
         start = time.perf_counter()
         graph, captured = trace(flat, [type_of(x) for x in leaves])
         traced = time.perf_counter() - start
+        limits = machine_limits()
         with config.setting(debug=0, log_compiles=False):
             code = compile_graph(graph, whole=True)
             report = reports.pop()
             arrays = [as_array(x) for x in [*captured, *leaves]]
             code.run(arrays)
             seconds = best_time(lambda: code.run(arrays), 5e-3)
-            steps = measured(report.code.program, compile_graph)
+            program = report.code.program
+            values = step_values(program, arrays)
+            steps = measured(program, quiet(compile_graph), values)
         reports.append(report)
-        return Explanation(getattr(fun, "__name__", "function"), graph, traced, report, seconds, steps,
-                           why_not_fused(report.code.program.graph))
+        within = {eqn for s in program.steps if isinstance(s, NativeStep) and s.epilogue for eqn in s.epilogue.eqns}
+        return Explanation(getattr(fun, "__name__", "function"), graph, traced, report, seconds, steps, bool(values),
+                           why_not_fused(program.graph, within), limits)
     return explained

@@ -226,18 +226,28 @@ def processor() -> str:
 known: dict[tuple, Limits] = {}     # in this process
 
 
+def key() -> tuple[str, str, int]:
+    return processor(), host_isa().name, threads.thread_count()
+
+
+def name_of(key: tuple) -> str:
+    return "; ".join(map(str, key))
+
+
+def kept_limits() -> Limits | None:
+    """The limits for the settings that hold now, if they were measured before."""
+    if key() not in known and name_of(key()) in (kept := read_kept()):
+        known[key()] = limits_from(kept[name_of(key())])
+    return known.get(key())
+
+
 def machine_limits(again: bool = False) -> Limits:
     """The limits for the settings that hold now: those of this process, else those kept in the cache folder, else measured."""
-    key = processor(), host_isa().name, threads.thread_count()
-    if again or key not in known:
-        kept = read_kept()
-        name = "; ".join(map(str, key))
-        if again or name not in kept:
-            known[key] = measure()
-            keep(kept | {name: known[key].as_json()})
-        else:
-            known[key] = limits_from(kept[name])
-    return known[key]
+    found = None if again else kept_limits()
+    if found is None:
+        found = known[key()] = measure()
+        keep(read_kept() | {name_of(key()): found.as_json()})
+    return found
 
 
 def kept_at() -> Path | None:
@@ -246,10 +256,12 @@ def kept_at() -> Path | None:
 
 
 def read_kept() -> dict[str, dict]:
-    path = kept_at()
+    """What was kept, without what another version wrote in another form."""
+    path, names = kept_at(), {f.name for f in dataclasses.fields(Limits)}
     try:
-        return json.loads(path.read_text()) if path else {}
-    except (OSError, ValueError):
+        found = json.loads(path.read_text()) if path else {}
+        return {name: kept for name, kept in found.items() if set(kept) == names}
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
