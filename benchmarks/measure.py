@@ -130,8 +130,8 @@ def difference(how: str, found: list[np.ndarray], expected: list[np.ndarray]) ->
         x, y = viewed(how, x), viewed(how, y)
         if x.shape != y.shape or not np.array_equal(np.isfinite(x), np.isfinite(y)):
             return float("inf")
-        scale = np.max(np.abs(y), initial=0, where=np.isfinite(y)) or 1.0
-        worst = max(worst, float(np.max(np.abs(x - y), initial=0, where=np.isfinite(y)) / scale))
+        x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+        worst = max(worst, float(np.max(np.abs(x - y), initial=0) / (np.max(np.abs(y), initial=0) or 1.0)))
     return worst
 
 

@@ -1,36 +1,143 @@
-"""The benchmarks run, compare results, and write their numbers."""
+"""The benchmarks run, compare results, write their numbers, go on where they stopped, and their versions fit together."""
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import main, show
-from benchmarks.measure import check
-from benchmarks.workloads import WORKLOADS
+import tracejit
+from benchmarks import __main__ as command
+from benchmarks.backends import as_numpy, leaves_of, load, may_have
+from benchmarks.by_numpy import VERSIONS
+from benchmarks.measure import difference
+from benchmarks.processes import Conditions, Worker, WorkerError
+from benchmarks.table import best_peer, line_of, ratio, show, show_worst, times_of
+from benchmarks.workloads import SWEPT, WORKLOADS
+
+FAMILIES = {w.family: w for w in [*SWEPT.values(), *reversed(WORKLOADS.values())]}
+FOLDER = Path(command.__file__).parent
 
 
-def test_run(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TRACEJIT_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
-    main(["--backends", "tracejit,numpy", "--only", "call,matmul 64,MLP", "--rounds", "1", "--budget", "0.01",
-          "--json", str(tmp_path / "out.json")])
+@pytest.fixture
+def no_limits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(command, "limits", lambda conditions: {"threads": 1})
+
+
+def test_run_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, no_limits):
+    args = ["--backends", "tracejit,numpy", "--only", "small_perceptron,largest 10", "--rounds", "1", "--budget", "0.01",
+            "--json", str(tmp_path / "out.json")]
+    command.main(args)
     written = json.loads((tmp_path / "out.json").read_text())
-    assert set(written["results"]) == {"call x+1, 8 floats", "matmul 64", "MLP 784-512-512-10 step, batch 128"}
-    for row in written["results"].values():
-        assert row["tracejit"]["median_s"] > 0 and row["numpy"]["samples"] >= 1
-    assert "matmul 64" in capsys.readouterr().out and written["machine"]["cores"] >= 1
+    assert written["machine"]["threads"] >= 1 and "perceptron 100-33-7, Adam, batch 17" in written["rows"]
+    for row in written["rows"].values():
+        for found in row["times"].values():
+            assert found["median_s"] >= found["min_s"] > 0 and found["agrees"] and found["peak_bytes"] > 1 << 20
+        assert row["tried"] == ["numpy", "tracejit"]
+    assert "perceptron 100-33-7" in capsys.readouterr().out
+    monkeypatch.setattr(command, "measure", None)   # what is there is not measured again
+    assert command.main([*args, "--resume"]) == written["rows"]
+    monkeypatch.setattr(command, "chosen", lambda args: [FAMILIES["matmul"]])
+    with pytest.raises(SystemExit) as stopped:      # and what is missing waits when the time is over
+        command.main([*args, "--resume", "--stop-after", "-1"])
+    assert stopped.value.code == command.LEFT_OVER
 
 
-def test_disagreement_is_an_error():
-    matmul = next(w for w in WORKLOADS if w.name == "matmul 64")
-    check(matmul, {"a": [np.ones(3)], "b": [np.ones(3) * (1 + 1e-6)]})
-    with pytest.raises(RuntimeError, match="b and a differ by 1.0e-02"):
-        check(matmul, {"a": [np.ones(3)], "b": [np.ones(3) * 1.01]})
-    with pytest.raises(RuntimeError, match="nan"):
-        check(matmul, {"a": [np.ones(3)], "b": [np.full(3, np.nan)]})
+def test_a_sweep_tells_the_worst(tmp_path: Path, capsys: pytest.CaptureFixture, no_limits):
+    rows = command.main(["--sweep", "--backends", "tracejit,numpy", "--only", "broadcast", "--rounds", "1", "--budget", "0.01",
+                         "--json", str(tmp_path / "out.json")])
+    assert set(rows) == {"broadcast: 3x5", "broadcast: 1003x997"}
+    assert "worst of 2; slower than the best peer:" in capsys.readouterr().out
+
+
+def test_conditions_reach_the_workers(tmp_path: Path):
+    conditions = Conditions({"jax": "/somewhere/python"}, threads=1, isa="avx2")
+    environment = conditions.environment(str(tmp_path))
+    assert environment["TRACEJIT_THREADS"] == environment["OMP_NUM_THREADS"] == "1" and environment["TRACEJIT_ISA"] == "avx2"
+    assert len(conditions.cpus()) == 1 and conditions.python("jax") == "/somewhere/python"
+    process = conditions.start(["sh", "-c", "nproc > $TRACEJIT_COMPILATION_CACHE_DIR/n"], str(tmp_path))
+    assert process.wait(10) == 0 and (tmp_path / "n").read_text().strip() == "1"
+
+
+def test_a_worker_that_dies_says_why():
+    with Worker("numpy", Conditions(timeout=60)) as worker:
+        assert worker.hello() is None
+        with pytest.raises(WorkerError, match="KeyError"):
+            worker.ask("load", workload="no such thing")
+
+
+def test_a_backend_that_is_not_installed_is_left_out():
+    with Worker("no_such_library", Conditions(timeout=60)) as worker:
+        assert "no_such_library" in worker.hello()
+
+
+# --- the workloads -----------------------------------------------------------------------------------------------------
+
+def versions_in(file: str) -> set[str]:
+    """Names of the decorated functions: of what the library itself is not needed to know."""
+    tree = ast.parse((FOLDER / file).read_text())
+    return {f.name for f in tree.body if isinstance(f, ast.FunctionDef) and any(
+        isinstance(d, ast.Name) and d.id in ("version", "builder", "serial") for d in f.decorator_list)}
+
+
+@pytest.mark.parametrize("file", ["by_numpy.py", "by_torch.py", "by_numba.py"])
+def test_versions_are_of_workloads_that_exist(file: str):
+    assert versions_in(file) <= set(FAMILIES) and len(versions_in(file)) > 20
+
+
+def test_processes_are_started_only_for_versions_that_exist():
+    assert may_have("numpy", FAMILIES["sort"]) and not may_have("numpy", FAMILIES["conv"])
+    assert may_have("torch", FAMILIES["conv"]) and may_have("jax", FAMILIES["gpt"]) and not may_have("torch", FAMILIES["gpt"])
+
+
+SMALL = [w for w in (min(f.variants(), key=lambda v: sum(np.size(x) for x in leaves_of(v.data())))
+                     for f in FAMILIES.values() if f.sweep and f.family in VERSIONS)]
+
+
+@pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
+def test_small_sizes_agree_with_numpy(workload):
+    data, numpy = workload.data(), load("numpy")
+    found = workload.build(tracejit, data)()
+    expected = numpy.build(workload, data)()
+    pair = [[as_numpy(x) for x in list(leaves_of(out))[slice(*workload.leaves)]] for out in (found, expected)]
+    assert difference(workload.compared, *pair) <= workload.tolerance
+
+
+# --- results -----------------------------------------------------------------------------------------------------------
+
+def test_differences():
+    ones = [np.ones(3)]
+    assert difference("values", ones, [np.ones(3) * 1.01]) == pytest.approx(0.01 / 1.01)
+    assert difference("values", [np.full(3, np.nan)], ones) == difference("values", [np.ones(4)], ones) == float("inf")
+    assert difference("values", [np.array([np.inf, 1])], [np.array([np.inf, 1])]) == 0
+    assert difference("sorted", [np.array([2, 1, 3])], [np.array([1, 2, 3])]) == 0
+    assert difference("moments", [np.array([1.0, 3])], [np.array([3.0, 1])]) == 0
+    assert difference("finite", [np.ones(2)], ones) == 0 and difference("finite", [np.array(np.inf)], ones) == float("inf")
+    assert difference("values", [], ones) == float("inf")
+
+
+def row(**seconds: float) -> dict:
+    return {name: {"median_s": s, "agrees": True} for name, s in seconds.items()}
+
+
+def test_a_backend_that_disagrees_has_no_time():
+    times = row(tracejit=1e-3, jax=2e-3, numpy=5e-4)
+    times["numpy"] |= {"agrees": False, "difference": 0.5}
+    times["torch"] = {"error": "it died"}
+    assert times_of(times) == {"tracejit": 1e-3, "jax": 2e-3} and best_peer(times_of(times)) == "jax"
+    assert ratio(times_of(times), "jax") == 2 and ratio(times_of(times), None) is None
+    line = line_of("a row", times, ["tracejit", "jax", "torch", "numpy"])
+    assert "1 ms" in line and "failed" in line and "off 5e-01" in line and line.endswith("2.00")
+
+
+def test_the_worst_come_first(capsys: pytest.CaptureFixture):
+    show_worst({"good": {"times": row(tracejit=1.0, jax=2.0)}, "bad": {"times": row(tracejit=2.0, jax=4.0, numpy=1.0)},
+                "alone": {"times": row(tracejit=1.0)}})
+    head, first, second = capsys.readouterr().out.strip().split("\n")
+    assert head.endswith("worst of 2; slower than the best peer: 1") and "0.50  bad" in first and "numpy 1 s" in first and "good" in second
 
 
 def test_times_are_shown_in_a_fitting_unit():
-    assert [show(s) for s in (2.0, 3.14159e-3, 5e-7, 1e-10)] == ["2 s ", "3.14 ms", "500 ns", "0.1 ns"]
+    assert [show(s) for s in (2.0, 3.14159e-3, 5e-7, 1e-10, 1234.0, None)] == ["2 s ", "3.14 ms", "500 ns", "0.1 ns", "1230 s ", ""]

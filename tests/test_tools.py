@@ -9,8 +9,6 @@ import tracejit.numpy as jnp
 from tracejit.config import config
 from tracejit.errors import CompileError
 from tracejit.ir.graph import Graph
-from tracejit.ir.trace import trace
-from tracejit.ir.types import ArrayType
 from tracejit.lax.elementary import Exp
 from tracejit.runtime import compile as compiler
 from tracejit.tools import doctor, where

@@ -95,7 +95,7 @@ def itemsize_of(step: Any) -> int:
 
 def step_graph(step: Any, program: Program) -> Graph | None:
     """What a step computes, as a program of its own; None if it cannot run alone."""
-    if any(isinstance(v.type, TapeType) for v in [*step.reads, *step.writes]):
+    if not step.writes or any(isinstance(v.type, TapeType) for v in [*step.reads, *step.writes]):
         return None
     known, needed, wanted = set(step.reads), list(step.writes), set()
     while needed:

@@ -1,4 +1,4 @@
-"""A function and arguments -> what the compiler made of it: stages, steps beside the machine's limit, what was not fused, memory."""
+"""A function and arguments -> what the compiler made of it: stages, steps and the machine's limit, what is not fused, memory."""
 from __future__ import annotations
 
 import time

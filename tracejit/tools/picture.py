@@ -16,9 +16,10 @@ SWEEPS = 4              # how often boxes are ordered by the places of their nei
 
 STYLE = """<style>
 .tracejit { font: 13px/1.45 system-ui, sans-serif; color: #1d2733; background: #fff; padding: 4px }
+.tracejit tr, .tracejit td, .tracejit th { color: #1d2733; background: #fff }
 .tracejit h3 { font-size: 14px; margin: 14px 0 4px } .tracejit svg { max-width: 100%; height: auto }
 .tracejit table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-.tracejit td, .tracejit th { padding: 2px 10px; border-bottom: 1px solid #e3e8ee; text-align: right; color: #1d2733; background: #fff }
+.tracejit td, .tracejit th { padding: 2px 10px; border-bottom: 1px solid #e3e8ee; text-align: right }
 .tracejit td:nth-child(2), .tracejit th:nth-child(2) { text-align: left }
 </style>"""
 

@@ -83,7 +83,7 @@ def why_not_fused(graph: Graph, within: Collection[Eqn] = ()) -> list[Unfused]:
     for eqn in graph.eqns:
         if isinstance(eqn.op, View) or eqn in within:
             continue
-        mine = fuser.step_of.get(eqn.outputs[0])
+        mine = fuser.step_of.get(eqn.outputs[0]) if eqn.outputs else None
         for number in bits_of(fuser.needs(eqn.inputs)):
             other = fuser.steps.get(number)
             if other is not None and other is not mine:
