@@ -38,8 +38,11 @@ test-gpu: env $(VENV)/installed-cuda  ## the tests that need a CUDA device
 demo: $(VENV)/installed-demo  ## train a small convolutional network on real handwritten digits
 	$(PY) examples/digits/train.py $(ARGS)
 
-bench: $(VENV)/installed-dev  ## time tracejit beside JAX and NumPy (JAX if it is installed: make .venv/installed-bench)
+bench: $(VENV)/installed-dev  ## time tracejit beside JAX, PyTorch, Numba and NumPy, whichever are installed (all: make .venv/installed-bench)
 	$(PY) -m benchmarks $(ARGS)
+
+bench-report: $(VENV)/installed-demo  ## write docs/benchmarks.md, its picture and README's table from benchmarks/results/all.json
+	$(PY) -m benchmarks.report $(ARGS)
 
 lint: $(VENV)/installed-dev  ## ruff, and the layer and size tests
 	$(PY) -m ruff check tracejit tests examples benchmarks

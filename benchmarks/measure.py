@@ -51,7 +51,8 @@ def steady(workload: Workload, ready: dict[str, Worker], effort: Effort, folder:
             if "absent" in loaded:
                 continue
             first, path = worker.ask("first"), folder / f"{backend}.npz"
-            row[backend] = {"first_s": first["seconds"], "loaded_bytes": loaded["peak"], "peak_bytes": first["peak"]}
+            row[backend] = {"version": worker.version, "first_s": first["seconds"], "loaded_bytes": loaded["peak"],
+                            "peak_bytes": first["peak"]}
             worker.ask("save", path=str(path))
             saved[backend] = path
         except WorkerError as error:

@@ -72,7 +72,9 @@ class Worker:
 
     def hello(self) -> str | None:
         """Wait until the backend is there; if it is not installed, what is missing."""
-        return self.read().get("missing")
+        found = self.read()
+        self.version = found.get("version", "")
+        return found.get("missing")
 
     def ask(self, do: str, **words: Any) -> dict[str, Any]:
         self.process.stdin.write(json.dumps({"do": do, **words}) + "\n")

@@ -13,6 +13,8 @@ import os
 import sys
 import time
 import warnings
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,13 @@ def peak_bytes() -> int:
     """The most memory that the process held so far."""
     with open("/proc/self/status") as status:
         return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+def version(package: str) -> str:
+    try:
+        return version_of(package)
+    except PackageNotFoundError:    # a checkout that is not installed
+        return ""
 
 
 class Worker:
@@ -90,7 +99,7 @@ def main() -> None:
     except ImportError as error:
         answer(missing=str(error))
         return
-    answer(ready=True)
+    answer(version=version(sys.argv[1].partition("_")[0]))
     for line in sys.stdin:
         order = json.loads(line)
         what = order.pop("do")

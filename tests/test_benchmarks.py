@@ -141,3 +141,48 @@ def test_the_worst_come_first(capsys: pytest.CaptureFixture):
 
 def test_times_are_shown_in_a_fitting_unit():
     assert [show(s) for s in (2.0, 3.14159e-3, 5e-7, 1e-10, 1234.0, None)] == ["2 s ", "3.14 ms", "500 ns", "0.1 ns", "1230 s ", ""]
+
+# --- the report --------------------------------------------------------------------------------------------------------
+
+LIMITS = {"processor": "a machine", "isa": "avx2", "threads": 2, "flops": 1e11,
+          "read": {"1000000": 2e10}, "copy": {"1000000": 2e10}, "fill": {"1000000": 1e10}}
+
+
+@pytest.fixture
+def report():
+    return pytest.importorskip("benchmarks.report", reason="the picture needs matplotlib", exc_type=ImportError)
+
+
+def results_file(folder: Path) -> Path:
+    rows = {"product, 1024": row(tracejit=0.03, jax=0.06, numpy=0.015), "cumulative sum, 1M": row(tracejit=1e-3, jax=4e-3),
+            "x*c + x": {"tracejit": {"first_s": 0.01, "agrees": True, "from_disk_s": 1e-3, "version": "0.1"}}}
+    rows["product, 1024"]["jax"] |= {"version": "9.9", "peak_bytes": 123e6}
+    path = folder / "all.json"
+    path.write_text(json.dumps({"machine": {"date": "2026-01-01", "limits": LIMITS}, "rows": {
+        name: {"tried": [], "times": times} for name, times in rows.items()}}))
+    return path
+
+
+def test_the_page_has_every_row_the_ratios_and_the_reasons(tmp_path: Path, report):
+    run = report.load(results_file(tmp_path))
+    page = report.page({"all": run, "sweep": run}, {"product, 1024": "because"})
+    assert "| product, 1024 | 30 ms | 60 ms | **15 ms** | 2.00 | 0.50 | 72 % |" in page   # 2 * 1024**3 / 1e11 s of 30 ms
+    assert "| product, 1024 | 0.50 | NumPy | because |" in page and "JAX 9.9" in page and "| 10 ms |" in page
+    assert "| **all** | 2 | 2.83 | 0.50 | 1.41 | 0.50 (product, 1024) |" in page
+    assert "slower than the best peer 1. The worst:" in page
+
+
+def test_readme_is_changed_between_the_markers_only(tmp_path: Path, report):
+    run = report.load(results_file(tmp_path))
+    text = f"before\n{report.OPEN}\nold\n{report.CLOSE}\nafter\n"
+    new = report.put_into_readme(text, report.readme_block(run))
+    assert new.startswith("before\n") and new.endswith("\nafter\n") and "old" not in new and "**all**" in new
+    assert report.put_into_readme(new, report.readme_block(run)) == new
+    with pytest.raises(ValueError, match="no lines"):
+        report.put_into_readme("nothing", "")
+
+
+def test_the_picture(tmp_path: Path):
+    draw = pytest.importorskip("benchmarks.plot").draw
+    draw({"a": {"JAX": [1.0, 2.0]}, "b": {"JAX": [], "NumPy": [0.5]}}, {"JAX": "red", "NumPy": "grey"}, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
