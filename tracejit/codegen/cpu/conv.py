@@ -47,7 +47,7 @@ def conv_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
     """
     tile = Tile(isa, np.dtype(dtype))
     body = "".join((segment_kernels_text(tile), pack_text(tile), run_text(), _clear(tile), _copy_task(tile),
-                    _pack_task(tile), _position(tile), _compute_task(), _entry(tile)))
+                    _pack_task(tile), _fetch_lines(), _position(tile), _compute_task(), _entry(tile)))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
     text = f"{isa.header}{DECLARATIONS}{tile.vector.declarations()}{zeros}{body}attributes #0 = {{ {isa.attributes} }}\n"
     name = f"conv_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -235,19 +235,47 @@ def _compute_task() -> str:
     f = Function("compute_task", "ptr %job, i64 %task", "internal")
     call, panels, panel_blocks, tiles, positions = _JOB.get(f, "%job", "call", "panels", "panel_blocks", "tiles", "positions")
     row_blocks, panel_block, block, size3 = CONV.get(f, call, "row_blocks", "panel_block", "outer_block", "size3")
+    at_once, = CONV.get(f, call, "panels_at_once")
     outer, panel, row = _split(f, "%task", ["", panel_blocks, row_blocks])
     first, last = (f.div(f.mul(tiles, f.add(row, e)), row_blocks) for e in (0, 1))
     start, origin = f.mul(outer, block), f.mul(panel, panel_block)
-    with (f.loop(0, f.max(size3, 1)) as step, f.loop(origin, f.min(f.add(origin, panel_block), panels)) as panel,
+    stop = f.min(f.add(origin, panel_block), panels)
+    with (f.loop(0, f.max(size3, 1)) as step, f.loop(origin, stop, at_once) as panel,
           f.loop(start, f.min(f.add(start, block), positions)) as position):
-        f.call("@position", ("ptr", "%job"), ("ptr", call), ("i64", position.index), ("i64", panel.index),
+        end = f.min(f.add(panel.index, at_once), stop)
+        with f.when(f.compare("sgt", at_once, 1)):
+            f.call("@fetch_lines", ("ptr", "%job"), ("ptr", call), ("i64", f.add(position.index, 1)))
+        f.call("@position", ("ptr", "%job"), ("ptr", call), ("i64", position.index), ("i64", panel.index), ("i64", end),
                ("i64", step.index), ("i64", first), ("i64", last))
     return f.text()
 
 
+def _fetch_lines() -> str:
+    """Ask for the lines of x that a position is the first to read, and for its line of y.
+
+    They are walked a few features of each pixel at a time, which the processor does not foresee.
+    """
+    f = Function("fetch_lines", "ptr %job, ptr %call, i64 %position", "internal")
+    indices = _split(f, "%position", CONV.get(f, "%call", *_names("count", OUTER)))
+    a, c = (_move(f, start, _inner_product(f, indices, CONV.get(f, "%call", *_names(what, OUTER))))
+            for start, what in zip(_JOB.get(f, "%job", "A", "C"), "ac"))
+    rows, a_m, c_m, size, mul, step = CONV.get(f, "%call", "rows", "a_m", "c_m", "size1", "mul1", "la1")
+    last = _move(f, a, f.mul(f.sub(size, 1), step))
+    with f.loop(0, mul) as line:
+        _fetch(f, _move(f, last, f.value(f"sub i64 0, {f.mul(line.index, step)}")), f.mul(rows, a_m), 0)
+    _fetch(f, c, f.mul(rows, c_m), 1)
+    return f.text()
+
+
+def _fetch(f: Function, start: str, n_bytes: str, for_writing: int) -> None:
+    with f.loop(0, n_bytes, 64) as at:
+        f.do(f"call void @llvm.prefetch.p0(ptr {_move(f, start, at.index)}, i32 {for_writing}, i32 2, i32 1)")
+
+
 def _position(tile: Tile) -> str:
-    """One outer position, one panel, one step of the outermost sum: all row tiles from first to last."""
-    f = Function("position", "ptr %job, ptr %call, i64 %position, i64 %panel, i64 %step, i64 %first, i64 %last", "internal")
+    """One outer position, some panels, one step of the outermost sum: all row tiles from first to last."""
+    f = Function("position", "ptr %job, ptr %call, i64 %position, i64 %panel, i64 %end, i64 %step, i64 %first, i64 %last",
+                 "internal")
     memory = _INDEX.allocate(f)
     indices = _split(f, "%position", CONV.get(f, "%call", *_names("count", OUTER)))
     _INDEX.put(f, memory, **{f"i{i}": index for i, index in enumerate(indices)})
@@ -278,7 +306,7 @@ def _floor_div(f: Function, a: str, b: str) -> str:
 
 
 def _columns(f: Function, tile: Tile, indices: list[str]) -> tuple[str, str, str]:
-    """Where the panel's part of C and D starts, and how wide it is."""
+    """Where the panels' part of C and D starts, and how wide it is."""
     c, d = _JOB.get(f, "%job", "C", "D")
     nr, cols = CONV.get(f, "%call", "nr", "cols")
     c_steps, d_steps = (CONV.get(f, "%call", *_names(what, OUTER)) for what in ("c", "d"))
@@ -287,7 +315,7 @@ def _columns(f: Function, tile: Tile, indices: list[str]) -> tuple[str, str, str
     c = _move(f, c, f.add(_inner_product(f, indices, c_steps), at))
     d_here = _move(f, d, f.add(_inner_product(f, indices, d_steps), at))
     d = f.select(f.compare("eq", d, "null", "ptr"), "null", d_here, "ptr")
-    return c, d, f.min(f.sub(cols, col), nr)
+    return c, d, f.sub(f.min(cols, f.mul("%end", nr)), col)
 
 
 def _sum(f: Function, tile: Tile, indices: list[str], ranges: list[tuple[str, str]], active: str, c: str, d: str,
@@ -316,19 +344,20 @@ def _sum(f: Function, tile: Tile, indices: list[str], ranges: list[tuple[str, st
 
 def _tiles(f: Function, tile: Tile, arguments: tuple, c: str, c_m: str, d: str, d_m: str, width: str) -> None:
     rs, la, a, b, lb, k0, k1 = arguments
-    rows, = CONV.get(f, "%call", "rows")
+    rows, nr, a_n, panel_step = CONV.get(f, "%call", "rows", "nr", "a_n", "panel_step")
     tiles, = _JOB.get(f, "%job", "tiles")
     short, wide = f.div(rows, tiles), f.rem(rows, tiles)
-    kernels = _kernels(f, tile, width)
     absent = f.compare("eq", d, "null", "ptr")
-    with f.loop("%first", "%last") as loop:
-        row = f.add(f.mul(loop.index, short), f.min(loop.index, wide))
-        n = f.add(short, _zext(f, f.compare("slt", loop.index, wide)))
-        kernel = f.load("ptr", f.offset(kernels, f.mul(f.sub(n, 1), 8)))
-        d_tile = f.select(absent, "null", _move(f, d, f.mul(row, d_m)), "ptr")
-        f.call(kernel, ("ptr", _move(f, a, f.mul(row, rs))), ("i64", rs), ("i64", la[0]), ("i64", la[1]), ("ptr", b),
-               ("i64", lb[0]), ("i64", lb[1]), ("i64", k0), ("i64", k1), ("ptr", _move(f, c, f.mul(row, c_m))),
-               ("i64", c_m), ("ptr", d_tile), ("i64", d_m), ("i64", width))
+    with f.loop("%first", "%last") as loop, f.loop(0, f.sub("%end", "%panel")) as panel:
+        row, col = f.add(f.mul(loop.index, short), f.min(loop.index, wide)), f.mul(panel.index, nr)
+        n, cols = f.add(short, _zext(f, f.compare("slt", loop.index, wide))), f.min(f.sub(width, col), nr)
+        kernel = f.load("ptr", f.offset(_kernels(f, tile, cols), f.mul(f.sub(n, 1), 8)))
+        at = f.mul(col, tile.size)
+        a_tile = _move(f, a, f.add(f.mul(row, rs), f.mul(col, a_n)))
+        d_tile = f.select(absent, "null", _move(f, d, f.add(f.mul(row, d_m), at)), "ptr")
+        f.call(kernel, ("ptr", a_tile), ("i64", rs), ("i64", la[0]), ("i64", la[1]),
+               ("ptr", _move(f, b, f.mul(panel.index, panel_step))), ("i64", lb[0]), ("i64", lb[1]), ("i64", k0), ("i64", k1),
+               ("ptr", _move(f, c, f.add(f.mul(row, c_m), at))), ("i64", c_m), ("ptr", d_tile), ("i64", d_m), ("i64", cols))
 
 
 def _kernels(f: Function, tile: Tile, width: str) -> str:
@@ -336,8 +365,8 @@ def _kernels(f: Function, tile: Tile, width: str) -> str:
     lanes, kernel = tile.vector.lanes, CONV.get(f, "%call", "kernel")[0]
     masked = _zext(f, f.compare("ne", f.rem(width, lanes), 0))
     vectors = f.sub(f.ceil_div(width, lanes), 1)
-    outer = f.offset("@outer_kernels", f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr))
-    depthwise = f.offset("@depthwise_kernels", f.mul(masked, 8 * tile.mr))
+    at = f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr)
+    outer, depthwise = f.offset("@outer_kernels", at), f.offset("@depthwise_kernels", at)
     lanewise = f.select(f.compare("eq", kernel, DEPTHWISE), depthwise, "@dot_kernels", "ptr")
     return f.select(f.compare("eq", kernel, OUTER_PRODUCT), outer, lanewise, "ptr")
 

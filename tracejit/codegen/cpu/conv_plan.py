@@ -32,7 +32,7 @@ CONV = Record(
     "pack", "pack_groups", "pack_group", "pack_n", *(f"{what}{i}" for what in ("pack", "pack_size") for i in OUTER),
     "copy", "copy_at", "copy_chunked", "row_pitch", "w_out", "w_low", "w_in", "w_step", "c_count", "c_step",
     *(f"r_count{i}" for i in OUTER), *(f"r_step{i}" for i in OUTER),
-    "chunk", "outer_block", "panel_block", "row_blocks", "fork")
+    "chunk", "outer_block", "panel_block", "panels_at_once", "row_blocks", "fork")
 
 _CHUNK_BYTES = 1 << 21  # padded copies are made for that much of the input at a time
 _PANEL_BYTES = 1 << 19
@@ -181,7 +181,7 @@ def _fill(rows: int, tile: Tile) -> float:
 def _mode(phase: _Phase, tile: Tile) -> str:
     """Which axes to use as rows and columns of the tiles; columns must be contiguous in y.
 
-    depthwise: channels are columns, multiplied lane by lane; pixels, batch: output features are
+    depthwise: channels are columns, multiplied lane by lane (edge: the same pixel by pixel); pixels, batch: output features are
     columns and pixels of a line or batch entries are rows; planes: pixels of a line are columns and
     output features rows; dot: few output features are summed one by one over contiguous input
     features; single: one column, whatever the layout (slow).
@@ -201,6 +201,8 @@ def _plan(phase: _Phase, mode: str) -> _Plan:
     single = _Axis(1, 0, 0, 0)
     if mode == "depthwise":
         return _Plan(phase, [n, o, depth, height, single], width, group, 2, 2, kernel=DEPTHWISE)
+    if mode == "edge":
+        return _Plan(phase, [n, o, depth, height, width], single, group, None, 2, kernel=DEPTHWISE)
     if mode == "batch":
         return _Plan(phase, [group, depth, height, width, single], n, o, None, 1)
     if mode == "pixels":
@@ -301,7 +303,8 @@ def conv_calls(conv: Convolution, dtype: np.dtype, isa: Isa, d: str = "") -> tup
     pixels of a line, not the output features, are contiguous in y.
     """
     tile = Tile(isa, np.dtype(dtype))
-    calls = [_call(phase, tile, d) for phase in _phases(conv) if _outputs(phase)]
+    parts = [part for phase in _phases(conv) if _outputs(phase) for part in _parts(phase, tile)]
+    calls = [_call(phase, mode, tile, d) for phase, mode in parts]
     return [call for call, _ in calls], max((size for _, size in calls), default=0)
 
 
@@ -309,8 +312,24 @@ def _outputs(phase: _Phase) -> int:
     return phase.n.size * phase.group.size * phase.o.size * math.prod(s.outputs for s in phase.space)
 
 
-def _call(phase: _Phase, tile: Tile, d: str) -> tuple[dict[str, int], int]:
-    mode, copy = _mode(phase, tile), {}
+def _parts(phase: _Phase, tile: Tile) -> list[tuple[_Phase, str]]:
+    """The phase and its mode; depthwise also its inside and its two edges, where that saves the padded copy."""
+    mode, width = _mode(phase, tile), phase.space[2]
+    first = max(0, -(-width.low // width.mul))
+    last = min(width.outputs, (width.inputs - 1 + width.low - (width.taps - 1) * width.tap) // width.mul + 1)
+    if mode != "depthwise" or width.is_inside or not _has_taps(phase) or 4 * (last - first) < 3 * width.outputs:
+        return [(phase, mode)]
+    cuts = ((first, last, "depthwise"), (0, first, "edge"), (last, width.outputs, "edge"))
+    return [(replace(phase, space=(*phase.space[:2], _outputs_between(width, start, stop))), mode)
+            for start, stop, mode in cuts if start < stop]
+
+
+def _outputs_between(space: _Space, start: int, stop: int) -> _Space:
+    return replace(space, outputs=stop - start, low=space.low - start * space.mul, y_start=space.y_start + start * space.y)
+
+
+def _call(phase: _Phase, mode: str, tile: Tile, d: str) -> tuple[dict[str, int], int]:
+    copy: dict[str, int] = {}
     plan = _plan(phase, mode)
     if _needs_copy(plan):
         padded, copy = _padded(phase, tile)
@@ -345,13 +364,13 @@ def _tile_members(plan: _Plan, tile: Tile) -> dict[str, int]:
     rows, row_x, row_w, row_y = _steps(plan.rows)
     cols = _steps(plan.cols)[0]
     return {"rows": rows, "a_m": (row_w if plan.swapped else row_x) * tile.size, "c_m": row_y * tile.size,
-            "pitch": max(1, row_y), "cols": cols, "nr": _nr(plan, tile),
+            "pitch": max(1, row_y) if rows > 1 or plan.kernel != DEPTHWISE else cols, "cols": cols, "nr": _nr(plan, tile),
             "a_n": tile.size if plan.kernel == DEPTHWISE else 0, "panel_step": _nr(plan, tile) * tile.size,
             "swapped": int(plan.swapped), "kernel": plan.kernel}
 
 
 def _nr(plan: _Plan, tile: Tile) -> int:
-    return (tile.nr, tile.vector.lanes, 1)[plan.kernel]
+    return 1 if plan.kernel == DOT else tile.nr
 
 
 def _outer_members(plan: _Plan, size: int) -> dict[str, int]:
@@ -442,5 +461,6 @@ def _blocks(call: dict[str, int], tile: Tile, image_bytes: int, chunked: bool) -
     block = max(-(-_TASK_WORK // position), -(-rows // call["rows"]))
     block = max(1, min(block, chunk * inner * panel_blocks // 16))
     tasks = -(-chunk * inner // block) * panel_blocks
-    return {"chunk": chunk, "outer_block": block, "panel_block": panel_block,
+    at_once = panel_block if call["kernel"] == DEPTHWISE else 1  # a pixel's features lie together, and little is done with each
+    return {"chunk": chunk, "outer_block": block, "panel_block": panel_block, "panels_at_once": at_once,
             "row_blocks": min(tiles, -(-16 // tasks)), "fork": int(chunk * inner * position >= 2 * _TASK_WORK)}

@@ -16,19 +16,15 @@ PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0,
 
 
 def segment_kernels_text(tile: Tile) -> str:
-    """The kernels and three tables: @outer_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
-    @depthwise_kernels by masked * mr + rows - 1, @dot_kernels by rows - 1."""
-    rows = range(1, tile.mr + 1)
-    outer = [(masked, v, m) for masked in (0, 1) for v in range(1, tile.nv + 1) for m in rows]
-    depthwise = [(masked, m) for masked in (0, 1) for m in rows]
-    wanted = (1,) if tile.free_masks else (0, 1)
-    text = "".join(_outer(tile, m, v, masked) for masked, v, m in outer if masked in wanted)
-    text += "".join(_depthwise(tile, m, masked) for masked, m in depthwise if masked in wanted)
-    text += "".join(_dot(tile, m) for m in rows)
-    first = wanted[0]
-    return (text + _table("dot_kernels", [f"dot_{m}" for m in rows])
-            + _table("outer_kernels", [f"outer_{max(masked, first)}_{v}_{m}" for masked, v, m in outer])
-            + _table("depthwise_kernels", [f"depthwise_{max(masked, first)}_{m}" for masked, m in depthwise]))
+    """The kernels and three tables: @outer_kernels and @depthwise_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
+    @dot_kernels by rows - 1."""
+    rows, wanted = range(1, tile.mr + 1), (1,) if tile.free_masks else (0, 1)
+    shapes = [(masked, v, m) for masked in (0, 1) for v in range(1, tile.nv + 1) for m in rows]
+    text = "".join(_dot(tile, m) for m in rows) + _table("dot_kernels", [f"dot_{m}" for m in rows])
+    for kind, kernel in (("outer", _outer), ("depthwise", _depthwise)):
+        text += "".join(kernel(tile, m, v, masked) for masked, v, m in shapes if masked in wanted)
+        text += _table(f"{kind}_kernels", [f"{kind}_{max(masked, wanted[0])}_{v}_{m}" for masked, v, m in shapes])
+    return text
 
 
 def _table(name: str, functions: list[str]) -> str:
@@ -52,16 +48,16 @@ def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     return f.text()
 
 
-def _depthwise(tile: Tile, rows: int, masked: int) -> str:
-    f, vector = Function(f"depthwise_{masked}_{rows}", PARAMS, "internal"), tile.vector
-    masks = _masks(f, vector, 1, masked)
-    finish_tile(f, vector, _lane_products(f, vector, rows, masks[0]), masks)
+def _depthwise(tile: Tile, rows: int, vectors: int, masked: int) -> str:
+    f, vector = Function(f"depthwise_{masked}_{vectors}_{rows}", PARAMS, "internal"), tile.vector
+    masks = _masks(f, vector, vectors, masked)
+    finish_tile(f, vector, _lane_products(f, vector, rows, masks), masks)
     return f.text()
 
 
 def _dot(tile: Tile, rows: int) -> str:
     f, vector = Function(f"dot_{rows}", PARAMS, "internal"), tile.vector
-    sums = [vector.sum(f, product) for product in _lane_products(f, vector, rows, None)]
+    sums = [vector.sum(f, product) for product in _lane_products(f, vector, rows, [None])]
 
     def plus_d(i: int, value: str) -> str:
         d = f.load(vector.element, f.offset("%D", f.mul("%ldd", i)), vector.size)
@@ -73,20 +69,24 @@ def _dot(tile: Tile, rows: int) -> str:
     return f.text()
 
 
-def _lane_products(f: Function, vector: Vector, rows: int, mask: str | None) -> list[str]:
+def _lane_products(f: Function, vector: Vector, rows: int, masks: list[str | None]) -> list[str]:
     n_bases = (rows + 2) // 3
 
     def segment(a: str, b: str, sums: list[str]) -> list[str]:
         carry = [("ptr", f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr")) for g in range(n_bases)]
         with f.loop(0, "%k0", carry=[*carry, ("ptr", b), *((vector.type, s) for s in sums)], guard=False) as loop:
             bases, b_row, sums = loop.carried[:n_bases], loop.carried[n_bases], loop.carried[n_bases + 1:]
-            line, steps = vector.load(f, b_row, mask), row_steps(f)
-            lines = [f.offset(bases[i // 3], steps[i % 3]) for i in range(rows)]
-            new = [vector.fma(f, vector.load(f, row, mask), line, s) for row, s in zip(lines, sums)]
+            places = [v * vector.bytes for v in range(len(masks))]
+            line, steps = [vector.load(f, f.offset(b_row, at), mask) for at, mask in zip(places, masks)], row_steps(f)
+            new = []
+            for i in range(rows):
+                row = f.offset(bases[i // 3], steps[i % 3])
+                x = [vector.load(f, f.offset(row, at), mask) for at, mask in zip(places, masks)]
+                new += [vector.fma(f, *pair, sums[len(new) + v]) for v, pair in enumerate(zip(x, line))]
             loop.next = [f.offset(p, "%a0") for p in bases] + [f.offset(b_row, "%b0"), *new]
         return loop.result[n_bases + 1:]
 
-    return _segments(f, vector, rows, segment)
+    return _segments(f, vector, rows * len(masks), segment)
 
 
 def _segments(f: Function, vector: Vector, n_sums: int, segment) -> list[str]:
