@@ -1,15 +1,15 @@
-"""Typed arithmetic, comparison and bit operations -> LLVM instructions chosen by the dtype."""
+"""Typed arithmetic, comparison and bit operations -> the few operations that a back end prints, chosen by the dtype.
+
+Those are `binary`, `test`, `choose`, `negated`, `cast` and `intrinsic`, by LLVM's names: see `instructions.py`.
+"""
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from .instructions import Instructions
-from .value import (
-    BOOL, F32, F64, I32, AnyValue, ComplexValue, Value, bits_dtype, is_float, is_half, is_integer,
-    is_signed, literal_text, type_text,
-)
+from .value import (BOOL, F32, F64, U16, AnyValue, ComplexValue, Value, bits_dtype, is_float, is_half, is_integer,
+                    is_signed)
 
 _COMPARE = {  # name: (float, signed, unsigned)
     "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"), "lt": ("olt", "slt", "ult"),
@@ -26,7 +26,7 @@ def _fold_int(op: str, x: Value, y: Value) -> int | None:
     return {"add": a + b, "sub": a - b, "mul": a * b, "and": a & b, "or": a | b, "xor": a ^ b}.get(op)
 
 
-class Arithmetic(Instructions):
+class Arithmetic:
     """Operations on one or more Values of one dtype; scalars are splat, Python numbers lifted.
 
     f16 and bf16 are computed in f32 and rounded after every operation; complex is spelled
@@ -34,9 +34,6 @@ class Arithmetic(Instructions):
     """
 
     # ---- plumbing ----
-
-    def binary(self, op: str, x: Value, y: Value) -> Value:
-        return self.pure(f"{op} {x.text}, {y.name}", x.dtype, x.lanes)
 
     def _integer(self, op: str, x: Value, y: Value) -> Value:
         folded = _fold_int(op, x, y)
@@ -131,8 +128,7 @@ class Arithmetic(Instructions):
         # after truncation when computed with at least 2w + 1 ... here 53 > 32, 24 > 16 bits.
         wide = F64 if x.dtype.itemsize == 4 else F32
         ratio = self.binary("fdiv", self.convert(x, wide), self.convert(safe, wide))
-        cast = "fptosi" if is_signed(x.dtype) else "fptoui"
-        return self.pure(f"{cast} {ratio.text} to {type_text(x.dtype, x.lanes)}", x.dtype, x.lanes), safe, None
+        return self.cast("fptosi" if is_signed(x.dtype) else "fptoui", ratio, x.dtype), safe, None
 
     def _float_rem(self, x: Value, y: Value) -> Value:
         """fmod by exact partial remainders, as many vector steps as the largest quotient needs.
@@ -219,15 +215,12 @@ class Arithmetic(Instructions):
         if is_float(x.dtype):
             if x.const is not None:
                 return self.const(-x.const, x.dtype, x.lanes)
-            return self.pure(f"fneg {x.text}", x.dtype, x.lanes)
+            return self.negated(x)
         return self._integer("sub", self.const(0, x.dtype, x.lanes), x)
 
     def _bitwise_half(self, op: str, x: Value, mask: int) -> Value:
-        bits = np.int16(np.uint16(mask).view(np.int16))
-        literal = literal_text(bits, np.dtype(np.int16))
-        if x.lanes > 1:
-            literal = f"splat (i16 {literal})"
-        return self.pure(f"{op} {x.text}, {literal}", x.dtype, x.lanes)
+        bits = self.binary(op, self.renamed(x, U16), self.const(mask, U16, x.lanes))
+        return self.renamed(bits, x.dtype)
 
     def abs(self, x: AnyValue) -> Value:
         """|x|; of a complex number its modulus (real), of INT_MIN INT_MIN."""
@@ -250,15 +243,14 @@ class Arithmetic(Instructions):
         if is_signed(x.dtype):
             return self.sub(self.convert(self.gt(x, 0), x.dtype), self.convert(self.lt(x, 0), x.dtype))
         one = self.copysign(self.const(1.0, x.dtype, x.lanes), x)
-        nonzero = self.pure(f"fcmp one {x.text}, {self.const(0.0, x.dtype, x.lanes).name}", BOOL, x.lanes)
-        return self.select(nonzero, one, x)
+        return self.select(self.test("fcmp one", x, self.const(0.0, x.dtype, x.lanes)), one, x)
 
     def copysign(self, x: Any, y: Any) -> Value:
         """|x| with the sign bit of y."""
         x, y = self.match(x, y)
         if is_half(x.dtype):
             magnitude, sign = self._bitwise_half("and", x, 0x7FFF), self._bitwise_half("and", y, 0x8000)
-            return self.pure(f"or {magnitude.text}, {sign.name}", x.dtype, x.lanes)
+            return self.binary("or", magnitude, sign)
         return self.intrinsic("copysign", x, y)
 
     def _unary_float(self, name: str, stem: str, x: Value) -> Value:
@@ -351,9 +343,8 @@ class Arithmetic(Instructions):
             x, y = self.convert(x, F32), self.convert(y, F32)
         kinds = _COMPARE[name]
         if is_float(x.dtype):
-            return self.pure(f"fcmp {kinds[0]} {x.text}, {y.name}", BOOL, x.lanes)
-        kind = kinds[1] if is_signed(x.dtype) else kinds[2]
-        return self.pure(f"icmp {kind} {x.text}, {y.name}", BOOL, x.lanes)
+            return self.test(f"fcmp {kinds[0]}", x, y)
+        return self.test(f"icmp {kinds[1] if is_signed(x.dtype) else kinds[2]}", x, y)
 
     def eq(self, x: Any, y: Any) -> Value:
         return self._compare("eq", x, y)
@@ -383,9 +374,7 @@ class Arithmetic(Instructions):
             return self.splat(x if cond.const else y, max(cond.lanes, x.lanes))
         if cond.lanes > 1:
             x, y = self.splat(x, cond.lanes), self.splat(y, cond.lanes)
-        if x.name == y.name:
-            return x
-        return self.pure(f"select {cond.text}, {x.text}, {y.text}", x.dtype, x.lanes)
+        return x if x.name == y.name else self.choose(cond, x, y)
 
     def is_finite(self, x: AnyValue) -> Value:
         if isinstance(x, ComplexValue):
@@ -427,7 +416,7 @@ class Arithmetic(Instructions):
         bits = x.dtype.itemsize * 8
         if y.const is not None and 0 <= y.const < bits:
             return self.binary(op, x, y) if y.const else x
-        inside = self.pure(f"icmp ult {y.text}, {self.const(bits, x.dtype, x.lanes).name}", BOOL, x.lanes)
+        inside = self.test("icmp ult", y, self.const(bits, x.dtype, x.lanes))
         if beyond == "sign":
             return self.binary(op, x, self.select(inside, y, self.const(bits - 1, x.dtype, x.lanes)))
         count = self.select(inside, y, self.const(0, x.dtype, x.lanes))
@@ -458,15 +447,13 @@ class Arithmetic(Instructions):
         """Is any lane of a bool true? (scalar bool)"""
         if mask.lanes == 1:
             return mask
-        bits = self.pure(f"bitcast {mask.text} to i{mask.lanes}", I32, 1)
-        return self.pure(f"icmp ne i{mask.lanes} {bits.name}, 0", BOOL)
+        return self.lane_test("ne", 0, mask)
 
     def all(self, mask: Value) -> Value:
         """Are all lanes of a bool true? (scalar bool)"""
         if mask.lanes == 1:
             return mask
-        bits = self.pure(f"bitcast {mask.text} to i{mask.lanes}", I32, 1)
-        return self.pure(f"icmp eq i{mask.lanes} {bits.name}, -1", BOOL)
+        return self.lane_test("eq", -1, mask)
 
     def reduce(self, kind: str, x: AnyValue) -> AnyValue:
         """One scalar from all lanes; kind is add mul min max and or xor; always the same halving tree."""

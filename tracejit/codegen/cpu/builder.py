@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .control import Control
 from .elementary import Elementary
 from .module import Module
 from .value import PTR, ComplexValue, Value
 
 
-class Builder(Elementary):
+class Builder(Elementary, Control):
     """One function under construction in a Module. See the bases, each a subject of its own:
     `Instructions` (constants, lanes, calls), `Arithmetic`, `Complex`, `Conversion`, `Memory`,
     `Control` and `Elementary` (exp, sin, ...).

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import Arithmetic
 from .value import BOOL, C64, F32, F64, AnyValue, ComplexValue, Value, is_complex, real_dtype
 
 _HUGE, _TINY = 2.0**1000, 2.0**-900  # outside them squares in f64 lose digits
 
 
-class Complex(Arithmetic):
+class Complex:
     """What the operations of `Arithmetic` mean for a ComplexValue."""
 
     def complex(self, re: Any, im: Any) -> ComplexValue:

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .complex import Complex
 from .value import (
     BF16, BOOL, F16, F32, F64, U16, U32, AnyValue, ComplexValue, Value, bits_dtype, is_complex,
-    is_float, is_half, is_integer, is_signed, real_dtype, scalar_text, suffix_text, type_text,
+    is_float, is_half, is_integer, is_signed, real_dtype, scalar_text, type_text,
 )
 
 
-class Conversion(Complex):
+class Conversion:
     """`convert` changes the dtype and keeps the value; `bitcast` keeps the bits."""
 
     def convert(self, x: AnyValue, dtype: np.dtype) -> AnyValue:
@@ -41,25 +40,22 @@ class Conversion(Complex):
             return self._float_to_int(x, dtype)
         return self._float_to_float(x, dtype)
 
-    def _cast(self, op: str, x: Value, dtype: np.dtype) -> Value:
-        return self.pure(f"{op} {x.text} to {type_text(dtype, x.lanes)}", dtype, x.lanes)
-
     def _int_to_int(self, x: Value, dtype: np.dtype) -> Value:
         if dtype.itemsize == x.dtype.itemsize:
-            return Value(x.name, dtype, x.lanes)
+            return self.renamed(x, dtype)
         if dtype.itemsize < x.dtype.itemsize:
-            return self._cast("trunc", x, dtype)
-        return self._cast("sext" if is_signed(x.dtype) else "zext", x, dtype)
+            return self.cast("trunc", x, dtype)
+        return self.cast("sext" if is_signed(x.dtype) else "zext", x, dtype)
 
     def _int_to_float(self, x: Value, dtype: np.dtype) -> Value:
         op = "sitofp" if is_signed(x.dtype) else "uitofp"
         if not is_half(dtype):
-            return self._cast(op, x, dtype)
+            return self.cast(op, x, dtype)
         if x.dtype.itemsize <= 2 or dtype == F16:  # exact in f32, or beyond f16 anyway
-            return self._float_to_float(self._cast(op, x, F32), dtype)
+            return self._float_to_float(self.cast(op, x, F32), dtype)
         if x.dtype.itemsize == 8:
             x = self._fold_low_bits(x)
-        return self._float_to_float(self._cast(op, x, F64), dtype)
+        return self._float_to_float(self.cast(op, x, F64), dtype)
 
     def _fold_low_bits(self, x: Value) -> Value:
         """A 64-bit integer beyond 2**53 with its low bits or-ed into one, so that f64 holds it exactly
@@ -73,25 +69,23 @@ class Conversion(Complex):
     def _float_to_int(self, x: Value, dtype: np.dtype) -> Value:
         if is_half(x.dtype):
             x = self._float_to_float(x, F32)
-        op = "fptosi" if is_signed(dtype) else "fptoui"
-        name = f"llvm.{op}.sat.{suffix_text(dtype, x.lanes)}.{suffix_text(x.dtype, x.lanes)}"
-        return self.call_text(name, dtype, x.lanes, (x,), merge=True)
+        return self.saturated("fptosi" if is_signed(dtype) else "fptoui", x, dtype)
 
     def _float_to_float(self, x: Value, dtype: np.dtype) -> Value:
         if is_half(x.dtype):
             wide = self._f16_to_f32(x) if x.dtype == F16 else self._bf16_to_f32(x)
             return wide if dtype == F32 else self._float_to_float(wide, dtype)
         if not is_half(dtype):
-            return self._cast("fpext" if dtype == F64 else "fptrunc", x, dtype)
+            return self.cast("fpext" if dtype == F64 else "fptrunc", x, dtype)
         if x.dtype == F64:
-            near = self._cast("fptrunc", x, F32)
-            x = self.round_to_odd(near, self.binary("fsub", x, self._cast("fpext", near, F64)))
+            near = self.cast("fptrunc", x, F32)
+            x = self.round_to_odd(near, self.binary("fsub", x, self.cast("fpext", near, F64)))
         return self._f32_to_f16(x) if dtype == F16 else self._f32_to_bf16(x)
 
     # ---- bfloat16: the upper half of an f32 ----
 
     def _bf16_to_f32(self, x: Value) -> Value:
-        bits = self._cast("zext", Value(x.name, U16, x.lanes), U32)
+        bits = self.cast("zext", self.renamed(x, U16), U32)
         return self.bitcast(self.shl(bits, 16), F32)
 
     def _f32_to_bf16(self, x: Value) -> Value:
@@ -100,7 +94,7 @@ class Conversion(Complex):
         rounded = self.add(bits, self.add(odd, 0x7FFF))
         quiet = self.or_(bits, 0x400000)  # rounding could carry a nan into infinity
         kept = self.shr_logical(self.select(self.ne(x, x), quiet, rounded), 16)
-        return Value(self._cast("trunc", kept, U16).name, BF16, x.lanes)
+        return self.renamed(self.cast("trunc", kept, U16), BF16)
 
     # ---- float16 ----
 
@@ -121,7 +115,7 @@ class Conversion(Complex):
 
     def _f16_to_f32_by_bits(self, x: Value) -> Value:
         """Rebias the exponent; denormals are renormalised by a float subtraction (Giesen's method)."""
-        bits = self._cast("zext", Value(x.name, U16, x.lanes), U32)
+        bits = self.cast("zext", self.renamed(x, U16), U32)
         magnitude = self.shl(self.and_(bits, 0x7FFF), 13)
         exponent = self.and_(magnitude, 0x7C00 << 13)
         normal = self.add(magnitude, (127 - 15) << 23)
@@ -144,7 +138,7 @@ class Conversion(Complex):
         beyond = self.add(self.shl(self.convert(self.gt(size, 255 << 23), U32), 9), 0x7C00)  # nan or inf
         out = self.select(self.ge(size, (127 + 16) << 23), beyond, out)
         out = self.or_(out, self.shr_logical(sign, 16))
-        return Value(self._cast("trunc", out, U16).name, F16, x.lanes)
+        return self.renamed(self.cast("trunc", out, U16), F16)
 
     # ---- bits ----
 
@@ -159,8 +153,8 @@ class Conversion(Complex):
             with np.errstate(all="ignore"):
                 return self.const(np.asarray(x.const, x.dtype).view(dtype), dtype, x.lanes)
         if scalar_text(x.dtype) == scalar_text(dtype):
-            return Value(x.name, dtype, x.lanes)
-        return self._cast("bitcast", x, dtype)
+            return self.renamed(x, dtype)
+        return self.cast("bitcast", x, dtype)
 
     def to_bits(self, x: Value) -> Value:
         """The signed integer with the bits of x."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .control import Control
 from .value import AnyValue, ComplexValue, is_float, is_half, is_integer
 from .vecmath import complex_functions, erf, exp, gamma, hyperbolic, inverse_trig, log, power, trig
 
 
-class Elementary(Control):
+class Elementary:
     """f16 and bf16 are computed in f32 and rounded; complex has formulas of its own."""
 
     def _apply(self, real: Callable, *xs: Any) -> AnyValue:

@@ -135,6 +135,38 @@ class Instructions:
         """The address of a function defined in this module or declared by a call."""
         return Value(f"@{name}", PTR)
 
+    # ---- the operations that Arithmetic and Conversion are written on ----
+
+    def binary(self, op: str, x: Value, y: Value) -> Value:
+        return self.pure(f"{op} {x.text}, {y.name}", x.dtype, x.lanes)
+
+    def test(self, compare: str, x: Value, y: Value) -> Value:
+        """`compare` is "icmp" or "fcmp" with its condition."""
+        return self.pure(f"{compare} {x.text}, {y.name}", BOOL, x.lanes)
+
+    def choose(self, cond: Value, x: Value, y: Value) -> Value:
+        return self.pure(f"select {cond.text}, {x.text}, {y.text}", x.dtype, x.lanes)
+
+    def negated(self, x: Value) -> Value:
+        return self.pure(f"fneg {x.text}", x.dtype, x.lanes)
+
+    def cast(self, op: str, x: Value, dtype: np.dtype) -> Value:
+        return self.pure(f"{op} {x.text} to {type_text(dtype, x.lanes)}", dtype, x.lanes)
+
+    def renamed(self, x: Value, dtype: np.dtype) -> Value:
+        """x as a dtype that LLVM has the same type for."""
+        return Value(x.name, dtype, x.lanes)
+
+    def saturated(self, op: str, x: Value, dtype: np.dtype) -> Value:
+        """A float as an integer, the nearest that there is; nan as 0. `op` is fptosi or fptoui."""
+        name = f"llvm.{op}.sat.{suffix_text(dtype, x.lanes)}.{suffix_text(x.dtype, x.lanes)}"
+        return self.call_text(name, dtype, x.lanes, (x,), merge=True)
+
+    def lane_test(self, compare: str, bits: int, mask: Value) -> Value:
+        """Compare the lanes of a bool, as the bits of an integer."""
+        packed = self.pure(f"bitcast {mask.text} to i{mask.lanes}", np.dtype("i4"))
+        return self.pure(f"icmp {compare} i{mask.lanes} {packed.name}, {bits}", BOOL)
+
     # ---- constants and lanes ----
 
     def const(self, value: Any, dtype: np.dtype, lanes: int = 1) -> AnyValue:

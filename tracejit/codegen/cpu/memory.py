@@ -3,7 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arithmetic import Arithmetic
+from .complex import Complex
 from .conversion import Conversion
+from .instructions import Instructions
 from .module import INVARIANT, NONTEMPORAL
 from .value import (
     BOOL, PTR, U8, AnyValue, ComplexValue, Value, is_complex, memory_text, real_dtype, suffix_text,
@@ -11,7 +14,7 @@ from .value import (
 )
 
 
-class Memory(Conversion):
+class Memory(Conversion, Complex, Arithmetic, Instructions):
     """Addresses are Values of dtype PTR; indices are i64 (or i32) Values or Python ints."""
 
     def gep(self, ptr: Value, index: int | Value, dtype: np.dtype | None = None) -> Value:
