@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tracejit.codegen.epilogue import BlocksOf, attach_epilogues
@@ -22,16 +23,20 @@ SMALL = 1 << 10         # elements from which memory traffic counts
 CHEAP_OP = 1
 
 
-def lower(graph: Graph, scratch_of: Callable[[Eqn], int], blocks_of: BlocksOf, owned: Sequence[Var] = (),
-          donated: Sequence[Var] = ()) -> Program:
-    """`scratch_of(eqn)` is the scratch memory that the back end needs for an equation that is not fused;
-    `blocks_of(eqn)` how it computes a product.
+@dataclass(frozen=True)
+class Target:
+    """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
+    and why it cannot run a loop in registers ("": it can)."""
+    scratch_of: Callable[[Eqn], int]
+    blocks_of: BlocksOf
+    refusal: Callable[[RegisterLoop], str] = lambda loop: ""
 
-    The program may overwrite its `owned` params, and put results into the memory of its `donated` params.
-    """
+
+def lower(graph: Graph, target: Target, owned: Sequence[Var] = (), donated: Sequence[Var] = ()) -> Program:
+    """The program may overwrite its `owned` params, and put results into the memory of its `donated` params."""
     graph = Graph(graph.params, live_eqns(graph), graph.results)
-    program = Lowering(graph, scratch_of, blocks_of).run()
-    attach_epilogues(program, blocks_of, donated)
+    program = Lowering(graph, target).run()
+    attach_epilogues(program, target.blocks_of, donated)
     update_in_place(program, {*owned, *donated})
     program.reused = reusable(program, donated)
     plan_memory(program)
@@ -39,8 +44,8 @@ def lower(graph: Graph, scratch_of: Callable[[Eqn], int], blocks_of: BlocksOf, o
 
 
 class Lowering:
-    def __init__(self, graph: Graph, scratch_of: Callable[[Eqn], int], blocks_of: BlocksOf):
-        self.graph, self.scratch_of, self.blocks_of = graph, scratch_of, blocks_of
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
         self.producers = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.alias: dict[Var, Var] = {}
         self.steps: list[Step] = []
@@ -140,21 +145,22 @@ class Lowering:
         reads = [self.materialize(x) for x in eqn.inputs if isinstance(x, Var)]
         self.in_memory.update(eqn.outputs)
         if not isinstance(eqn.op, (Scan, While, Cond)):
-            self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.scratch_of(eqn)))
+            self.steps.append(NativeStep(eqn, reads, list(eqn.outputs), self.target.scratch_of(eqn)))
             return
-        loop, why_not = loop_in_registers(eqn)
-        programs = [] if loop else [lower(g, self.scratch_of, self.blocks_of, owned_params(eqn.op, g))
-                                      for g in subgraphs_of(eqn.op)]
+        loop, why_not = loop_in_registers(eqn, self.target)
+        programs = [] if loop else [lower(g, self.target, owned_params(eqn.op, g)) for g in subgraphs_of(eqn.op)]
         region = Region(control_bytes(eqn, programs))
         self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
 
 
-def loop_in_registers(eqn: Eqn) -> tuple[RegisterLoop | None, str]:
+def loop_in_registers(eqn: Eqn, target: Target) -> tuple[RegisterLoop | None, str]:
     """The loop with its carry in registers, or why not."""
     if isinstance(eqn.op, Cond):
         return None, ""
     try:
-        return register_loop(eqn, subgraphs_of(eqn.op)), ""
+        loop = register_loop(eqn, subgraphs_of(eqn.op))
+        why_not = target.refusal(loop)
+        return (None, why_not) if why_not else (loop, "")
     except NotInRegisters as reason:
         return None, str(reason)
 

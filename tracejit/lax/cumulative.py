@@ -82,6 +82,15 @@ class Cumulative(Opaque):
                     with b.loop(start, stop, step) as column:
                         self.fold_column(b, ins[0], outs[0], types, b.add(first, column.index), step)
 
+    def device_lanes(self, types): return types[0].size // max(1, types[0].shape[self.axis])
+
+    def device_lane(self, b, lane, ins, outs, types):
+        shape = types[0].shape
+        n, inner = shape[self.axis], math.prod(shape[self.axis + 1:])
+        outer = b.div(lane, inner)
+        column = b.sub(lane, b.mul(outer, inner))
+        self.fold_column(b, ins[0], outs[0], types, b.add(b.mul(outer, n * inner), column), 1)
+
     def fold_column(self, b, source, target, types, first, lanes: int):
         t = types[0]
         n, inner = t.shape[self.axis], math.prod(t.shape[self.axis + 1:])

@@ -181,6 +181,35 @@ class Scatter(Indexed, Opaque):
             write = lambda: self.write_window(b, outs[0], ins[2], types, batch, begin)
             write() if inside is None else b.when(inside, write)
 
+    def apart(self, ndim: int) -> list[int]:
+        """The axes of the updates whose positions never fall on one element of the operand: all, where no two windows meet;
+        else those that the index vectors do not move along, and those that the operand is batched along."""
+        if self.unique:
+            return list(range(ndim))
+        batch = self.windows.batch_axes(ndim)
+        moving = {d for d in self.index_map if self.sizes[d] > 1}
+        windows = [a for a, d in zip(self.offset_dims, self.windows.window_axes()) if d not in moving]
+        return sorted([*windows, *[batch[k] for k in self.indices_batching]])
+
+    def device_lanes(self, types): return math.prod(types[2].shape[a] for a in self.apart(types[2].ndim))
+
+    def device_lane(self, b, lane, ins, outs, types):
+        """The updates at one position of the axes that are `apart`, one after another."""
+        operand, indices, updates = types
+        apart, batch, index = self.apart(updates.ndim), self.windows.batch_axes(updates.ndim), {}
+        for a in reversed(apart):
+            whole = b.div(lane, updates.shape[a])
+            index[a], lane = b.sub(lane, b.mul(whole, updates.shape[a])), whole
+        with contextlib.ExitStack() as loops:
+            for a in [*batch, *self.offset_dims]:
+                if a not in index:
+                    index[a] = loops.enter_context(b.loop(0, updates.shape[a])).index
+            begin, inside = self.windows.native(b, [index[a] for a in batch], ins[1], operand, indices, self.clips)
+            for a, d in zip(self.offset_dims, self.windows.window_axes()):
+                begin[d] = b.add(begin[d], index[a])
+            write = lambda: self.write_elements(b, outs[0], ins[2], types, index, begin, 1)
+            write() if inside is None else b.when(inside, write)
+
     def write_window(self, b, target, source, types, batch: list, begin: list):
         operand, _, updates = types
         place = dict(zip(self.windows.batch_axes(updates.ndim), batch))

@@ -134,6 +134,17 @@ class Op(Operation):
         """Scratch memory that the op's own native code needs."""
         return 0
 
+    def device_lanes(self, types) -> int | None:
+        """How many lanes of the op's work do not depend on each other, if `device_lane(b, lane, ins, outs, types)` emits one:
+        a GPU runs each in a thread of its own. None: a library does the work, see `device_call`."""
+        return None
+
+    def device_call(self, runtime, ins, outs) -> None:
+        """The op on arrays in a device's memory (Views), by a library: by default NumPy's functions, which CuPy takes over."""
+        results = self.eval(*[runtime.array(x) for x in ins])
+        for out, result in zip(outs, results if self.multiple else (results,), strict=True):
+            runtime.array(out)[...] = result
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in fields_of(self))
         return f"{type(self).__name__}({fields})"

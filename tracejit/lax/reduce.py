@@ -277,15 +277,28 @@ class Reduce(Opaque):
     def call(self, b, ins, outs, types):
         """Native loops over the kept axes, and in them over the folded ones."""
         shape = types[0].shape
-        strides = [math.prod(shape[i + 1:]) for i in range(len(shape))]
         with contextlib.ExitStack() as loops:
             index = [loops.enter_context(b.loop(0, n)).index for n in self.kept(shape)]
-            first, place = b.index(0), offset_of(b, index, self.kept(shape))
-            for i, stride in zip(index, self.kept(strides)):
-                first = b.add(first, b.mul(i, stride))
-            state = [b.const(False, np.dtype(bool)), *[b.const(0, t.dtype) for t in types]]
-            for x, out, t in zip(self.fold(b, ins, types, first, state, list(self.axes))[1:], outs, types):
-                b.store(x, b.gep(out, place, t.dtype))
+            self.fold_row(b, ins, outs, types, index)
+
+    def device_lanes(self, types): return math.prod(self.kept(types[0].shape))
+
+    def device_lane(self, b, lane, ins, outs, types):
+        index = []
+        for n in reversed(self.kept(types[0].shape)):
+            whole = b.div(lane, n)
+            index, lane = [b.sub(lane, b.mul(whole, n)), *index], whole
+        self.fold_row(b, ins, outs, types, index)
+
+    def fold_row(self, b, ins, outs, types, index):
+        """The results at an index of the kept axes."""
+        shape = types[0].shape
+        first, place = b.index(0), offset_of(b, index, self.kept(shape))
+        for i, stride in zip(index, self.kept([math.prod(shape[a + 1:]) for a in range(len(shape))])):
+            first = b.add(first, b.mul(i, stride))
+        state = [b.const(False, np.dtype(bool)), *[b.const(0, t.dtype) for t in types]]
+        for x, out, t in zip(self.fold(b, ins, types, first, state, list(self.axes))[1:], outs, types):
+            b.store(x, b.gep(out, place, t.dtype))
 
     def fold(self, b, ins, types, at, state: list, axes: list[int]) -> list:
         """The state after the elements along `axes` from offset `at` on; its first member: is there one yet?"""

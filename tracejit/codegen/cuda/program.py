@@ -1,0 +1,197 @@
+"""A Program -> commands for a Runtime: launches, library calls, copies, loops and branches, over places known by name.
+
+The places of a value are those of the CPU's plan: params, results, and offsets in one arena. Addresses are only known
+when the program runs (`runtime/cuda/executor.py`).
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit.codegen.cuda.general import GeneralEmitter
+from tracejit.codegen.cuda.interface import KernelSource
+from tracejit.codegen.cuda.lanes import lane_source
+from tracejit.codegen.cuda.scratch import without_scratch
+from tracejit.codegen.kernels import Kernel
+from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
+from tracejit.codegen.registers import RegisterLoop
+from tracejit.codegen.schedule import collapse
+from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.types import TapeType
+
+
+class Place(NamedTuple):
+    """Where a value is: `number` says which param, result, literal or tape, or the offset in the arena."""
+    base: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel on `grid` blocks; it may touch extents[k] bytes from places[k] on."""
+    source: KernelSource
+    grid: tuple[int, ...]
+    places: tuple[Place, ...]
+    extents: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Library:
+    """An op on whole arrays."""
+    eqn: Eqn
+    ins: tuple[Place, ...]
+    outs: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Copy:
+    target: Place
+    source: Place
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class ControlFlow:
+    """A loop or a branch whose sub-programs run from the host; `region` is their scratch memory."""
+    step: ControlStep
+    blocks: tuple[Block, ...]
+    ins: tuple[Place, ...]
+    outs: tuple[Place, ...]
+    region: Place
+
+
+Command = Launch | Library | Copy | ControlFlow
+
+
+@dataclass(frozen=True)
+class Block:
+    """The commands of one program, and the program."""
+    program: Program
+    commands: tuple[Command, ...]
+
+
+@dataclass
+class Code:
+    """What the compiler made of a graph for a GPU."""
+    block: Block
+    sources: list[KernelSource]
+    literals: list[np.ndarray]
+    arena_bytes: int
+    kernels: list[Kernel] = field(default_factory=list)
+
+    @property
+    def program(self) -> Program:
+        return self.block.program
+
+
+class ProgramEmitter:
+    """Turns programs into commands, and collects the kernels and the literals that they use."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, KernelSource] = {}
+        self.literals: list[np.ndarray] = []
+        self.kernels: list[Kernel] = []
+
+    def block(self, program: Program) -> Block:
+        return BlockEmitter(self, program).emit()
+
+    def literal(self, array: np.ndarray) -> Place:
+        self.literals.append(np.ascontiguousarray(array))
+        return Place("literal", len(self.literals) - 1)
+
+    def named(self, source: KernelSource) -> KernelSource:
+        """A source under a name made of its content."""
+        content = "\0".join([source.text, *source.functions, *source.signature])
+        name = f"tj_{hashlib.sha256(content.encode()).hexdigest()[:24]}"
+        text = source.text.replace(f"def {source.name}(", f"def {name}(", 1)
+        return self.sources.setdefault(name, replace(source, name=name, text=text))
+
+
+class BlockEmitter:
+    def __init__(self, emitter: ProgramEmitter, program: Program):
+        self.emitter, self.program = emitter, program
+        self.tapes: dict[Var, Place] = {}
+        self.found: dict[Any, Place] = {p: Place("param", k) for k, p in enumerate(program.graph.params)}
+        for k, result in enumerate(program.graph.results):
+            if isinstance(result, Var):
+                self.found.setdefault(program.home(result), Place("result", k))
+
+    def place(self, x: Any) -> Place:
+        if isinstance(x, Lit):
+            return self.emitter.literal(np.asarray(x.value, x.type.dtype))
+        home = self.program.home(x)
+        if home in self.found:
+            return self.found[home]
+        if isinstance(home.type, TapeType):
+            return self.found.setdefault(home, Place("tape", sum(p.base == "tape" for p in self.found.values())))
+        return Place("arena", self.program.offsets[home])
+
+    def places(self, xs: Sequence) -> tuple[Place, ...]:
+        return tuple(map(self.place, xs))
+
+    def emit(self) -> Block:
+        commands: list[Command] = []
+        for step in self.program.steps:
+            commands += self.kernel(step.kernel) if isinstance(step, KernelStep) else \
+                [self.control(step)] if isinstance(step, ControlStep) else self.native(step)
+        for k, result in enumerate(self.program.graph.results):
+            target, source = Place("result", k), self.place(result)
+            if target != source and size_of(result.type):
+                commands.append(Copy(target, source, size_of(result.type)))
+        return Block(self.program, tuple(commands))
+
+    def kernel(self, kernel: Kernel) -> list[Command]:
+        kernel = collapse(without_scratch(kernel))
+        self.emitter.kernels.append(kernel)
+        buffers = [*kernel.inputs, *kernel.outputs]
+        plan = GeneralEmitter("kernel", kernel, buffers)
+        return [self.launch(plan.source(), plan.grid, buffers)] if plan.rows else []
+
+    def launch(self, source: KernelSource, grid: tuple[int, ...], buffers: Sequence) -> Launch:
+        return Launch(self.emitter.named(source), grid, self.places(buffers), tuple(size_of(v.type) for v in buffers))
+
+    def native(self, step: NativeStep) -> list[Command]:
+        eqn = step.eqn
+        types = [x.type for x in eqn.inputs]
+        if not any(v.type.size for v in eqn.outputs) and not eqn.op.has_effects:
+            return []
+        lanes = eqn.op.device_lanes(types)
+        if lanes is None:
+            return [Library(eqn, self.places(eqn.inputs), self.places(eqn.outputs))]
+        before = self.overwritten(eqn)
+        if not lanes:
+            return before
+        source = lane_source("kernel", eqn, types)
+        return [*before, self.launch(source, (-(-lanes // source.threads),), [*eqn.inputs, *eqn.outputs])]
+
+    def overwritten(self, eqn: Eqn) -> list[Command]:
+        """An op that changes a copy of an operand finds the copy in its result."""
+        if eqn.op.overwrites is None:
+            return []
+        source, target = self.place(eqn.inputs[eqn.op.overwrites]), self.place(eqn.outputs[0])
+        return [Copy(target, source, eqn.outputs[0].type.nbytes)] if source != target else []
+
+    def control(self, step: ControlStep) -> Command:
+        blocks = tuple(map(self.emitter.block, step.programs))
+        eqn = step.eqn
+        return ControlFlow(step, blocks, self.places(eqn.inputs), self.places(eqn.outputs),
+                           Place("arena", self.program.offsets[step.region]))
+
+
+def refusal(loop: RegisterLoop) -> str:
+    return "not on a GPU"
+
+
+TARGET = Target(scratch_of=lambda eqn: 0, blocks_of=lambda eqn: None, refusal=refusal)
+
+
+def generate(graph: Graph, donated: Sequence[Var] = ()) -> Code:
+    """The GPU code of a graph; results may take the memory of its `donated` params."""
+    program = lower(graph, TARGET, donated=donated)
+    emitter = ProgramEmitter()
+    block = emitter.block(program)
+    return Code(block, list(emitter.sources.values()), emitter.literals, program.arena, emitter.kernels)
