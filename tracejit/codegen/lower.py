@@ -26,10 +26,11 @@ CHEAP_OP = 1
 @dataclass(frozen=True)
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
-    and why it cannot run a loop in registers ("": it can)."""
+    why it cannot run a loop in registers ("": it can), and the scratch memory of one that does."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
-    refusal: Callable[[RegisterLoop], str] = lambda loop: ""
+    refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
+    loop_bytes: Callable[[RegisterLoop], int] = lambda loop: 0
 
 
 def lower(graph: Graph, target: Target, owned: Sequence[Var] = (), donated: Sequence[Var] = ()) -> Program:
@@ -149,7 +150,7 @@ class Lowering:
             return
         loop, why_not = loop_in_registers(eqn, self.target)
         programs = [] if loop else [lower(g, self.target, owned_params(eqn.op, g)) for g in subgraphs_of(eqn.op)]
-        region = Region(control_bytes(eqn, programs))
+        region = Region(self.target.loop_bytes(loop) if loop else control_bytes(eqn, programs))
         self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
 
 
@@ -159,7 +160,7 @@ def loop_in_registers(eqn: Eqn, target: Target) -> tuple[RegisterLoop | None, st
         return None, ""
     try:
         loop = register_loop(eqn, subgraphs_of(eqn.op))
-        why_not = target.refusal(loop)
+        why_not = target.refusal(eqn, loop)
         return (None, why_not) if why_not else (loop, "")
     except NotInRegisters as reason:
         return None, str(reason)

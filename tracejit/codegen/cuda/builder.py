@@ -26,7 +26,7 @@ class Builder(Elementary, Control):
         xs = self.match(*xs)
         if is_half(xs[0].dtype):
             return self.widened(lambda *wide: self._apply(real, *wide), *xs)
-        return self.device_function(real.__name__, lambda b, *params: super(Builder, b)._apply(real, *params), xs)
+        return self.device_function(real.__name__, lambda b, *params: super()._apply(real, *params), xs)
 
 
 __all__ = ["PTR", "Builder"]

@@ -67,7 +67,7 @@ class Control(Instructions, Conversion, Complex, Arithmetic):
         """for index in range(start, stop, step): the index has the dtype of `stop`, or is int64."""
         kind = next((v.dtype for v in (stop, start) if isinstance(v, Value)), np.dtype("i8"))
         bounds = [v if isinstance(v, Value) else self.const(v, kind) for v in (start, stop, step)]
-        state, index = self.variables(carries), Value(self.fresh("i"), kind)
+        state, index = self.variables(carries), Value(self.fresh("k"), kind)
         with self.block(f"for {index.name} in range({', '.join(self.names_of(bounds))}):"):
             loop = Loop(index, state)
             yield loop

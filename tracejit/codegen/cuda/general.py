@@ -5,12 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 
 from tracejit.codegen.cpu.expressions import Dependence
 from tracejit.codegen.cpu.value import PTR, Value
 from tracejit.codegen.cuda.builder import Builder
-from tracejit.codegen.cuda.expressions import I32, I64, Point
+from tracejit.codegen.cuda.expressions import I32, I64, Point, point_of
 from tracejit.codegen.cuda.instructions import memory_word
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
@@ -55,18 +54,6 @@ class KernelEmitter:
     def grid(self) -> tuple[int, ...]:
         return (-(-self.rows // self.threads),)
 
-    def point_of(self, t: Value, axes: Sequence[Axis]) -> dict[Axis, Value]:
-        """The point with row-major number t."""
-        b, point = self.b, {}
-        for k, axis in reversed(list(enumerate(axes))):
-            if k == 0:
-                point[axis] = t
-                break
-            whole = b.binary("udiv", b.renamed(t, np.dtype(f"u{t.dtype.itemsize}")), b.const(axis.size, f"u{t.dtype.itemsize}"))
-            whole = b.renamed(whole, t.dtype)
-            point[axis], t = b.sub(t, b.mul(whole, axis.size)), whole
-        return point
-
     def store_all(self, p: Point, stores: Sequence[Store]) -> None:
         """All values are computed before the first is stored: it may take the memory of what another reads."""
         values = [p.value(s.expr) for s in stores]
@@ -93,7 +80,7 @@ class GeneralEmitter(KernelEmitter):
 
     def emit(self) -> None:
         t = global_thread(self.b, self.rows)
-        here = Point(self.b, self.bases, self.depends, self.point_of(t, self.kernel.row_axes))
+        here = Point(self.b, self.bases, self.depends, point_of(self.b, t, self.kernel.row_axes))
         for stage in self.kernel.stages:
             states = self.start(stage)
             if stage.folds or stage.stores:

@@ -209,7 +209,7 @@ class Instructions:
         return self.pure(f"f4_f2({x.name})", F16)
 
     def _bf16_to_f32(self, x: Value) -> Value:
-        return self.pure(f"bf2_f4({x.name})", F32)
+        return self.pure(f"b2_f4({x.name})", F32)
 
     def _f32_to_bf16(self, x: Value) -> Value:
         return self.pure(f"f4_b2({x.name})", BF16)

@@ -16,12 +16,14 @@ from tracejit.codegen.cuda.general import GeneralEmitter
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.cuda.lanes import lane_source
 from tracejit.codegen.cuda.scratch import without_scratch
+from tracejit.codegen.cuda.register_loops import LaneLoopEmitter, part_bytes, parts_type, refusal, sum_kernel
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
-from tracejit.codegen.registers import RegisterLoop
+from tracejit.codegen.cpu.register_loops import loads_in
 from tracejit.codegen.schedule import collapse
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.types import TapeType
+from tracejit.lax.loops import Scan
 
 
 class Place(NamedTuple):
@@ -36,7 +38,7 @@ class Launch:
     source: KernelSource
     grid: tuple[int, ...]
     places: tuple[Place, ...]
-    extents: tuple[int, ...]
+    extents: tuple[int | None, ...]    # None: up to the end of the memory
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,15 @@ class ControlFlow:
     region: Place
 
 
-Command = Launch | Library | Copy | ControlFlow
+@dataclass(frozen=True)
+class OpenTape:
+    """Give a tape room for as many records as `count` says."""
+    tape: Place
+    count: Place
+    nbytes: int
+
+
+Command = Launch | Library | Copy | ControlFlow | OpenTape
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class BlockEmitter:
         commands: list[Command] = []
         for step in self.program.steps:
             commands += self.kernel(step.kernel) if isinstance(step, KernelStep) else \
-                [self.control(step)] if isinstance(step, ControlStep) else self.native(step)
+                self.control(step) if isinstance(step, ControlStep) else self.native(step)
         for k, result in enumerate(self.program.graph.results):
             target, source = Place("result", k), self.place(result)
             if target != source and size_of(result.type):
@@ -175,18 +185,55 @@ class BlockEmitter:
         source, target = self.place(eqn.inputs[eqn.op.overwrites]), self.place(eqn.outputs[0])
         return [Copy(target, source, eqn.outputs[0].type.nbytes)] if source != target else []
 
-    def control(self, step: ControlStep) -> Command:
+    def control(self, step: ControlStep) -> list[Command]:
+        if step.registers is not None:
+            return self.loop(step)
         blocks = tuple(map(self.emitter.block, step.programs))
         eqn = step.eqn
-        return ControlFlow(step, blocks, self.places(eqn.inputs), self.places(eqn.outputs),
-                           Place("arena", self.program.offsets[step.region]))
+        return [ControlFlow(step, blocks, self.places(eqn.inputs), self.places(eqn.outputs), self.region(step))]
+
+    def region(self, step: ControlStep) -> Place:
+        return Place("arena", self.program.offsets[step.region])
+
+    def loop(self, step: ControlStep) -> list[Command]:
+        """A loop that is one kernel, with memory for what it stacks before it, and the sums over its lanes after it."""
+        eqn, op, loop = step.eqn, step.eqn.op, step.registers
+        is_scan = isinstance(op, Scan)
+        lead, consts, carry, xs = op.parts(eqn.inputs) if is_scan else (*op.parts(eqn.inputs), [])
+        params = [*consts, *carry, *xs]
+        given: dict[Any, Any] = dict(zip(op.body.params, params))
+        given |= {"count": lead[0]} if is_scan and lead else dict(zip(op.cond.params, lead)) if not is_scan else {}
+        given |= {("init", k): x for k, x in enumerate(carry)} | {("out", k): v for k, v in enumerate(eqn.outputs)}
+        used = {*loads_in(loop), *[k for k in given if isinstance(k, (tuple, str))]}
+        places = {key: self.place(x) for key, x in given.items() if key in used}
+        dtypes = {key: element_dtype(x) for key, x in given.items() if key in used}
+        if loop.summed:
+            places["parts"], dtypes["parts"] = self.region(step), parts_type(loop).dtype
+        plan = LaneLoopEmitter("kernel", loop, dtypes, op.length if is_scan else None, is_scan and op.reverse)
+        opened = [OpenTape(self.place(v), self.place(lead[0]), v.type.element.nbytes)
+                  for v in eqn.outputs if isinstance(v.type, TapeType)]
+        extents = tuple(None if isinstance(getattr(given.get(k), "type", None), TapeType) else
+                        part_bytes(loop) if k == "parts" else given[k].type.nbytes for k in places)
+        launch = Launch(self.emitter.named(plan.source()), plan.grid, tuple(places.values()), extents)
+        return [*opened, *([launch] if plan.total else []), *self.lane_sums(step)]
+
+    def lane_sums(self, step: ControlStep) -> list[Command]:
+        loop, eqn = step.registers, step.eqn
+        if not loop.summed:
+            return []
+        parts = Var(parts_type(loop))
+        self.found[parts] = self.region(step)
+        carry = eqn.op.parts(eqn.inputs)[2]
+        return [c for number, (k, _) in enumerate(loop.summed)
+                for c in self.kernel(sum_kernel(loop, number, parts, carry[k], eqn.outputs[k]))]
 
 
-def refusal(loop: RegisterLoop) -> str:
-    return "not on a GPU"
+def element_dtype(x: Any) -> np.dtype:
+    """The dtype of what is in a value's memory."""
+    return x.type.element.dtype if isinstance(x.type, TapeType) else x.type.dtype
 
 
-TARGET = Target(scratch_of=lambda eqn: 0, blocks_of=lambda eqn: None, refusal=refusal)
+TARGET = Target(scratch_of=lambda eqn: 0, blocks_of=lambda eqn: None, refusal=refusal, loop_bytes=part_bytes)
 
 
 def generate(graph: Graph, donated: Sequence[Var] = ()) -> Code:

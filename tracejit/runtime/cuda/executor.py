@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cuda.interface import Buffer, Runtime, View
-from tracejit.codegen.cuda.program import Block, Code, ControlFlow, Copy, Launch, Library, Place
+from tracejit.codegen.cuda.program import Block, Code, ControlFlow, Copy, Launch, Library, OpenTape, Place
 from tracejit.codegen.lower import aligned, carry_params, size_of
 from tracejit.ir.types import ArrayType
 from tracejit.lax.branches import Cond
 from tracejit.lax.loops import Scan, slice_type
+
+
+TRIPS = "the number of trips of a loop"     # why it is copied
 
 
 @dataclass
@@ -27,6 +30,11 @@ class Tape:
     @property
     def address(self) -> int:
         return self.buffer.address if self.buffer is not None else 0
+
+
+    def reserve(self, runtime: Runtime, nbytes: int) -> None:
+        """Room for so many bytes; what was there before is lost."""
+        self.buffer = runtime.allocate(max(nbytes, 1), "what a loop records")
 
 
 @dataclass
@@ -70,6 +78,9 @@ class Executor:
             self.copy(self.address(command.target, frame), self.address(command.source, frame), command.nbytes)
         elif isinstance(command, Library):
             self.library(command, frame)
+        elif isinstance(command, OpenTape):
+            count = int(self.runtime.download(View(self.address(command.count, frame), (), np.dtype("i4")), TRIPS))
+            self.place(command.tape, frame).reserve(self.runtime, count * command.nbytes)
         else:
             ControlRunner(self, command, frame).run()
 
@@ -145,7 +156,7 @@ class ControlRunner:
         op = self.op
         count, consts, carry, xs = op.parts(self.ins)
         types = [x.type for x in self.flow.step.eqn.inputs]
-        n = self.number(count[0], np.dtype("i4"), "the number of trips of a loop") if count else op.length
+        n = self.number(count[0], np.dtype("i4"), TRIPS) if count else op.length
         x_types = [slice_type(t) for t in op.parts(types)[3]]
         y_types = op.body.out_types[op.n_carry:]
         ys = [self.reserved(tape, n, t) if count else tape for tape, t in zip(self.outs[op.n_carry:], y_types)]
@@ -175,12 +186,12 @@ class ControlRunner:
             trips += 1
         memory.deliver()
         if op.record:
-            self.runtime.upload(self.outs[n], np.array(trips, np.int32), "the number of trips of a loop")
+            self.runtime.upload(self.outs[n], np.array(trips, np.int32), TRIPS)
 
     # --- tapes
 
     def reserved(self, tape: Tape, n: int, t: ArrayType) -> int:
-        tape.buffer = self.runtime.allocate(max(n * size_of(t), 1), "what a loop records")
+        tape.reserve(self.runtime, n * size_of(t))
         return tape.address
 
     def pushed(self, tape: Tape, index: int, t: ArrayType) -> int:

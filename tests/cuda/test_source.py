@@ -1,0 +1,66 @@
+"""Every op has code for a GPU: kernels whose text Python can read, or a library call. Nothing here needs Numba."""
+from __future__ import annotations
+
+import ast
+
+import numpy as np
+import pytest
+from samples import SAMPLES
+
+from tracejit import lax
+from tracejit.codegen.cuda.interface import KernelSource
+from tracejit.codegen.cuda.program import Code, Copy, Launch, Library, generate
+from tracejit.ir.trace import trace_closed
+from tracejit.ir.types import bfloat16, type_of
+from tracejit.runtime.compile import graph_of_op
+from tracejit.transforms.passes.pipeline import PASSES
+
+
+def code_of(graph) -> Code:
+    for _, change in PASSES:
+        graph = change(graph)
+    return generate(graph)
+
+
+def program_of(f, *args) -> Code:
+    return code_of(trace_closed(lambda *xs: [f(*xs)], [type_of(x) for x in args]))
+
+
+def names_used_before_assignment(source: KernelSource) -> set[str]:
+    """Names that a kernel reads and that neither it nor its device functions define, by prefixes that are only ours."""
+    tree = ast.parse(source.text)
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    stored |= {a.arg for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) for a in n.args.args}
+    read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return {name for name in read - stored if name[0] in "vckp" and name[1:].isdigit()}
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_every_sample_has_code(sample):
+    code = code_of(graph_of_op(sample.op, [type_of(np.asarray(x)) for x in sample.args]))
+    for source in code.sources:
+        assert not names_used_before_assignment(source)
+        assert source.text.startswith(f"def {source.name}(") and len(source.signature) == source.text.split("\n")[0].count(",") + 1
+    assert all(isinstance(c, (Launch, Library, Copy)) for c in code.block.commands)
+
+
+def test_equal_kernels_are_one():
+    code = program_of(lambda x: lax.sort(lax.sin(lax.sort(lax.sin(lax.sort(x))))), np.zeros(50, np.float32))
+    assert len(code.sources) == 1 and sum(isinstance(c, Launch) for c in code.block.commands) == 2
+
+
+def test_halves_are_computed_in_float32():
+    [source] = program_of(lambda x, y: x * y, *[np.zeros(8, bfloat16)] * 2).sources
+    assert source.signature == ("*u2", "*u2", "*u2") and source.text.count("b2_f4") == 2 and "f4_b2" in source.text
+
+
+def test_a_loop_over_lanes_is_one_kernel():
+    code = program_of(lambda x: lax.fori_loop(0, 100, lambda i, s: s * 1.5 - lax.sin(s), x), np.zeros(10_000, np.float32))
+    [launch] = code.block.commands
+    assert "in range(i4(0), i4(100), i4(1))" in launch.source.text and launch.grid == (79,)
+
+
+def test_large_arrays_are_indexed_with_64_bits():
+    [small] = program_of(lambda x: x + 1, np.broadcast_to(np.float32(0), (1 << 20,))).sources
+    [large] = program_of(lambda x: x + 1, np.broadcast_to(np.float32(0), (1 << 32,))).sources
+    assert "i8(" not in small.text and "i8(cuda.blockIdx.x)" in large.text.replace("v1", "cuda.blockIdx.x")
