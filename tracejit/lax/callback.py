@@ -95,6 +95,10 @@ class HostCall(Opaque):
         function, results = self.function, self.results
         b.host_call(function.symbol, lambda arrays: function.run(arrays, results), ins, types, outs, results)
 
+    def device_call(self, runtime, ins, outs):
+        run = lambda arrays: self.function.run(arrays, self.results)
+        runtime.host_call(run, ins, outs, f"the callback {self.function}")
+
 
 @op_dataclass
 class PureCallback(HostCall):

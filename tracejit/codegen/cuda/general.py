@@ -30,6 +30,7 @@ def global_thread(b: Builder, n: int, threads: int = THREADS) -> Value:
 class KernelEmitter:
     """What all schedules share: the builder, the buffers' pointers, and how points are computed and stored."""
     threads = THREADS
+    needs_alignment = False     # of all buffers, to 16 bytes
 
     def __init__(self, name: str, kernel: Kernel, buffers: Sequence[Any]):
         self.kernel, self.buffers = kernel, buffers

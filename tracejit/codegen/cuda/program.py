@@ -6,6 +6,7 @@ when the program runs (`runtime/cuda/executor.py`).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit.codegen.cuda.general import GeneralEmitter
+from tracejit.codegen.cuda.schedule import plan_of
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.cuda.lanes import lane_source
 from tracejit.codegen.cuda.scratch import without_scratch
@@ -24,6 +26,9 @@ from tracejit.codegen.schedule import collapse
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.types import TapeType
 from tracejit.lax.loops import Scan
+
+
+ALIGNMENT = 16      # bytes of the widest access
 
 
 class Place(NamedTuple):
@@ -39,6 +44,7 @@ class Launch:
     grid: tuple[int, ...]
     places: tuple[Place, ...]
     extents: tuple[int | None, ...]    # None: up to the end of the memory
+    unaligned: Launch | None = None    # what runs instead where an address is not a multiple of ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -114,11 +120,15 @@ class ProgramEmitter:
         return Place("literal", len(self.literals) - 1)
 
     def named(self, source: KernelSource) -> KernelSource:
-        """A source under a name made of its content."""
-        content = "\0".join([source.text, *source.functions, *source.signature])
-        name = f"tj_{hashlib.sha256(content.encode()).hexdigest()[:24]}"
-        text = source.text.replace(f"def {source.name}(", f"def {name}(", 1)
-        return self.sources.setdefault(name, replace(source, name=name, text=text))
+        source = renamed(source)
+        return self.sources.setdefault(source.name, source)
+
+
+def renamed(source: KernelSource) -> KernelSource:
+    """A source under a name made of its content."""
+    content = "\0".join([source.text, *source.functions, *source.signature])
+    name = f"tj_{hashlib.sha256(content.encode()).hexdigest()[:24]}"
+    return replace(source, name=name, text=source.text.replace(f"def {source.name}(", f"def {name}(", 1))
 
 
 class BlockEmitter:
@@ -158,11 +168,18 @@ class BlockEmitter:
         kernel = collapse(without_scratch(kernel))
         self.emitter.kernels.append(kernel)
         buffers = [*kernel.inputs, *kernel.outputs]
-        plan = GeneralEmitter("kernel", kernel, buffers)
-        return [self.launch(plan.source(), plan.grid, buffers)] if plan.rows else []
+        if not math.prod(a.size for a in kernel.row_axes):
+            return []
+        plan, unaligned = plan_of(kernel, buffers), None
+        if plan.needs_alignment:
+            other = GeneralEmitter("kernel", kernel, buffers)
+            unaligned = self.launch(other.source(), other.grid, buffers, kept=False)
+        return [replace(self.launch(plan.source(), plan.grid, buffers), unaligned=unaligned)]
 
-    def launch(self, source: KernelSource, grid: tuple[int, ...], buffers: Sequence) -> Launch:
-        return Launch(self.emitter.named(source), grid, self.places(buffers), tuple(size_of(v.type) for v in buffers))
+    def launch(self, source: KernelSource, grid: tuple[int, ...], buffers: Sequence, kept: bool = True) -> Launch:
+        """Of a kernel that is not `kept`, the device is told only where it is needed."""
+        source = self.emitter.named(source) if kept else renamed(source)
+        return Launch(source, grid, self.places(buffers), tuple(size_of(v.type) for v in buffers))
 
     def native(self, step: NativeStep) -> list[Command]:
         eqn = step.eqn

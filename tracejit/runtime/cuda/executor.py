@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cuda.interface import Buffer, Runtime, View
-from tracejit.codegen.cuda.program import Block, Code, ControlFlow, Copy, Launch, Library, OpenTape, Place
+from tracejit.codegen.cuda.program import ALIGNMENT, Block, Code, ControlFlow, Copy, Launch, Library, OpenTape, Place
 from tracejit.codegen.lower import aligned, carry_params, size_of
 from tracejit.ir.types import ArrayType
 from tracejit.lax.branches import Cond
+from tracejit.lax.kinds import Contraction
 from tracejit.lax.loops import Scan, slice_type
+from tracejit.runtime.cuda.products import contract
 
 
 TRIPS = "the number of trips of a loop"     # why it is copied
@@ -73,7 +75,10 @@ class Executor:
 
     def perform(self, command: Any, frame: Frame) -> None:
         if isinstance(command, Launch):
-            self.launcher(command)(*[self.address(p, frame) for p in command.places])
+            addresses = [self.address(p, frame) for p in command.places]
+            if command.unaligned is not None and any(a % ALIGNMENT for a in addresses):
+                command = command.unaligned
+            self.launcher(command)(*addresses)
         elif isinstance(command, Copy):
             self.copy(self.address(command.target, frame), self.address(command.source, frame), command.nbytes)
         elif isinstance(command, Library):
@@ -87,7 +92,7 @@ class Executor:
     def launcher(self, launch: Launch) -> Callable[..., None]:
         found = self.launchers.get(launch)
         if found is None:
-            kernel = self.kernels[launch.source.name]
+            kernel = self.kernels.get(launch.source.name) or self.runtime.load([launch.source])[0]
             found = self.launchers[launch] = self.runtime.launcher(kernel, launch.grid, launch.extents)
         return found
 
@@ -117,7 +122,10 @@ class Executor:
         view = lambda place, t: View(self.address(place, frame), t.shape, t.dtype)
         ins = [view(p, x.type) for p, x in zip(command.ins, eqn.inputs)]
         outs = [view(p, v.type) for p, v in zip(command.outs, eqn.outputs)]
-        eqn.op.device_call(self.runtime, ins, outs)
+        if isinstance(eqn.op, Contraction):
+            contract(self.runtime, eqn.op, *ins, *outs)
+        else:
+            eqn.op.device_call(self.runtime, ins, outs)
 
 
 class ControlRunner:
