@@ -126,6 +126,9 @@ class Instructions:
         if sign is None:
             stem = "div" if op == "fdiv" else op
             return self.pure(f"{stem}_{word}({x.name}, {y.name})", x.dtype)
+        held = {"ashr": "i", "lshr": "u"}.get(op, word[0]) + word[1:]
+        if held != word:    # Python shifts by the sign of the type
+            return self.pure(f"{word}({held}({x.name}) {sign} {held}({y.name}))", x.dtype)
         exact = op.startswith("f") or x.dtype == BOOL
         return self.pure(f"{x.name} {sign} {y.name}" if exact else f"{word}({x.name} {sign} {y.name})", x.dtype)
 

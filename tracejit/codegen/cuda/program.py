@@ -17,7 +17,7 @@ from tracejit.codegen.cuda.general import GeneralEmitter
 from tracejit.codegen.cuda.schedule import plan_of
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.cuda.lanes import lane_source
-from tracejit.codegen.cuda.scratch import without_scratch
+from tracejit.codegen.cuda.prepare import prepared
 from tracejit.codegen.cuda.register_loops import LaneLoopEmitter, part_bytes, parts_type, refusal, sum_kernel
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
@@ -165,7 +165,7 @@ class BlockEmitter:
         return Block(self.program, tuple(commands))
 
     def kernel(self, kernel: Kernel) -> list[Command]:
-        kernel = collapse(without_scratch(kernel))
+        kernel = collapse(prepared(kernel))
         self.emitter.kernels.append(kernel)
         buffers = [*kernel.inputs, *kernel.outputs]
         if not math.prod(a.size for a in kernel.row_axes):

@@ -64,9 +64,19 @@ class Executor:
             self.runtime.upload(buffer.address, array, "a constant of the program")
         return buffer
 
-    def run(self, params: Sequence[int], results: Sequence[int]) -> None:
-        """Run on these addresses: of the graph's params, and of memory for its results."""
-        arena = self.runtime.allocate(max(self.code.arena_bytes, 1), "intermediate values of a program")
+    def arena(self) -> Buffer:
+        """Memory for one run."""
+        return self.runtime.allocate(max(self.code.arena_bytes, 1), "intermediate values of a program")
+
+    @property
+    def is_capturable(self) -> bool:
+        """Whether a run neither waits for the device nor allocates, so that it can be replayed on the same addresses."""
+        return all(isinstance(c, (Launch, Copy)) or isinstance(c, Library) and isinstance(c.eqn.op, Contraction)
+                   for c in self.code.block.commands)
+
+    def run(self, params: Sequence[int], results: Sequence[int], arena: Buffer | None = None) -> None:
+        """Run on these addresses: of the graph's params, and of memory for its results; in a given arena, or a new one."""
+        arena = arena or self.arena()
         self.block(self.code.block, Frame(params, results, arena.address))
 
     def block(self, block: Block, frame: Frame) -> None:
