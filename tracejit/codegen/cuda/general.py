@@ -32,16 +32,20 @@ class KernelEmitter:
     threads = THREADS
     needs_alignment = False     # of all buffers, to 16 bytes
 
+    chunk = 0                   # elements of a part, where folds are cut into parts: see parts.py
+
     def __init__(self, name: str, kernel: Kernel, buffers: Sequence[Any]):
         self.kernel, self.buffers = kernel, buffers
-        self.b = Builder(name, [(f"p{k}", PTR) for k in range(len(buffers))])
+        self.part_dtypes = [e.dtype for fold in kernel.stages[0].folds for e in fold.states] if self.chunk else []
+        self.b = Builder(name, [(f"p{k}", PTR) for k in range(len(buffers) + len(self.part_dtypes))])
         self.bases = dict(zip(buffers, self.b.params))
+        self.scratch = self.b.params[len(buffers):]
         self.depends = Dependence()
 
     def source(self) -> KernelSource:
         self.emit()
         b = self.b
-        signature = tuple(f"*{memory_word(v.type.dtype)}" for v in self.buffers)
+        signature = tuple(f"*{memory_word(d)}" for d in [*[v.type.dtype for v in self.buffers], *self.part_dtypes])
         return KernelSource(b.name, b.text(), signature, self.threads, functions=tuple(f.text for f in b.functions.values()))
 
     def emit(self) -> None:
@@ -63,8 +67,23 @@ class KernelEmitter:
 
     def finish_rows(self, p: Point, stage: Stage, states: Sequence[Sequence]) -> None:
         for fold, mine in zip(stage.folds, states):
-            p.values[Expr(ROW, (), fold.var, fold.var.type.dtype)] = fold.op.finish(self.b, tuple(mine))
+            self.know(p, fold, mine)
         self.store_all(p, stage.row_stores)
+
+    def know(self, p: Point, fold: Fold, states: Sequence) -> None:
+        """The value of a fold is known at its row from now on."""
+        p.values[Expr(ROW, (), fold.var, fold.var.type.dtype)] = fold.op.finish(self.b, tuple(states))
+
+    def sizes(self, stage: Stage) -> list[int]:
+        """How many states each fold has."""
+        return [len(fold.states) for fold in stage.folds]
+
+    def store_part(self, stage: Stage, states: Sequence[Sequence]) -> None:
+        """The states of this thread's `part` of its `row`."""
+        b = self.b
+        at = b.add(b.mul(b.wide(self.part), self.rows), b.wide(self.row))
+        for base, value in zip(self.scratch, [v for s in states for v in s]):
+            b.store(value, b.gep(base, at))
 
     def start(self, stage: Stage) -> list[list]:
         return [list(fold.op.init(self.b, fold.types)) for fold in stage.folds]
@@ -95,10 +114,13 @@ class GeneralEmitter(KernelEmitter):
             return self.joined(stage, states, element)
         axis, *rest = axes
         shape = [len(s) for s in states]
-        with self.b.loop(0, self.b.const(axis.size, I32), carries=[v for s in states for v in s]) as loop:
+        with self.b.loop(*self.bounds(axis), carries=[v for s in states for v in s]) as loop:
             new = self.fold(p.inner({axis: loop.index}), stage, regrouped(loop.carries, shape), rest)
             loop.carry(*[v for s in new for v in s])
         return regrouped(loop.results, shape)
+
+    def bounds(self, axis: Axis) -> tuple[Value, Value]:
+        return self.b.const(0, I32), self.b.const(axis.size, I32)
 
 
 def regrouped(flat: Sequence, shape: Sequence[int]) -> list[list]:

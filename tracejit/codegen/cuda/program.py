@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracejit.codegen.cuda.general import GeneralEmitter
-from tracejit.codegen.cuda.schedule import plan_of
+from tracejit.codegen.cuda.general import KernelEmitter
+from tracejit.codegen.cuda.parts import part_offsets
+from tracejit.codegen.cuda.schedule import plans_of
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.cuda.lanes import lane_source
 from tracejit.codegen.cuda.prepare import prepared
 from tracejit.codegen.cuda.register_loops import LaneLoopEmitter, part_bytes, parts_type, refusal, sum_kernel
 from tracejit.codegen.kernels import Kernel
-from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
+from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, aligned, lower, size_of
 from tracejit.codegen.cpu.register_loops import loads_in
 from tracejit.codegen.schedule import collapse
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
@@ -44,7 +45,13 @@ class Launch:
     grid: tuple[int, ...]
     places: tuple[Place, ...]
     extents: tuple[int | None, ...]    # None: up to the end of the memory
-    unaligned: Launch | None = None    # what runs instead where an address is not a multiple of ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The launches of one kernel of the Loop IR; `unaligned`, if any, run where an address is not a multiple of ALIGNMENT."""
+    launches: tuple[Launch, ...]
+    unaligned: tuple[Launch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class OpenTape:
     nbytes: int
 
 
-Command = Launch | Library | Copy | ControlFlow | OpenTape
+Command = Kernels | Library | Copy | ControlFlow | OpenTape
 
 
 @dataclass(frozen=True)
@@ -96,12 +103,17 @@ class Code:
     block: Block
     sources: list[KernelSource]
     literals: list[np.ndarray]
-    arena_bytes: int
+    plan_bytes: int         # of the memory plan; scratch memory follows it in the arena
+    scratch_bytes: int
     kernels: list[Kernel] = field(default_factory=list)
 
     @property
     def program(self) -> Program:
         return self.block.program
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.plan_bytes + self.scratch_bytes
 
 
 class ProgramEmitter:
@@ -111,6 +123,7 @@ class ProgramEmitter:
         self.sources: dict[str, KernelSource] = {}
         self.literals: list[np.ndarray] = []
         self.kernels: list[Kernel] = []
+        self.scratch = 0        # bytes that kernels in parts need, one kernel at a time
 
     def block(self, program: Program) -> Block:
         return BlockEmitter(self, program).emit()
@@ -170,11 +183,23 @@ class BlockEmitter:
         buffers = [*kernel.inputs, *kernel.outputs]
         if not math.prod(a.size for a in kernel.row_axes):
             return []
-        plan, unaligned = plan_of(kernel, buffers), None
-        if plan.needs_alignment:
-            other = GeneralEmitter("kernel", kernel, buffers)
-            unaligned = self.launch(other.source(), other.grid, buffers, kept=False)
-        return [replace(self.launch(plan.source(), plan.grid, buffers), unaligned=unaligned)]
+        plans = plans_of(kernel, buffers)
+        unaligned: tuple[Launch, ...] = ()
+        if any(plan.needs_alignment for plan in plans):
+            unaligned = tuple(self.planned(plan, buffers, kept=False) for plan in plans_of(kernel, buffers, aligned=False))
+        first, *rest = [self.planned(plan, buffers) for plan in plans]
+        return [Kernels((first, *rest), unaligned)]
+
+    def planned(self, plan: KernelEmitter, buffers: Sequence, kept: bool = True) -> Launch:
+        """The launch of a schedule, whose parts, if it has any, are in the scratch memory that all kernels share."""
+        launch = self.launch(plan.source(), plan.grid, buffers, kept)
+        if not plan.chunk:
+            return launch
+        *offsets, end = part_offsets(plan.kernel, plan.n_parts)
+        self.emitter.scratch = max(self.emitter.scratch, end)
+        places = [Place("scratch", at) for at in offsets]
+        sizes = [stop - start for start, stop in zip([*offsets, end], [*offsets, end][1:])]
+        return replace(launch, places=(*launch.places, *places), extents=(*launch.extents, *sizes))
 
     def launch(self, source: KernelSource, grid: tuple[int, ...], buffers: Sequence, kept: bool = True) -> Launch:
         """Of a kernel that is not `kept`, the device is told only where it is needed."""
@@ -193,7 +218,8 @@ class BlockEmitter:
         if not lanes:
             return before
         source = lane_source("kernel", eqn, types)
-        return [*before, self.launch(source, (-(-lanes // source.threads),), [*eqn.inputs, *eqn.outputs])]
+        launch = self.launch(source, (-(-lanes // source.threads),), [*eqn.inputs, *eqn.outputs])
+        return [*before, Kernels((launch,))]
 
     def overwritten(self, eqn: Eqn) -> list[Command]:
         """An op that changes a copy of an operand finds the copy in its result."""
@@ -232,7 +258,7 @@ class BlockEmitter:
         extents = tuple(None if isinstance(getattr(given.get(k), "type", None), TapeType) else
                         part_bytes(loop) if k == "parts" else given[k].type.nbytes for k in places)
         launch = Launch(self.emitter.named(plan.source()), plan.grid, tuple(places.values()), extents)
-        return [*opened, *([launch] if plan.total else []), *self.lane_sums(step)]
+        return [*opened, *([Kernels((launch,))] if plan.total else []), *self.lane_sums(step)]
 
     def lane_sums(self, step: ControlStep) -> list[Command]:
         loop, eqn = step.registers, step.eqn
@@ -258,4 +284,4 @@ def generate(graph: Graph, donated: Sequence[Var] = ()) -> Code:
     program = lower(graph, TARGET, donated=donated)
     emitter = ProgramEmitter()
     block = emitter.block(program)
-    return Code(block, list(emitter.sources.values()), emitter.literals, program.arena, emitter.kernels)
+    return Code(block, list(emitter.sources.values()), emitter.literals, aligned(program.arena), emitter.scratch, emitter.kernels)

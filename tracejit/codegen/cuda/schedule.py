@@ -1,16 +1,39 @@
-"""Which schedule a kernel gets on a GPU, by its shape alone."""
+"""Which schedule a kernel gets on a GPU, by its shape alone: its launches in order."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from tracejit.codegen.cuda.general import GeneralEmitter, KernelEmitter
+from tracejit.codegen.cuda.parts import CombineEmitter, PartEmitter, chunk_of_columns, chunk_of_rows
+from tracejit.codegen.cuda.rows import RowEmitter
 from tracejit.codegen.cuda.tiles import TileEmitter, tile_lanes
 from tracejit.codegen.kernels import Kernel
+from tracejit.codegen.schedule import vector_axis
+
+NAME = "kernel"
+SHORT_ROW = 16      # elements of a row that one thread folds by itself
 
 
-def plan_of(kernel: Kernel, buffers: Sequence[Any]) -> KernelEmitter:
-    """The fastest schedule that fits."""
-    if tile_lanes(kernel) > 1:
-        return TileEmitter("kernel", kernel, buffers)
-    return GeneralEmitter("kernel", kernel, buffers)
+def plans_of(kernel: Kernel, buffers: Sequence[Any], aligned: bool = True) -> list[KernelEmitter]:
+    """The fastest schedule that fits. One that needs no alignment of the buffers, unless they are `aligned`."""
+    if aligned and tile_lanes(kernel) > 1:
+        return [TileEmitter(NAME, kernel, buffers)]
+    if not kernel.fold_axes or not kernel.row_axes and not math.prod(a.size for a in kernel.fold_axes):
+        return [GeneralEmitter(NAME, kernel, buffers)]
+    if aligned and folds_rows(kernel):
+        return in_parts(RowEmitter, kernel, buffers, chunk_of_rows(kernel)) or [RowEmitter(NAME, kernel, buffers)]
+    return in_parts(PartEmitter, kernel, buffers, chunk_of_columns(kernel)) or [GeneralEmitter(NAME, kernel, buffers)]
+
+
+def folds_rows(kernel: Kernel) -> bool:
+    """Whether what is folded is contiguous, and long enough for a warp."""
+    return len(kernel.fold_axes) == 1 and kernel.fold_axes[0].size > SHORT_ROW and vector_axis(kernel)[1]
+
+
+def in_parts(kind: Any, kernel: Kernel, buffers: Sequence[Any], chunk: int) -> list[KernelEmitter]:
+    if not chunk:
+        return []
+    first = kind(NAME, kernel, buffers, chunk)
+    return [first, CombineEmitter(NAME, kernel, buffers, first.n_parts)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cuda.interface import Buffer, Runtime, View
-from tracejit.codegen.cuda.program import ALIGNMENT, Block, Code, ControlFlow, Copy, Launch, Library, OpenTape, Place
+from tracejit.codegen.cuda.program import ALIGNMENT, Block, Code, ControlFlow, Copy, Kernels, Launch, Library, OpenTape, Place
 from tracejit.codegen.lower import aligned, carry_params, size_of
 from tracejit.ir.types import ArrayType
 from tracejit.lax.branches import Cond
@@ -45,6 +45,7 @@ class Frame:
     params: Sequence[Any]
     results: Sequence[int]
     arena: int
+    scratch: int
     tapes: dict[int, Tape] = field(default_factory=dict)
 
 
@@ -71,24 +72,21 @@ class Executor:
     @property
     def is_capturable(self) -> bool:
         """Whether a run neither waits for the device nor allocates, so that it can be replayed on the same addresses."""
-        return all(isinstance(c, (Launch, Copy)) or isinstance(c, Library) and isinstance(c.eqn.op, Contraction)
+        return all(isinstance(c, (Kernels, Copy)) or isinstance(c, Library) and isinstance(c.eqn.op, Contraction)
                    for c in self.code.block.commands)
 
     def run(self, params: Sequence[int], results: Sequence[int], arena: Buffer | None = None) -> None:
         """Run on these addresses: of the graph's params, and of memory for its results; in a given arena, or a new one."""
         arena = arena or self.arena()
-        self.block(self.code.block, Frame(params, results, arena.address))
+        self.block(self.code.block, Frame(params, results, arena.address, arena.address + self.code.plan_bytes))
 
     def block(self, block: Block, frame: Frame) -> None:
         for command in block.commands:
             self.perform(command, frame)
 
     def perform(self, command: Any, frame: Frame) -> None:
-        if isinstance(command, Launch):
-            addresses = [self.address(p, frame) for p in command.places]
-            if command.unaligned is not None and any(a % ALIGNMENT for a in addresses):
-                command = command.unaligned
-            self.launcher(command)(*addresses)
+        if isinstance(command, Kernels):
+            self.launch(command, frame)
         elif isinstance(command, Copy):
             self.copy(self.address(command.target, frame), self.address(command.source, frame), command.nbytes)
         elif isinstance(command, Library):
@@ -98,6 +96,13 @@ class Executor:
             self.place(command.tape, frame).reserve(self.runtime, count * command.nbytes)
         else:
             ControlRunner(self, command, frame).run()
+
+    def launch(self, kernels: Kernels, frame: Frame) -> None:
+        calls = [(launch, [self.address(p, frame) for p in launch.places]) for launch in kernels.launches]
+        if kernels.unaligned and any(a % ALIGNMENT for _, addresses in calls for a in addresses):
+            calls = [(launch, [self.address(p, frame) for p in launch.places]) for launch in kernels.unaligned]
+        for launch, addresses in calls:
+            self.launcher(launch)(*addresses)
 
     def launcher(self, launch: Launch) -> Callable[..., None]:
         found = self.launchers.get(launch)
@@ -115,6 +120,8 @@ class Executor:
         base, number = place
         if base == "arena":
             return frame.arena + number
+        if base == "scratch":
+            return frame.scratch + number
         if base == "param":
             return frame.params[number]
         if base == "result":
@@ -146,7 +153,7 @@ class ControlRunner:
         self.op = flow.step.eqn.op
         self.ins = [executor.place(p, frame) for p in flow.ins]
         self.outs = [executor.place(p, frame) for p in flow.outs]
-        self.region = executor.address(flow.region, frame)
+        self.region, self.scratch = executor.address(flow.region, frame), frame.scratch
         self.used = max((b.program.arena for b in flow.blocks), default=0)
 
     def run(self) -> None:
@@ -159,7 +166,7 @@ class ControlRunner:
             self.while_loop()
 
     def block(self, k: int, params: Sequence[Any], results: Sequence[int]) -> None:
-        self.executor.block(self.flow.blocks[k], Frame(params, results, self.region))
+        self.executor.block(self.flow.blocks[k], Frame(params, results, self.region, self.scratch))
 
     def number(self, address: int, dtype: np.dtype, why: str) -> int:
         return int(self.runtime.download(View(address, (), dtype), why))
