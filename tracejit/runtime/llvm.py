@@ -188,7 +188,7 @@ def compile_many(texts: Sequence[str], n_threads: int, effort: Callable[[str], i
     initialize()
     objects: dict[int, bytes] = {}
     failures: list[BaseException] = []
-    todo = iter(enumerate(texts))
+    todo = iter(sorted(enumerate(texts), key=lambda item: -len(item[1])))   # long ones first, so that all end together
 
     def work() -> None:
         try:
