@@ -1,29 +1,98 @@
-"""Small updates of large arrays. After this, a DynamicUpdateSlice that writes less than half of its operand is a
-Scatter, which code generation runs in the operand's own memory where nobody reads it afterwards."""
+"""Small updates of large arrays, which code generation runs in the operand's own memory where nobody reads it afterwards.
+
+    dynamic_update_slice(x, y, i)                  ->  scatter(x, i, y)         y less than half of x
+    x + scatter_add(zeros, i, y)                   ->  scatter_add(x, i, y)
+    x + dynamic_update_slice(zeros, y, i)          ->  scatter_add(x, i, y)
+
+Reverse mode makes the sums: each is the cotangent of x[i], and in a loop x is what the trips before added up. A trip then
+costs as much as what it reads, not as much as x. (An element -0.0 of x that no update meets stays -0.0.)
+"""
 from __future__ import annotations
+
+from collections import Counter
+from typing import Any
 
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.graph import Eqn, Graph, Lit, replay
+from tracejit.ir.graph import Eqn, Graph, Lit, Var, replay
 from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
 from tracejit.ir.types import type_of
+from tracejit.lax.broadcast import BroadcastInDim
 from tracejit.lax.dynamic import DynamicUpdateSlice
-from tracejit.lax.index import Scatter
+from tracejit.lax.elementwise import Add
+from tracejit.lax.index import Scatter, ScatterAdd
 
 INT64 = np.dtype("int64")
 
 
 def lower_updates(graph: Graph) -> Graph:
-    if not any(is_small_update(eqn) for eqn in graph.eqns):
+    sums = Sums(graph)
+    added = {eqn: found for eqn in graph.eqns if (found := sums.of_updates(eqn))}
+    if not added and not any(is_small_update(eqn) for eqn in graph.eqns):
         return graph
 
-    def apply(eqn: Eqn, inputs):
-        if not is_small_update(eqn):
-            return record_eqn(eqn, inputs)
-        with sourced(eqn.source):
-            return [as_scatter(*inputs)]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    def run(*args):
+        values: dict[Var, Any] = dict(zip(graph.params, args))
+
+        def apply(eqn: Eqn, inputs):
+            with sourced(eqn.source):
+                if eqn in added:
+                    outs = [with_added(values, *added[eqn])]
+                else:
+                    outs = [as_scatter(Scatter, *inputs)] if is_small_update(eqn) else record_eqn(eqn, inputs)
+            values.update(zip(eqn.outputs, outs))
+            return outs
+        return replay(graph, args, apply)
+    return trace_closed(run, graph.in_types)
+
+
+class Sums:
+    """Finds sums with updates of zeros that nobody else reads."""
+
+    def __init__(self, graph: Graph):
+        self.made = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
+        self.reads = Counter(x for eqn in graph.eqns for x in eqn.inputs if isinstance(x, Var))
+        self.reads.update(r for r in graph.results if isinstance(r, Var))
+
+    def of_updates(self, eqn: Eqn) -> tuple[Any, list[Eqn]] | None:
+        """Of an addition: the operand that is added to, and the updates added to it."""
+        if not isinstance(eqn.op, Add):
+            return None
+        for x, y in (eqn.inputs, eqn.inputs[::-1]):
+            found = self.updates(y) if isinstance(x, Var) and x.type.shape == eqn.outputs[0].type.shape else []
+            if found:
+                return x, found
+        return None
+
+    def updates(self, x: Any) -> list[Eqn]:
+        """The updates of zeros, one after another, that a value is; none if it is anything else."""
+        eqn = self.made.get(x) if isinstance(x, Var) and self.reads[x] == 1 else None
+        if eqn is None:
+            return []
+        if isinstance(eqn.op, ScatterAdd):
+            before = self.updates(eqn.inputs[0])
+            return [*before, eqn] if before or self.is_zero(eqn.inputs[0]) else []
+        if is_small_update(eqn):
+            return [eqn] if self.is_zero(eqn.inputs[0]) else []
+        if isinstance(eqn.op, Add):
+            parts = [self.updates(part) for part in eqn.inputs]
+            return parts[0] + parts[1] if all(parts) else []
+        return []
+
+    def is_zero(self, x: Any) -> bool:
+        if isinstance(x, Var):
+            eqn = self.made.get(x)
+            return eqn is not None and isinstance(eqn.op, BroadcastInDim) and self.is_zero(eqn.inputs[0])
+        return x.value == 0
+
+
+def with_added(values: dict[Var, Any], x: Var, updates: list[Eqn]) -> Any:
+    total = values[x]
+    for eqn in updates:
+        _, *others = [values[a] if isinstance(a, Var) else a for a in eqn.inputs]
+        total = bind(eqn.op, total, *others) if isinstance(eqn.op, ScatterAdd) else as_scatter(ScatterAdd, total, *others)
+    return total
 
 
 def is_small_update(eqn: Eqn) -> bool:
@@ -33,10 +102,10 @@ def is_small_update(eqn: Eqn) -> bool:
     return bool(y.ndim) and 0 < 2 * y.size <= x.size
 
 
-def as_scatter(x, y, *starts):
+def as_scatter(kind: type[Scatter], x, y, *starts):
     n = len(starts)
     where = lax.concatenate([index_of(start, size) for start, size in zip(starts, type_of(x).shape)], 0)
-    op = Scatter(tuple(range(n)), (), tuple(range(n)), (), (), type_of(y).shape, "clip", True)
+    op = kind(tuple(range(n)), (), tuple(range(n)), (), (), type_of(y).shape, "clip", True)
     return bind(op, x, where, y)
 
 
