@@ -54,11 +54,11 @@ def integer(low: int, high: int | None = None) -> Parser:
     return parse
 
 
-def cpu_device(value: Any) -> Any:
-    """A device, or its platform's name, if it is the CPU."""
-    if getattr(value, "platform", value) == "cpu":
+def place(value: Any) -> Any:
+    """A device, or the name of a platform."""
+    if getattr(value, "platform", value) in ("cpu", "gpu", "cuda"):
         return value
-    raise ValueError(f"expected a CPU device, got {value!r}")
+    raise ValueError(f"expected a device, 'cpu' or 'gpu', got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,17 @@ SETTINGS: tuple[Setting, ...] = (
             one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
             "off: tracebacks also show the frames inside tracejit."),
     # where it runs
-    Setting("emulate_cuda", False, flag, False,
-            "Offer a CUDA device that is emulated: compiled kernels run in an interpreter on NumPy, for tests."),
+    Setting("emulate_cuda", 0, integer(0), False,
+            "Number of CUDA devices that are emulated: compiled kernels run in an interpreter on NumPy, for tests."),
     Setting("device_memory_limit", None, optional(integer(0)), False,
             "Bytes that arrays and scratch memory of a GPU may take together; unset: all that the device has."),
     Setting("transfer_guard", None, optional(GUARDS), False,
-            "What to do on a copy between host and device; on the CPU there are none."),
-    Setting("default_device", None, optional(cpu_device), True, "Device of new arrays; the only one is the CPU."),
-    Setting("platforms", None, optional(one_of("cpu")), False, "Platforms to offer; the only one is cpu."),
-    Setting("platform_name", None, optional(one_of("cpu")), False, "Platform of the default device."),
+            "What to do on a copy between host and GPU that the program does not spell out (or, _explicit, on any)."),
+    Setting("default_device", None, optional(place), True,
+            "Where new arrays are made, and programs run that have no arrays elsewhere: a device or a platform; unset: the CPU."),
+    Setting("platforms", None, optional(one_of("cpu")), False, "Platforms to offer first; the only one is cpu."),
+    Setting("platform_name", None, optional(one_of("cpu")), False,
+            "Platform of the default device: cpu, unless default_device says otherwise."),
 )
 
 

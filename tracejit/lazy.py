@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit.ir.graph import Var
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE
 
 BINARY = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift"
 OTHERS = "lt le gt ge eq ne neg pos abs invert round getitem contains setitem array_namespace"
@@ -43,5 +43,6 @@ def attach(cls: type, names: str) -> None:
     cls.__getattr__ = load_attribute
 
 
-attach(ArrayImpl, f"{BINARY} {OTHERS}")
+for concrete in CONCRETE:
+    attach(concrete, f"{BINARY} {OTHERS}")
 attach(Var, f"{BINARY} {OTHERS} {OF_TRACED}")

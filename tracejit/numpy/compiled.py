@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit.ir.trace import current_builder
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE
 from tracejit.runtime.eager import eager, is_plain
 
 MOST_PROGRAMS = 4096  # of one function: beyond this its static arguments are not worth remembering
@@ -38,7 +38,7 @@ def compiled(f: Callable) -> Callable:
             if name in data and is_plain(value):
                 arrays.append(value)
                 key.append(name)
-                known = known or value.__class__ is ArrayImpl
+                known = known or value.__class__ in CONCRETE
             else:
                 key.append((name, value.__class__, value))  # the class: 1, 1.0 and True are equal
         if not known:

@@ -26,6 +26,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
+from tracejit.runtime.placed import default_place
 from tracejit.runtime.transfer import device_put
 
 # --- from Python objects -----------------------------------------------------------------------------
@@ -77,9 +78,9 @@ def asarray(
 
 
 def place_on(x: Array, device: Any, sharding: Any = None) -> Array:
-    """x on the device asked for, if one is."""
+    """x on the device asked for, else on the default device."""
     target = device if device is not None else sharding
-    return x if target is None else device_put(x, target)
+    return x if target is None and default_place() is None else device_put(x, target)
 
 
 def _from_object(x: Any, dtype: np.dtype | None, copy: bool) -> Array:

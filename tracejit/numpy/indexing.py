@@ -26,7 +26,7 @@ from tracejit.numpy.gathering import (
 )
 from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Span, entries_of
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE, ArrayImpl
 from tracejit.runtime.eager import eager
 
 # --- the kind of an index, and its numbers -----------------------------------------------------------
@@ -128,7 +128,7 @@ def read(
 
 
 def _is_mask(i: Any) -> bool:
-    return isinstance(i, (ArrayImpl, np.ndarray)) and i.dtype.kind == "b" and i.ndim > 0
+    return isinstance(i, (*CONCRETE, np.ndarray)) and i.dtype.kind == "b" and i.ndim > 0
 
 
 def _is_mask_index(idx: Any) -> bool:
@@ -140,7 +140,7 @@ def _is_mask_index(idx: Any) -> bool:
 
 def _on_host(idx: Any) -> Any:
     if isinstance(idx, tuple):
-        return tuple(np.asarray(i) if isinstance(i, ArrayImpl) else i for i in idx)
+        return tuple(np.asarray(i) if isinstance(i, CONCRETE) else i for i in idx)
     return np.asarray(idx)
 
 

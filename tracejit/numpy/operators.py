@@ -36,7 +36,7 @@ from tracejit.numpy import (
 from tracejit.numpy.creation import asarray
 from tracejit.numpy.dtypes import astype
 from tracejit.numpy.promotion import Array, Var, is_arraylike
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE, ArrayImpl
 from tracejit.runtime.array_methods import index_text
 from tracejit.runtime.eager import eager
 
@@ -316,7 +316,7 @@ def install(cls: type) -> None:
     """Give a class of arrays or traced values (shape, dtype, ndim, size, weak_type) NumPy's operators and methods."""
     for name, f in operators().items():
         if not _defines(cls, name):
-            setattr(cls, name, eager(f) if cls is ArrayImpl and name in _COMPILED else f)
+            setattr(cls, name, eager(f) if cls in CONCRETE and name in _COMPILED else f)
     for name, f in _METHODS.items():
         if not _defines(cls, name):
             setattr(cls, name, f)
@@ -337,7 +337,7 @@ def _defines(cls: type, name: str) -> bool:
 
 
 ArrayImpl.__getitem__ = _row_or_item
-for _cls in (ArrayImpl, Var):
+for _cls in (*CONCRETE, Var):
     install(_cls)
     if hasattr(vars(_cls).get("__getattr__"), "is_stand_in"):
         del _cls.__getattr__

@@ -15,6 +15,7 @@ from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.array_text import ARRAY_BYTES, BASE, DATA, EXPORTS, WEAKREFS, Info
+from tracejit.runtime.placed import PlacedArray
 from tracejit.runtime.pool import size_class
 
 is_native = library.symbols is not None
@@ -100,6 +101,9 @@ else:
     ArrayImpl = array_plain.PlainArray
 
 
+CONCRETE = (ArrayImpl, PlacedArray)     # the classes of arrays whose elements are known
+
+
 def empty(t: ArrayType) -> Any:
     """An Array of type `t` with whatever its memory holds. MemoryError if there is none."""
     return new_array(info_of(t)) if is_native else ArrayImpl(t)
@@ -156,7 +160,7 @@ def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
 
 def as_array(x: Any) -> Any:
     """An Array of an Array, literal, NumPy array or Python scalar."""
-    if isinstance(x, ArrayImpl):
+    if isinstance(x, CONCRETE):
         return x
     if x.__class__ is Lit:
         return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
@@ -230,6 +234,7 @@ def reduce(self: Any) -> tuple:
 
 
 ArrayImpl._row, ArrayImpl._copy, ArrayImpl.__reduce__ = row, copied, reduce
+PlacedArray.__reduce__ = reduce     # comes back on the host
 if is_native:
     ArrayImpl._host, ArrayImpl.delete, ArrayImpl.__dlpack__ = host_view, delete, to_dlpack
 
@@ -238,10 +243,10 @@ class AnyArray(type):
     """Makes isinstance(x, Array) mean: an array whose elements are known, or one that is being traced."""
 
     def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, (ArrayImpl, Var)) if cls is Array else type.__instancecheck__(cls, x)
+        return isinstance(x, (*CONCRETE, Var)) if cls is Array else type.__instancecheck__(cls, x)
 
     def __subclasscheck__(cls, c: type) -> bool:
-        return issubclass(c, (ArrayImpl, Var)) if cls is Array else type.__subclasscheck__(cls, c)
+        return issubclass(c, (*CONCRETE, Var)) if cls is Array else type.__subclasscheck__(cls, c)
 
     def __getattr__(cls, name: str) -> Any:
         return getattr(ArrayImpl, name)  # Array.sum, Array.at

@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from tracejit.runtime import jit
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE
 from tracejit.runtime.on_demand import compiler
+from tracejit.runtime.device import devices
 from tracejit.transforms import derivatives, vmap
 
 
@@ -30,5 +31,6 @@ def live_arrays(platform: str | None = None) -> list[Any]:
             frames.append(list(frame.f_locals.values()))
             frame = frame.f_back
     holders = [*gc.get_objects(), *frames]
-    found = {id(x): x for holder in holders for x in gc.get_referents(holder) if x.__class__ is ArrayImpl}
-    return [x for x in found.values() if not x.is_deleted()]
+    found = {id(x): x for holder in holders for x in gc.get_referents(holder) if x.__class__ in CONCRETE}
+    wanted = None if platform is None else devices(platform)
+    return [x for x in found.values() if not x.is_deleted() and (wanted is None or x.device in wanted)]

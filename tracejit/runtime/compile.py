@@ -12,25 +12,40 @@ from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.trace import hooks
+from tracejit.ir.types import ArrayType
 from tracejit.runtime import builtins as builtins  # makes the functions that LLVM may call known to the loader
 from tracejit.runtime import cache, callbacks, programs, threads
 from tracejit.runtime.array import as_array, from_numpy
+from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded, is_guarding
+from tracejit.runtime.on_demand import OnDemand
+from tracejit.runtime.placed import PlacedArray, on_host, place_of
 from tracejit.runtime.report import Report as Report
 from tracejit.runtime.report import log as log
 from tracejit.runtime.report import reports as reports
 from tracejit.transforms.passes.pipeline import IMPROVING, INLINING
 
+for_device = OnDemand("tracejit.runtime.cuda.executable")
 LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
 LITTLE_TEXT = 1 << 13       # bytes of a module that compiles fast anyway
 
 
-def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = (), whole: bool = False) -> Executable:
-    """A graph as native code. `consts` are the values of its last params; results may take the memory of the
-    params whose numbers are `donated`. A program that is on disk is loaded from there, unless every stage is wanted (`whole`)."""
-    report, source, isa = Report(graph), graph, host_isa()
+def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = (), device: Device | None = None,
+                  whole: bool = False) -> Executable:
+    """A graph as native code, or as a program on a device. `consts` are the values of its last params; results may take
+    the memory of the params whose numbers are `donated`. A program that is on disk is loaded from there, unless every
+    stage is wanted (`whole`)."""
     donated = () if is_guarding() else donated      # a second run needs the arguments
+    if device is None:
+        made = compile_for_host(graph, [as_array(on_host(x)) for x in consts], donated, whole)
+    else:
+        made = for_device.compile_graph(graph, consts, donated, device)
+    return Guarded(made, graph, consts, run_op) if is_guarding() else made
+
+
+def compile_for_host(graph: Graph, consts: Sequence[Any], donated: Sequence[int], whole: bool) -> Executable:
+    report, source, isa = Report(graph), graph, host_isa()
     start, before = time.perf_counter(), (cache.stats.compiled, cache.stats.disk)
     for name, change in INLINING:
         graph = report.stage(name, change, graph)
@@ -47,9 +62,8 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[in
     report.seconds = time.perf_counter() - start
     report.finish(code, built, isa, compile_graph)
     n = len(graph.params) - len(consts)
-    made = Executable(cache.address_of(built.entry, built.objects), source.in_types[:n], source.out_types, consts,
+    return Executable(cache.address_of(built.entry, built.objects), source.in_types[:n], source.out_types, consts,
                       built.arena_bytes, built.long_running, built.donated, keep=kept)
-    return Guarded(made, source, run_op) if is_guarding() else made
 
 
 def build(code: Code, isa: Isa) -> programs.Built:
@@ -76,26 +90,32 @@ graph_code: dict[tuple, Executable] = {}
 op_code: dict[tuple, Executable] = {}
 
 
-def code_of_graph(graph: Graph) -> Executable:
-    """The Executable of a graph, made once per process and setting."""
-    key = graph, config.key()
+def code_of_graph(graph: Graph, device: Device | None) -> Executable:
+    """The Executable of a graph, made once per process, device and setting."""
+    key = graph, device, config.key()
     found = graph_code.get(key)
     if found is None:
         with lock:
-            found = graph_code.get(key) or graph_code.setdefault(key, compile_graph(graph))
+            found = graph_code.get(key) or graph_code.setdefault(key, compile_graph(graph, device=device))
     return found
 
 
 def run_graph(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Run a graph now. One that differs from an earlier one only in its numbers (a learning rate, a step count)
     is compiled once more with the numbers as inputs, and then never again."""
-    if (graph, config.key()) not in graph_code:
+    device = place_of(args)
+    if (graph, device, config.key()) not in graph_code:
         general, numbers = with_numbers_as_params(graph)
         if numbers and general in seen:
             graph, args = general, [*args, *numbers]
         seen.add(general)
     arrays = [as_array(x) for x in args]
-    return code_of_graph(graph).run([x if x.type is p.type else from_numpy(x) for x, p in zip(arrays, graph.params)])
+    return code_of_graph(graph, device).run([as_type(x, p.type) for x, p in zip(arrays, graph.params)])
+
+
+def as_type(x: Any, t: ArrayType) -> Any:
+    """An array of a type that differs at most in its weakness."""
+    return x if x.type is t else x.retyped(t) if x.__class__ is PlacedArray else from_numpy(x)
 
 
 seen: set[Graph] = set()
@@ -119,11 +139,12 @@ def with_numbers_as_params(graph: Graph) -> tuple[Graph, list[Lit]]:
 def run_op(op: Any, args: Sequence[Any]) -> Any:
     """One op on concrete values: compiled once per signature."""
     arrays = [as_array(x) for x in args]
-    key = op, tuple(x.type for x in arrays), config.key()
+    device = place_of(arrays)
+    key = op, tuple(x.type for x in arrays), device, config.key()
     code = op_code.get(key)
     if code is None:
         with lock:
-            code = op_code.get(key) or op_code.setdefault(key, compile_graph(graph_of_op(op, key[1])))
+            code = op_code.get(key) or op_code.setdefault(key, compile_graph(graph_of_op(op, key[1]), device=device))
     outs = code.run(arrays)
     return outs if op.multiple else outs[0]
 

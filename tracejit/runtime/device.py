@@ -1,7 +1,13 @@
 """The places where arrays live, as objects that print and compare like JAX's."""
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from typing import Any
+
+from tracejit.config import config
+
+GPU_PLATFORMS = ("gpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,28 @@ class Device:
     def client(self) -> Device:
         return self
 
-    def memory_stats(self) -> None:
-        """Statistics that only accelerators have."""
+    @property
+    def runtime(self) -> Any:
+        """What runs programs on a GPU."""
+        return gpu_devices().runtime_of(self)
+
+    def memory_stats(self) -> dict[str, int] | None:
+        """Bytes in use, their peak and their limit, for a GPU; None for the host."""
+        return None if self.platform == "cpu" else self.runtime.memory_stats()
+
+    def transfers(self) -> dict[str, tuple[int, int]]:
+        """What was copied between the host and a GPU: {reason: (times, bytes)}."""
+        return {} if self.platform == "cpu" else dict(self.runtime.transfers())
+
+    @property
+    def name(self) -> str:
+        return "cuda" if self.platform == "gpu" else self.platform
 
     def __repr__(self) -> str:
-        return f"{self.platform.capitalize()}Device(id={self.id})"
+        return f"{self.name.capitalize()}Device(id={self.id})"
 
     def __str__(self) -> str:
-        return f"TFRT_{self.platform.upper()}_{self.id}"
+        return f"TFRT_CPU_{self.id}" if self.platform == "cpu" else f"{self.name}:{self.id}"
 
 
 CPU = Device("cpu", 0, "cpu")
@@ -46,15 +66,25 @@ def cpu() -> Device:
     return CPU
 
 
+def gpu_devices() -> Any:
+    """The module that knows GPUs; loaded when somebody asks for one."""
+    return importlib.import_module("tracejit.runtime.cuda.devices")
+
+
 def devices(platform: str | None = None) -> list[Device]:
-    """All devices, or those of a platform. RuntimeError for a platform that is not there.
+    """All devices of a platform: "cpu", or "gpu" (also "cuda"). Without one, of the platform that arrays are made on.
+
+    RuntimeError for a platform that is not there.
 
     >>> devices("cpu")
     [CpuDevice(id=0)]
     """
-    if platform in (None, "cpu"):
+    platform = platform or default_backend()
+    if platform == "cpu":
         return [CPU]
-    raise RuntimeError(f"there is no {platform} here; known platforms: cpu")
+    if platform in GPU_PLATFORMS:
+        return gpu_devices().devices()
+    raise RuntimeError(f"there is no {platform} here; known platforms: cpu, gpu")
 
 
 def device_count(platform: str | None = None) -> int:
@@ -62,7 +92,10 @@ def device_count(platform: str | None = None) -> int:
 
 
 def default_backend() -> str:
-    return "cpu"
+    """The platform that arrays are made on unless something else is said: that of the setting default_device."""
+    wanted = config.default_device
+    name = getattr(wanted, "platform", wanted) or "cpu"
+    return "gpu" if name in GPU_PLATFORMS else name
 
 
 def process_index() -> int:

@@ -14,7 +14,7 @@ from tracejit.ir.trace import current_builder
 from tracejit.ir.types import type_of
 from tracejit.pytree import tree_flatten
 from tracejit.runtime import specs
-from tracejit.runtime.array import ArrayImpl
+from tracejit.runtime.array import CONCRETE
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.guards import Guarded
 from tracejit.runtime.jit import Compiler, Signature
@@ -26,7 +26,7 @@ PLAIN = frozenset({bool, int, float, complex, np.ndarray})
 
 
 def is_plain(x: Any) -> bool:
-    return x.__class__ is ArrayImpl or x.__class__ in PLAIN or isinstance(x, np.generic)
+    return x.__class__ in CONCRETE or x.__class__ in PLAIN or isinstance(x, np.generic)
 
 
 def is_wide_int(x: Any) -> bool:
@@ -36,7 +36,7 @@ def is_wide_int(x: Any) -> bool:
 
 def with_wide_numbers(args: tuple) -> tuple:
     """The arguments, where a number beside a float64 array is float64: 0.1 as a float32 would be another number."""
-    if not any(x.__class__ is ArrayImpl and x.dtype in WIDE for x in args):
+    if not any(x.__class__ in CONCRETE and x.dtype in WIDE for x in args):
         return args
     return tuple([WIDE_NUMBER[x.__class__](x) if x.__class__ in WIDE_NUMBER else x for x in args])
 
@@ -77,7 +77,7 @@ def eager(fun: Callable[..., Any]) -> Any:
     compiler = EagerCompiler(fun, Signature(fun, None, None, None, None))
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        known = not kwargs and all(map(is_plain, args)) and any(x.__class__ is ArrayImpl for x in args)
+        known = not kwargs and all(map(is_plain, args)) and any(x.__class__ in CONCRETE for x in args)
         if known and current_builder() is None and not any(map(is_wide_int, args)):
             return compiler.call(args)
         return fun(*args, **kwargs)

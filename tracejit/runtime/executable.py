@@ -93,6 +93,9 @@ class Executable:
         if given != self.in_types:
             wanted = ", ".join(map(str, self.in_types))
             raise TypeError(f"compiled for ({wanted}), called with ({', '.join(map(str, given))})")
+        elsewhere = [x.device for x in arrays if not isinstance(x, array.ArrayImpl)]
+        if elsewhere:
+            raise TypeError(f"compiled for the host, called with an array on {elsewhere[0]!r}")
         for x in (*arrays, *self.consts):
             if x.is_deleted():
                 raise DonatedArrayError(f"an Array of type {x.type} is used here after it was deleted or donated")

@@ -27,18 +27,20 @@ def fault_in(arrays: Sequence[Any]) -> str:
     return ""
 
 
-class Guarded(Executable):
+class Guarded:
     """Raises NonFiniteError where the results hold what is forbidden, naming the first operation that made it.
 
     Native dispatch must not learn it, because it would call the code alone.
     """
 
-    def __init__(self, code: Executable, graph: Graph, run_op: Callable[[Any, Sequence[Any]], Any]) -> None:
-        vars(self).update(vars(code))
-        self.graph, self.run_op = graph, run_op
+    def __init__(self, code: Executable, graph: Graph, consts: Sequence[Any], run_op: Callable[[Any, Sequence[Any]], Any]) -> None:
+        self.code, self.graph, self.consts, self.run_op = code, graph, consts, run_op
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.code, name)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
-        outs = super().run(arrays)
+        outs = self.code.run(arrays)
         fault = fault_in(outs)
         if fault:
             self.blame([*arrays, *self.consts])

@@ -17,12 +17,14 @@ from tracejit.ir.trace import bound_axes, current_builder, inline, trace
 from tracejit.ir.types import type_of
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
-from tracejit.runtime.array import ArrayImpl, as_array
+from tracejit.runtime.array import CONCRETE, as_array
+from tracejit.runtime.device import Device
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.guards import Guarded
 from tracejit.runtime.misses import CallKey, explain
 from tracejit.runtime.on_demand import compiler
+from tracejit.runtime.placed import on_host, place_of, resolved
 from tracejit.runtime.stages import Staged
 from tracejit.runtime.trees import result_of, spec_of
 
@@ -119,8 +121,8 @@ def check_hashable(where: int | str, value: Any) -> None:
 class Compiler:
     """What a jitted function does on calls that native dispatch does not know yet."""
 
-    def __init__(self, fun: Callable, signature: Signature):
-        self.fun, self.signature = fun, signature
+    def __init__(self, fun: Callable, signature: Signature, device: Any = None):
+        self.fun, self.signature, self.device = fun, signature, device
         self.traced: dict[Hashable, Traced] = {}
         self.compiled: dict[Hashable, Executable] = {}
         self.jitted: Any = None
@@ -135,30 +137,37 @@ class Compiler:
         traced = self.trace(key, tree, key.types, fixed)
         if current_builder() is not None:
             return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
+        device = self.device_of(key, traced)
         code = self.compiled.get(key)
         if code is None:
             if config.explain_cache_misses:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
-            code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated))
-            if not isinstance(code, Guarded):
+            code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
+            if device is None and not isinstance(code, Guarded):
                 self.teach(args, kwargs, code, traced, donated)
-        outs = unflatten(traced.out_tree, code.run([as_array(x) for x in leaves]))
+        inputs = leaves if device else [as_array(on_host(x)) for x in leaves]
+        outs = unflatten(traced.out_tree, code.run(inputs))
         for x, gone in zip(dynamic, donated):
             if gone:
                 donate(x, outs)
         return outs
 
-    @staticmethod
-    def key_of(tree, leaves, fixed, n_args: int) -> CallKey:
+    def key_of(self, tree, leaves, fixed, n_args: int) -> CallKey:
+        device = place_of(leaves) if self.device is None else resolved(self.device)
         return CallKey(tree, tuple(leaf_type(x) for x in leaves), fixed, tuple(type(v) for _, v in fixed), config.key(),
-                       tuple(bound_axes().items()), n_args)
+                       tuple(bound_axes().items()), n_args, device)
+
+    def device_of(self, key: CallKey, traced: Traced) -> Device | None:
+        """Where the call runs; arrays that the function captured count where no argument is on a device."""
+        return place_of(traced.captured) if key.device is None and self.device is None else key.device
 
     def traced_at(self, args, kwargs):
-        """(the traced function, structure of its arguments, static arguments, numbers of the donated leaves)."""
+        """(the traced function, structure of its arguments, static arguments, numbers of the donated leaves, device)."""
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
         key = self.key_of(tree, leaves, fixed, len(args))
-        return self.trace(key, tree, key.types, fixed), tree, fixed, donated_leaves(dynamic, donated)
+        traced = self.trace(key, tree, key.types, fixed)
+        return traced, tree, fixed, donated_leaves(dynamic, donated), self.device_of(key, traced)
 
     def trace(self, key, tree, types, fixed) -> Traced:
         found = self.traced.get(key)
@@ -201,7 +210,7 @@ class Compiler:
 
 
 def type_is_traced(x: Any) -> bool:
-    return not isinstance(x, ArrayImpl) and hasattr(x, "builder")
+    return not isinstance(x, CONCRETE) and hasattr(x, "builder")
 
 
 def leaf_type(x: Any):
@@ -225,18 +234,18 @@ def donated_leaves(dynamic: Sequence[Any], donated: Sequence[bool]) -> list[int]
     return [i for i, gone in enumerate(flags) if gone]
 
 
-def compile_traced(traced: Traced, donated: Sequence[int]) -> Executable:
+def compile_traced(traced: Traced, donated: Sequence[int], device: Device | None) -> Executable:
     """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
     graph, n = traced.graph, len(traced.captured)
     reordered = Graph(graph.params[n:] + graph.params[:n], graph.eqns, graph.results)
-    return compiler.compile_graph(reordered, [as_array(x) for x in traced.captured], donated)
+    return compiler.compile_graph(reordered, [as_array(x) for x in traced.captured], donated, device)
 
 
 def donate(x: Any, outs: Any) -> None:
     """Donated arguments are gone after the call."""
     kept = {id(y) for y in tree_flatten(outs)[0]}
     for leaf in tree_flatten(x)[0]:
-        if isinstance(leaf, ArrayImpl) and id(leaf) not in kept and not leaf.is_deleted():
+        if isinstance(leaf, CONCRETE) and id(leaf) not in kept and not leaf.is_deleted():
             leaf.delete()
 
 
@@ -252,7 +261,9 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
 
     The function is traced: it runs once per signature with values that have shapes and dtypes but no numbers.
     Arguments named by static_argnums or static_argnames are Python constants of the trace (hashable); buffers of
-    donated arguments may be reused for results, and the arguments are deleted.
+    donated arguments may be reused for results, and the arguments are deleted. It runs on the device of its array
+    arguments, else on the setting default_device; `device` (a Device, "cpu" or "gpu") overrides both. DeviceError for
+    arguments on several devices.
 
     >>> import tracejit as tj
     >>> @tj.jit
@@ -263,10 +274,12 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
     """
     if fun is None:
         return functools.partial(jit, static_argnums=static_argnums, static_argnames=static_argnames,
-                                 donate_argnums=donate_argnums, donate_argnames=donate_argnames)
+                                 donate_argnums=donate_argnums, donate_argnames=donate_argnames, device=device,
+                                 backend=backend)
     if not callable(fun):
         raise TypeError(f"jit: expected a function, got {fun!r}")
-    compiler = Compiler(fun, Signature(fun, static_argnums, static_argnames, donate_argnums, donate_argnames))
+    signature = Signature(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
+    compiler = Compiler(fun, signature, backend if device is None else device)
     jitted = Jitted(filtered(compiler.__call__))
     compiler.jitted = jitted
     functools.update_wrapper(jitted, fun)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tracejit.config import config
 from tracejit.pytree import PyTreeDef
@@ -18,6 +18,7 @@ class CallKey(NamedTuple):
     settings: tuple
     axes: tuple             # the axis names that are bound outside
     n_args: int
+    device: Any = None      # None: the host
 
 
 def leaf_names(tree: PyTreeDef) -> list[str]:
@@ -41,6 +42,8 @@ def differences(new: CallKey, old: CallKey) -> list[str]:
               for name, now, before in zip(config.keyed, new.settings, old.settings) if now != before]
     if new.axes != old.axes:
         found.append(f"the axes {dict(new.axes)} are bound and were {dict(old.axes)}")
+    if new.device != old.device:
+        found.append(f"it runs on {new.device or 'the host'} and ran on {old.device or 'the host'}")
     return found
 
 

@@ -46,14 +46,24 @@ class Report:
                 log(difference(name, args[0], out))
         return out
 
-    def finish(self, code: Any, built: Any, isa: Any, compile_graph: Callable) -> None:
-        """Keep the report, and log what the debug level asks for; `code` is None for a program that was on disk."""
-        self.code, self.kernels, self.finished = code, len(built.objects) - 1, time.perf_counter()
+    def keep(self, code: Any, kernels: int) -> None:
+        """Keep the report, and log its line if it is asked for."""
+        self.code, self.kernels, self.finished = code, kernels, time.perf_counter()
         if reports:
             reports[-1].forget()
         reports.append(self)
         if config.debug >= 1 or config.log_compiles:
             log(self.line())
+
+    def finish_on_device(self, code: Any) -> None:
+        """The same for a program of a GPU; from level 4 on its kernels' texts are logged."""
+        self.keep(code, len(code.sources))
+        for source in code.sources if config.debug >= 4 else ():
+            log(source.text)
+
+    def finish(self, code: Any, built: Any, isa: Any, compile_graph: Callable) -> None:
+        """Keep the report, and log what the debug level asks for; `code` is None for a program that was on disk."""
+        self.keep(code, len(built.objects) - 1)
         if code is None:
             return
         if config.debug >= 2:

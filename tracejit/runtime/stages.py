@@ -10,8 +10,10 @@ from tracejit.ir.types import type_of
 from tracejit.lax.control import convert_type
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime.array import as_array
+from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.on_demand import compiler
+from tracejit.runtime.placed import on_host
 from tracejit.runtime.work import work_of_graph
 from tracejit.transforms.inspect import ClosedGraph, struct_of
 
@@ -34,12 +36,12 @@ class Stage:
     """What the stages share: the program and the structure of its arguments and results."""
 
     def __init__(self, graph: Graph, consts: list, in_tree: PyTreeDef, out_tree: PyTreeDef, signature: Any, fixed: tuple,
-                 donated: list[int]):
+                 donated: list[int], device: Device | None):
         self.graph, self.consts, self.in_tree, self.out_tree = graph, consts, in_tree, out_tree
-        self.signature, self.fixed, self.donated = signature, fixed, donated
+        self.signature, self.fixed, self.donated, self.device = signature, fixed, donated, device
 
     def parts(self) -> tuple:
-        return self.graph, self.consts, self.in_tree, self.out_tree, self.signature, self.fixed, self.donated
+        return self.graph, self.consts, self.in_tree, self.out_tree, self.signature, self.fixed, self.donated, self.device
 
     @property
     def in_avals(self) -> Any:
@@ -87,7 +89,8 @@ class Lowered(Stage):
         """Native code for exactly these shapes and dtypes."""
         n = len(self.consts)
         reordered = Graph(self.graph.params[n:] + self.graph.params[:n], self.graph.eqns, self.graph.results)
-        code = compiler.compile_graph(reordered, [as_array(x) for x in self.consts], self.donated, whole=True)
+        consts = [as_array(x) for x in self.consts]
+        code = compiler.compile_graph(reordered, consts, self.donated, self.device, whole=True)
         return Compiled(self, code, compiler.reports[-1].code)
 
 
@@ -109,7 +112,7 @@ class Compiled(Stage):
             if (got.shape, got.dtype) != (t.shape, t.dtype):
                 raise TypeError(f"compiled for an argument of type {t}, called with one of type {got}; "
                                 "call the jitted function itself, which compiles for each type")
-        arrays = [as_array(x) for x in leaves]
+        arrays = [as_array(x if self.device else on_host(x)) for x in leaves]
         outs = self.code.run([x if x.type is t else convert_type(x, t) for x, t in zip(arrays, types)])
         for i in self.donated:
             if not arrays[i].is_deleted() and not any(arrays[i] is y for y in outs):
@@ -147,8 +150,9 @@ class Staged:
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The function's program for these arguments, arrays or ShapeDtypeStructs."""
-        traced, tree, fixed, donated = self.compiler.traced_at(args, kwargs)
-        return Traced(traced.graph, traced.captured, tree, traced.out_tree, self.compiler.signature, fixed, donated)
+        traced, tree, fixed, donated, device = self.compiler.traced_at(args, kwargs)
+        return Traced(traced.graph, traced.captured, tree, traced.out_tree, self.compiler.signature, fixed, donated,
+                      device)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The function's program for these arguments, ready to compile: jit(f).lower(x).compile()."""

@@ -117,6 +117,10 @@ class Runtime(Protocol):
         """The memory of a view as an array of the device's array library: CuPy's, or NumPy's where it is emulated."""
         ...
 
+    def exported(self, view: View, buffer: Buffer, stream: Any, max_version: Any) -> Any:
+        """A DLPack capsule on the memory of a view, which it keeps alive."""
+        ...
+
     def memory_stats(self) -> dict[str, int]:
         """bytes_in_use, peak_bytes_in_use, bytes_limit, num_allocs, largest_alloc_size, bytes_reserved."""
         ...

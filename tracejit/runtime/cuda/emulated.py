@@ -38,20 +38,20 @@ class EmulatedKernel:
 
 
 class HostMemory:
-    """What NumPy needs to make an array of other memory; it keeps nothing alive."""
+    """What NumPy needs to make an array of other memory, which `owner` keeps alive."""
 
-    def __init__(self, view: View) -> None:
-        item = view.dtype.itemsize
+    def __init__(self, view: View, owner: Any) -> None:
+        item, self.owner = view.dtype.itemsize, owner
         strides = None if view.strides is None else tuple(item * s for s in view.strides)
         self.__array_interface__ = {"data": (view.address, False), "shape": view.shape, "typestr": f"|V{item}",
                                     "strides": strides, "version": 3}
 
 
-def array_at(view: View) -> np.ndarray:
-    """The array in memory that a view describes."""
+def array_at(view: View, owner: Any = None) -> np.ndarray:
+    """The array in memory that a view describes; it keeps the owner alive."""
     if 0 in view.shape:
         return np.zeros(view.shape, view.dtype)
-    return np.asarray(HostMemory(view)).view(view.dtype)
+    return np.asarray(HostMemory(view, owner)).view(view.dtype)
 
 
 def waits(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,6 +122,10 @@ class EmulatedRuntime:
 
     def array(self, view: View) -> np.ndarray:
         return array_at(view)
+
+    def exported(self, view: View, buffer: DeviceBuffer, stream: Any, max_version: Any) -> Any:
+        """A DLPack capsule on the memory of a view."""
+        return array_at(view, buffer).__dlpack__(**({} if max_version is None else {"max_version": max_version}))
 
     def memory_stats(self) -> dict[str, int]:
         return self.accounts.stats()
