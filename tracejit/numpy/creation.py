@@ -26,7 +26,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
-from tracejit.runtime.placed import default_place
+from tracejit.runtime.placed import PlacedArray, default_place
 from tracejit.runtime.transfer import device_put
 
 # --- from Python objects -----------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _from_array(x: Array, dtype: np.dtype | None, copy: bool) -> Array:
     if dtype is not None and (x.dtype != dtype or x.weak_type):
         return lax.convert_element_type(lax.real(x) if x.dtype.kind == "c" and is_float(dtype) else x, dtype)
     if copy and isinstance(x, Array) and not isinstance(x, Var) and not x.weak_type:
-        return as_array(np.array(x))  # its own memory: the original may be donated later
+        return x._copy()  # its own memory: the original may be donated later
     return x
 
 
@@ -324,6 +324,7 @@ def _like(name: str, a: Any, fill: ArrayLike, dtype: DTypeLike | None, shape: An
         check_arraylike(name, a)
         a = as_array(a)
     shape = tuple(a.shape) if shape is None else canonical_shape(shape)
+    device = a.device if device is None and isinstance(a, PlacedArray) else device
     if dtype is None and getattr(a, "weak_type", False):
         return place_on(full(shape, convert(fill, a.dtype, weak=True)), device)
     return place_on(full(shape, fill, a.dtype if dtype is None else dtype), device)

@@ -16,6 +16,7 @@ from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, KernelFacts, K
 from tracejit.errors import DeviceError
 from tracejit.runtime.cuda import kernels, routines
 from tracejit.runtime.cuda.accounts import Accounts, DeviceBuffer
+from tracejit.runtime.cuda.order import HostCalls, waits
 from tracejit.runtime.cuda.ptx.machine import launch
 from tracejit.runtime.cuda.ptx.memory import Counters
 from tracejit.runtime.cuda.ptx.program import Program, compile_program
@@ -54,17 +55,6 @@ def array_at(view: View, owner: Any = None) -> np.ndarray:
     return np.asarray(HostMemory(view, owner)).view(view.dtype)
 
 
-def waits(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A call that needs results now, and so cannot be part of a graph."""
-    @functools.wraps(method)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.recorded is not None:
-            raise DeviceError(f"{method.__name__} waits for the device and cannot be captured in a graph",
-                              fix="capture only what runs without the host")
-        return method(self, *args, **kwargs)
-    return checked
-
-
 def ordered(method: Callable[..., None]) -> Callable[..., None]:
     """A call that runs in the order of the stream: now, or when the graph that is being captured is replayed."""
     @functools.wraps(method)
@@ -76,7 +66,7 @@ def ordered(method: Callable[..., None]) -> Callable[..., None]:
     return run_or_record
 
 
-class EmulatedRuntime:
+class EmulatedRuntime(HostCalls):
     """One emulated device; `counters` say what its kernels did, in detail where `counting` is on."""
     is_emulated = True
     multiprocessors = 132
@@ -174,14 +164,11 @@ class EmulatedRuntime:
     def conv(self, x: View, w: View, out: View, window: ConvWindow, precision: str = "float32") -> None:
         routines.convolve(np, array_at(x), array_at(w), array_at(out), window)
 
-    @waits
-    def host_call(self, function: Callable[[list[np.ndarray]], Sequence[np.ndarray]], ins: Sequence[View],
-                  outs: Sequence[View], why: str = "") -> None:
-        results = function([self.download(v, why) for v in ins])
-        for view, x in zip(outs, results, strict=True):
-            self.upload(view.address, np.asarray(x, view.dtype).reshape(view.shape), why)
-
     # --- order ------------------------------------------------------------------------------------
+
+    @property
+    def is_capturing(self) -> bool:
+        return self.recorded is not None
 
     @property
     def stream(self) -> int:

@@ -1,0 +1,211 @@
+"""`CudaRuntime`: a Runtime on an NVIDIA GPU, by CuPy (memory, library calls, graphs) and cuda.core (kernels).
+
+Written from the packages' documentation and signatures; it has not run on a GPU, only its logic beside `EmulatedRuntime`,
+which shares the toolchain, the accounts and the routines, has been tested.
+"""
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cupy
+import numpy as np
+from cuda.core import Device as CoreDevice
+from cuda.core import LaunchConfig, ObjectCode, Stream, launch
+
+from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, KernelFacts, KernelSource, View
+from tracejit.config import config
+from tracejit.errors import DeviceError
+from tracejit.runtime.cuda import kernels, routines
+from tracejit.runtime.cuda.accounts import Accounts, DeviceBuffer
+from tracejit.runtime.cuda.order import HostCalls, waits
+from tracejit.runtime.cuda.staging import LARGE, Staging
+from tracejit.runtime.device import Device
+
+WORKSPACE = 32 << 20
+
+
+@functools.cache
+def devices() -> tuple[Device, ...]:
+    """The GPUs that the driver shows. DeviceError with the driver's words where it shows none."""
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise DeviceError(f"the GPU cannot be used: {error}", fix="python -m tracejit.tools.doctor says what to install") from error
+    return tuple(Device("gpu", k, cupy.cuda.runtime.getDeviceProperties(k)["name"].decode()) for k in range(count))
+
+
+@dataclass(frozen=True)
+class CudaKernel:
+    source: KernelSource
+    facts: KernelFacts
+    handle: Any
+
+
+def optional_module(name: str) -> Any:
+    """A module over a library that need not be installed; None if it is not."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError):
+        return None
+
+
+class CudaRuntime(HostCalls):
+    """One GPU with one stream."""
+    is_emulated = False
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+        self.core = CoreDevice(number)
+        self.core.set_current()
+        with cupy.cuda.Device(number) as device:
+            capability = device.compute_capability
+            self.multiprocessors = device.attributes["MultiProcessorCount"]
+            self.cupy_stream = cupy.cuda.Stream(non_blocking=True)
+        self.compute_capability = int(capability[:-1]), int(capability[-1])
+        self.core_stream = Stream.from_handle(self.cupy_stream.ptr)
+        self.pool, self.staging = cupy.cuda.MemoryPool(), Staging()
+        self.accounts = Accounts(self.capacity)
+        self.loaded: dict[KernelSource, CudaKernel] = {}
+        self.is_capturing = False
+
+    def capacity(self) -> int:
+        return cupy.cuda.runtime.memGetInfo()[1]
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int, what: str = "") -> DeviceBuffer:
+        if config.device_memory_limit:
+            self.accounts.check_room(nbytes, what)
+        with cupy.cuda.Device(self.number), self.cupy_stream:
+            try:
+                memory = self.pool.malloc(nbytes)
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                raise self.accounts.out_of_memory(nbytes, what) from error
+        return self.accounts.add(DeviceBuffer(memory.ptr, nbytes, what, memory))
+
+    def upload(self, address: int, host: np.ndarray, why: str = "") -> None:
+        self.accounts.note_copy(why, host.nbytes)
+        dense = np.ascontiguousarray(host)
+        if dense.nbytes >= LARGE and not self.is_capturing:
+            self.staging.upload(address, dense, self.cupy_stream)
+        else:       # the driver has its own staging for small copies, and returns when it has read the host's memory
+            to_device = cupy.cuda.runtime.memcpyHostToDevice
+            cupy.cuda.runtime.memcpyAsync(address, dense.ctypes.data, dense.nbytes, to_device, self.stream)
+
+    @waits
+    def download(self, view: View, why: str = "") -> np.ndarray:
+        out = np.empty(view.shape, view.dtype)
+        self.accounts.note_copy(why, out.nbytes)
+        if not out.nbytes:
+            return out
+        with cupy.cuda.Device(self.number), self.cupy_stream:
+            dense = cupy.ascontiguousarray(self.array(view))
+            cupy.cuda.runtime.memcpyAsync(out.ctypes.data, dense.data.ptr, out.nbytes, cupy.cuda.runtime.memcpyDeviceToHost,
+                                          self.stream)
+            self.cupy_stream.synchronize()
+        return out
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        cupy.cuda.runtime.memcpyAsync(target, source, nbytes, cupy.cuda.runtime.memcpyDeviceToDevice, self.stream)
+
+    def fill(self, address: int, nbytes: int, byte: int = 0) -> None:
+        cupy.cuda.runtime.memsetAsync(address, byte, nbytes, self.stream)
+
+    def array(self, view: View, owner: Any = None) -> Any:
+        item = view.dtype.itemsize
+        strides = None if view.strides is None else tuple(item * s for s in view.strides)
+        steps = view.strides or [0]
+        nbytes = item * (sum((n - 1) * abs(s) for n, s in zip(view.shape, steps)) + 1 if view.strides else int(np.prod(view.shape)))
+        memory = cupy.cuda.UnownedMemory(view.address, max(nbytes, 1), owner or self, self.number)
+        return cupy.ndarray(view.shape, view.dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
+
+    def exported(self, view: View, buffer: DeviceBuffer, stream: Any, max_version: Any) -> Any:
+        """A DLPack capsule on the memory of a view, which it keeps alive."""
+        if stream is None:
+            self.synchronize()
+        version = {} if max_version is None else {"max_version": max_version}
+        with self.cupy_stream:
+            return self.array(view, buffer).__dlpack__(stream=stream, **version)
+
+    def memory_stats(self) -> dict[str, int]:
+        return {**self.accounts.stats(), "bytes_reserved": self.pool.total_bytes()}
+
+    def transfers(self) -> Mapping[str, tuple[int, int]]:
+        return self.accounts.transfers()
+
+    # --- kernels ----------------------------------------------------------------------------------
+
+    def load(self, sources: Sequence[KernelSource]) -> list[CudaKernel]:
+        new = [source for source in dict.fromkeys(sources) if source not in self.loaded]
+        self.core.set_current()
+        for source, found in zip(new, kernels.artifacts_of(new, self.compute_capability)):
+            handle = ObjectCode.from_cubin(found.cubin, name=found.name).get_kernel(found.name)
+            self.loaded[source] = CudaKernel(source, found.facts, handle)
+        return [self.loaded[source] for source in sources]
+
+    def launcher(self, kernel: CudaKernel, grid: tuple[int, ...], extents: Sequence[int] | None = None) -> Callable[..., None]:
+        shape = LaunchConfig(grid=grid, block=(kernel.source.threads,))
+        return functools.partial(launch, self.core_stream, shape, kernel.handle)
+
+    # --- library calls ----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def products(self) -> Any:
+        """cuBLASLt, where nvmath-python and the library are installed."""
+        module = optional_module("tracejit.runtime.cuda.cublaslt")
+        if module is None:
+            return None
+        self.product_memory = self.allocate(WORKSPACE, "workspace of matrix products")
+        return module.Products(self.product_memory.address)
+
+    @functools.cached_property
+    def convolutions(self) -> Any:
+        """cuDNN, where cudnn-frontend and the library are installed."""
+        module = optional_module("tracejit.runtime.cuda.cudnn")
+        return None if module is None else module.Convolutions(self.allocate)
+
+    def gemm(self, x: View, y: View, out: View, precision: str = "float32", epilogue: Epilogue | None = None,
+             accumulate: bool = False) -> None:
+        epilogue = epilogue or Epilogue()
+        if self.products is not None and importlib.import_module("tracejit.runtime.cuda.cublaslt").is_possible(x, y, out):
+            self.products.run(x, y, out, precision, epilogue.activation, epilogue.bias, accumulate, self.stream)
+            return
+        with self.cupy_stream:
+            bias = None if epilogue.bias is None else self.array(epilogue.bias)
+            routines.multiply(cupy, self.array(x), self.array(y), self.array(out), epilogue, bias, accumulate)
+
+    def conv(self, x: View, w: View, out: View, window: ConvWindow, precision: str = "float32") -> None:
+        if self.convolutions is not None and importlib.import_module("tracejit.runtime.cuda.cudnn").is_possible(x, w, out, window):
+            self.convolutions.run(x, w, out, window, self.stream)
+            return
+        with self.cupy_stream:
+            routines.convolve(cupy, self.array(x), self.array(w), self.array(out), window)
+
+    # --- order ------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> int:
+        return self.cupy_stream.ptr
+
+    @waits
+    def synchronize(self) -> None:
+        self.cupy_stream.synchronize()
+
+    def begin_capture(self) -> None:
+        if self.is_capturing:
+            raise DeviceError("a graph is being captured already")
+        self.cupy_stream.begin_capture()
+        self.is_capturing = True
+
+    def end_capture(self) -> Any:
+        if not self.is_capturing:
+            raise DeviceError("no graph is being captured")
+        self.is_capturing = False
+        return self.cupy_stream.end_capture()
+
+    def replay(self, graph: Any) -> None:
+        graph.launch(self.cupy_stream)
