@@ -1,6 +1,7 @@
 """Whether this machine and installation can compile and run programs, and with what: `python -m tracejit.tools.doctor`.
 
 `--measure` also measures what the machine can do at best, with which `explain` compares, and keeps it in the cache folder.
+What a GPU needs is looked at last; a machine without one is in order.
 """
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ import tracejit.numpy as jnp
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.config import config
 from tracejit.runtime import cache, threads
+from tracejit.runtime.cuda import diagnosis
 from tracejit.tools import limits
 
 PACKAGES = ("numpy", "scipy", "llvmlite", "ml_dtypes")
@@ -104,6 +106,8 @@ def main(options: Sequence[str] = ()) -> int:
         except Exception as error:  # each check is reported, whatever it meets
             result, failed = f"FAILED: {type(error).__name__}: {error}", failed + 1
         print(f"{check.__name__.replace('_', ' '):22} {result}")
+    for name, text in diagnosis.lines():
+        print(f"{name:22} {text}")
     return failed
 
 

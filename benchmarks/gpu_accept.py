@@ -1,0 +1,374 @@
+"""Is the GPU right, and how fast is it? One command, one table, one JSON file; exit status 1 if a result is wrong.
+
+    python -m benchmarks.gpu_accept                  on a machine with a GPU, under 8 minutes
+    python -m benchmarks.gpu_accept --emulated       what can be checked without one: results, machine code, memory traffic
+
+Every op is compared with its meaning in float64, whole programs with the CPU. Times are of many calls that wait for the
+device once; bandwidth is given as a share of a device copy's. JAX and PyTorch are timed beside it where they are installed.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from benchmarks.workloads import WORKLOADS
+from tracejit import lax
+from tracejit.config import config
+from tracejit.ir.trace import bind
+from tracejit.ir.types import is_inexact, real_dtype
+from tracejit.lax.kinds import Contraction
+from tracejit.runtime.cuda import diagnosis, kernels, sass
+from tracejit.runtime.cuda.ptx.memory import Counters
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+sys.path.append(str(ROOT / "tests"))        # the samples of ops, and programs
+LIMIT = 7.5 * 60
+
+
+@dataclass
+class Acceptance:
+    """What is found, step by step; a step that fails is kept with its reason, and the others go on."""
+    emulated: bool
+    only: str
+    start: float = field(default_factory=time.perf_counter)
+    found: dict[str, Any] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def run(self, name: str, step: Callable[[Acceptance], Any]) -> None:
+        if self.only not in name:
+            return
+        if time.perf_counter() - self.start > LIMIT:
+            self.found[name] = "left out: no time left"
+            return
+        begin = time.perf_counter()
+        try:
+            self.found[name] = step(self)
+        except Exception as error:      # the report of a machine must not end at its first surprise
+            self.wrong.append(f"{name}: {type(error).__name__}: {error}")
+            self.found[name] = self.wrong[-1]
+        print(f"\n== {name} ({time.perf_counter() - begin:.1f} s)", flush=True)
+        show(self.found[name])
+
+
+def show(found: Any) -> None:
+    rows = found.items() if isinstance(found, dict) else [("", found)]
+    for name, value in rows:
+        print(f"  {name:44} {value}" if name else f"  {value}")
+
+
+def gpu() -> tj.Device:
+    return tj.devices("gpu")[0]
+
+
+def put(x: Any) -> Any:
+    return tj.device_put(x, gpu())
+
+
+# --- right ----------------------------------------------------------------------------------------------------
+
+def environment(run: Acceptance) -> dict[str, str]:
+    return {"python": f"{sys.version.split()[0]} on {platform.platform()}", "device": f"{gpu()!r}, {gpu().device_kind}",
+            **dict(diagnosis.lines())}
+
+
+def tolerance(op: Any, dtype: np.dtype) -> dict[str, float]:
+    eps = float(np.finfo(real_dtype(dtype)).eps)
+    ulp = max(op.ulp, 16) if isinstance(op, Contraction) or dtype.kind == "c" else op.ulp
+    return {"rtol": 2 * ulp * eps, "atol": eps * ulp if ulp > 8 or dtype.kind == "c" else float(np.finfo(np.float32).tiny)}
+
+
+def single(x: np.ndarray) -> np.ndarray:
+    return x.astype({"f": np.float32, "c": np.complex64}.get(x.dtype.kind, x.dtype))
+
+
+def disagreement(op: Any, args: list[np.ndarray]) -> str:
+    """How the device's result differs from the op's meaning in float64; empty where it is within the op's bound."""
+    got = tj.jit(lambda *xs: bind(op, *xs))(*map(put, args))
+    wide = [x.astype({"f": np.float64, "c": np.complex128}.get(x.dtype.kind, x.dtype)) for x in args]
+    with np.errstate(all="ignore"):
+        want = op.eval(*wide)
+    for x, y in zip(got if op.multiple else [got], want if op.multiple else [want], strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        if not is_inexact(x.dtype):
+            if not np.array_equal(x, y):
+                return "differs"
+        elif not np.allclose(x, y, **tolerance(op, x.dtype), equal_nan=True):
+            with np.errstate(all="ignore"):
+                return f"off by {np.nanmax(np.abs(x - y) / np.maximum(np.abs(y), 1e-30)):.1e}"
+    return ""
+
+
+def ops(run: Acceptance) -> dict[str, Any]:
+    """Every sample of every op, in float32 (and integers as they are)."""
+    samples = importlib.import_module("samples").SAMPLES
+    bad, names = {}, set()
+    for sample in samples:
+        names.add(sample.op.name)
+        try:
+            reason = disagreement(sample.op, [single(np.asarray(x)) if sample.half else np.asarray(x) for x in sample.args])
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if reason:
+            bad[str(sample)] = reason
+    run.wrong += [f"{name} {reason}" for name, reason in bad.items()]
+    return {"samples": len(samples), "ops": len(names), "wrong": len(bad), **bad}
+
+
+def programs(run: Acceptance) -> dict[str, str]:
+    """Attention, recurrent nets, loops, branches, custom rules, solves, Hessians: the device beside the CPU."""
+    found = {}
+    for program in importlib.import_module("programs").PROGRAMS:
+        want = tj.tree.leaves(tj.jit(program.function)(*program.args))
+        got = tj.tree.leaves(tj.jit(program.function)(*map(put, program.args)))
+        same = all(np.allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5) for a, b in zip(got, want, strict=True))
+        found[program.name] = "same" if same else "WRONG"
+        if not same:
+            run.wrong.append(f"program {program.name}")
+    return found
+
+
+def bits(run: Acceptance) -> dict[str, bool]:
+    """Random bits are the same on every device."""
+    key = tj.random.key(7)
+    draw = tj.jit(lambda key: (tj.random.bits(key, (1000,)), tj.random.uniform(key, (1000,))))
+    with tj.default_device(gpu()):
+        there = draw(put(key))
+    found = {name: bool(np.array_equal(a, b)) for name, a, b in zip(("bits", "uniform"), there, draw(key), strict=True)}
+    run.wrong += [f"random {name}" for name, same in found.items() if not same]
+    return found
+
+
+# --- machine code and memory traffic --------------------------------------------------------------------------
+
+KINDS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "axpy": (lambda x, y: 2 * x + y, ((4096, 1000), (4096, 1000))),
+    "gelu": (tj.nn.gelu, ((4096, 1000),)),
+    "row sum": (lambda x: x.sum(1), ((512, 4096),)),
+    "softmax": (lambda x: tj.nn.softmax(x, 1), ((512, 4096),)),
+    "full sum": (lambda x: x.sum(), ((1 << 20,),)),
+    "column sum": (lambda x: x.sum(0), ((4096, 512),)),
+    "transpose": (lambda x: x.T + 0, ((1024, 1024),)),
+    "gather": (lambda x: x[jnp.arange(1000) * 7 % 997], ((1000, 256),)),
+    "threefry": (lambda x: tj.random.bits(tj.random.key(0), (1 << 16,)) + x.astype("uint32")[:1], ((4,),)),
+    "ODE ensemble": (lambda x: lax.fori_loop(0, 10, lambda i, s: s + 0.01 * jnp.sin(s), x), ((1 << 14,),)),
+}
+
+
+def small(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A ragged size that is emulated in a moment."""
+    return tuple(max(n // 32, 4) + 1 if n > 512 else n for n in shape)
+
+
+def machine_code(run: Acceptance) -> dict[str, str]:
+    """Registers, spills and wide accesses of the kernels that each kind of program compiles to."""
+    found = {}
+    for name, (f, shapes) in KINDS.items():
+        graph = tj.jit(f).trace(*[jnp.zeros(shape, "float32") for shape in shapes]).graph
+        sources = sources_of(graph)
+        rows = [sass.sass_of(a.cubin, a.facts) for a in kernels.artifacts_of(sources, (9, 0))]
+        spilled = sum(r.facts.spill_bytes for r in rows)
+        if spilled:
+            run.wrong.append(f"{name} spills {spilled} bytes")
+        found[name] = (f"{len(rows)} kernels, {max((r.facts.registers for r in rows), default=0)} registers, {spilled} spilled, "
+                       f"LDG.128 {sum(r.wide('LDG') for r in rows)}, STG.128 {sum(r.wide('STG') for r in rows)}, "
+                       f"f64 {sum(r.doubles for r in rows)}, SHFL {sum(r.starting('SHFL') for r in rows)}, "
+                       f"BAR {sum(r.starting('BAR') for r in rows)}")
+    return found
+
+
+def sources_of(graph: Any) -> list[Any]:
+    """The kernels that a graph compiles to."""
+    with config.setting(emulate_cuda=max(config.emulate_cuda, 1)):
+        made = importlib.import_module("tracejit.runtime.cuda.executable").compile_graph(graph, (), (), gpu())
+    return made.executor.code.sources
+
+
+def traffic(run: Acceptance) -> dict[str, str]:
+    """Bytes used of the 32-byte sectors moved, bank conflicts and launches, counted by the emulator."""
+    found, runtime = {}, gpu().runtime
+    for name, (f, shapes) in KINDS.items():
+        args = [put(np.random.default_rng(0).random(small(shape), np.float32)) for shape in shapes]
+        g = tj.jit(f)
+        g(*args)
+        runtime.counters, runtime.counting = Counters(), True
+        g(*args)
+        runtime.counting, c = False, runtime.counters
+        found[name] = (f"{c.launches} launches, {100 * c.sector_efficiency:.0f} % of sectors used, "
+                       f"bank conflicts {c.shared_wavefronts - c.shared_requests} of {c.shared_requests}, widest {c.widest} bytes")
+    return found
+
+
+# --- speed, on a GPU only -------------------------------------------------------------------------------------
+
+def seconds(call: Callable[[], Any], wait: Callable[[Any], Any] = tj.block_until_ready, least: float = 0.05) -> float:
+    """The shortest time per call of several runs of many calls, which wait for the device at the end."""
+    wait(call())
+    wait(call())
+    n, best = 1, float("inf")
+    for _ in range(12):
+        start = time.perf_counter()
+        for _ in range(n):
+            out = call()
+        wait(out)
+        took = time.perf_counter() - start
+        if took < least:
+            n *= 2
+        else:
+            best = min(best, took / n)
+    return best if best < float("inf") else took / n
+
+
+def copy_ceiling(run: Acceptance) -> dict[str, float]:
+    runtime, nbytes = gpu().runtime, 1 << 30
+    a, b = runtime.allocate(nbytes), runtime.allocate(nbytes)
+    took = seconds(lambda: runtime.copy(b.address, a.address, nbytes), lambda _: runtime.synchronize())
+    run.ceiling = 2 * nbytes / took
+    return {"TB/s": run.ceiling / 1e12}
+
+
+BANDWIDTH: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], int]] = {      # and passes over the memory
+    "axpy 256M": (lambda x, y: 2 * x + y, ((1 << 28,), (1 << 28,)), 3),
+    "gelu 256M": (tj.nn.gelu, ((1 << 28,),), 2),
+    "row sum 64k x 4096": (lambda x: x.sum(1), ((1 << 16, 4096),), 1),
+    "softmax 64k x 4096": (lambda x: tj.nn.softmax(x, 1), ((1 << 16, 4096),), 2),
+    "layer norm 64k x 4096": (lambda x: tj.nn.standardize(x, 1), ((1 << 16, 4096),), 2),
+    "full sum 256M": (lambda x: x.sum(), ((1 << 28,),), 1),
+    "column sum 64k x 4096": (lambda x: x.sum(0), ((1 << 16, 4096),), 1),
+    "transpose 16k x 16k": (lambda x: x.T + 0, ((1 << 14, 1 << 14),), 2),
+}
+
+
+def filled(shape: tuple[int, ...]) -> Any:
+    return tj.random.uniform(tj.random.key(1), shape)
+
+
+def bandwidth(run: Acceptance) -> dict[str, str]:
+    found = {}
+    for name, (f, shapes, passes) in BANDWIDTH.items():
+        with tj.default_device(gpu()):
+            args = [filled(shape) for shape in shapes]
+        g = tj.jit(f)
+        took = seconds(lambda g=g, args=args: g(*args))
+        moved = passes * 4 * np.prod(shapes[0])
+        found[name] = f"{moved / took / 1e12:.2f} TB/s, {100 * moved / took / run.ceiling:.0f} % of a copy, {1e6 * took:.0f} us"
+    return found
+
+
+def host_costs(run: Acceptance) -> dict[str, str]:
+    """What a call costs the host: small programs whose launches are replayed as one graph."""
+    with tj.default_device(gpu()):
+        x = filled((1024,))
+    f = tj.jit(lambda x: x + 1)
+    step = tj.jit(tj.value_and_grad(lambda w, x: (jnp.tanh(x @ w) ** 2).sum()))
+    with tj.default_device(gpu()):
+        w, batch = filled((64, 64)), filled((32, 64))
+    cold = time.perf_counter()
+    tj.block_until_ready(tj.jit(lambda x: jnp.sin(x) * time.time())(x))
+    return {"x + 1, us per call": f"{1e6 * seconds(lambda: f(x)):.1f}",
+            "training step, us per call": f"{1e6 * seconds(lambda: step(w, batch)):.1f}",
+            "first call of a new kernel, ms": f"{1e3 * (time.perf_counter() - cold):.0f}"}
+
+
+def ensemble(J: Any, steps: int) -> Callable[[Any], Any]:
+    """RK4 of a pendulum, one lane per element."""
+    def field_of(s: Any) -> tuple[Any, Any]:
+        return s[1], -J.numpy.sin(s[0])
+
+    def step(_: int, s: tuple[Any, Any]) -> tuple[Any, Any]:
+        h = 0.01
+        moved = lambda k, c: (s[0] + c * k[0], s[1] + c * k[1])
+        a = field_of(s)
+        b = field_of(moved(a, h / 2))
+        c = field_of(moved(b, h / 2))
+        d = field_of(moved(c, h))
+        return tuple(x + h / 6 * (p + 2 * q + 2 * r + t) for x, p, q, r, t in zip(s, a, b, c, d))
+    return J.jit(lambda x: J.lax.fori_loop(0, steps, step, (x, x)))
+
+
+def beside(run: Acceptance) -> dict[str, str]:
+    """Milliseconds of tracejit and of JAX for the benchmark's workloads and the ensemble, on the same device."""
+    found = {}
+    with tj.default_device(gpu()):
+        for name, ours, theirs in [*workload_times(), *ensemble_times()]:
+            against = "" if theirs is None else f", JAX {1e3 * theirs:.3f} ms: {theirs / ours:.2f} x"
+            found[name] = f"{1e3 * ours:.3f} ms{against}"
+    return found
+
+
+def other(name: str) -> Any:
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+def workload_times() -> Iterator[tuple[str, float, float | None]]:
+    jax = other("jax")
+    for workload in WORKLOADS:
+        if workload.x64 or workload.tolerance is None:
+            continue
+        data = workload.data()
+        ours = seconds(workload.build(tj, data)) / workload.calls
+        yield workload.name, ours, seconds(workload.build(jax, data), jax.block_until_ready) / workload.calls if jax else None
+
+
+def ensemble_times() -> Iterator[tuple[str, float, float | None]]:
+    jax, x = other("jax"), np.linspace(0.1, 3, 100_000, dtype=np.float32)
+    ours = ensemble(tj, 1000)
+    mine = put(x)
+    theirs = None
+    if jax:
+        f, y = ensemble(jax, 1000), jax.numpy.asarray(x)
+        theirs = seconds(lambda: f(y), jax.block_until_ready)
+    yield "100,000 pendulums x 1000 RK4 steps", seconds(lambda: ours(mine)), theirs
+
+
+def beside_torch(run: Acceptance) -> dict[str, str]:
+    torch = other("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {"torch": "is not installed for a GPU"}
+    x, found = torch.rand(1 << 16, 4096, device="cuda"), {}
+    for name, f in {"softmax 64k x 4096": lambda: torch.softmax(x, 1), "gelu 64k x 4096": lambda: torch.nn.functional.gelu(x),
+                    "matmul 4096": lambda: x[:4096] @ x[:4096]}.items():
+        found[name] = f"{1e3 * seconds(f, lambda _: torch.cuda.synchronize()):.3f} ms"
+    return found
+
+
+STEPS: dict[str, tuple[Callable[[Acceptance], Any], str]] = {       # and where it can run
+    "environment": (environment, "both"), "random bits": (bits, "both"), "programs": (programs, "both"),
+    "machine code": (machine_code, "both"), "memory traffic": (traffic, "emulated"), "ops": (ops, "both"),
+    "copy": (copy_ceiling, "gpu"), "bandwidth": (bandwidth, "gpu"), "host costs": (host_costs, "gpu"),
+    "beside JAX": (beside, "gpu"), "beside PyTorch": (beside_torch, "gpu")}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--emulated", action="store_true", help="on an emulated device")
+    parser.add_argument("--only", default="", help="steps whose name has this in it")
+    parser.add_argument("--out", type=Path, help="the JSON file; by default one under benchmarks/results/")
+    options = parser.parse_args()
+    run = Acceptance(options.emulated, options.only)
+    with config.setting(emulate_cuda=int(options.emulated)):
+        for name, (step, where) in STEPS.items():
+            if where in ("both", "emulated" if options.emulated else "gpu"):
+                run.run(name, step)
+    out = options.out or RESULTS / f"gpu-{'emulated-' * options.emulated}{time.strftime('%Y%m%d-%H%M%S')}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"emulated": options.emulated, "wrong": run.wrong, **run.found}, indent=1, default=str))
+    print(f"\n{'WRONG: ' + '; '.join(run.wrong[:20]) if run.wrong else 'all results are right'}\nwritten to {out}")
+    return 1 if run.wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
