@@ -137,11 +137,12 @@ class Spaces:
     # --- counting ---------------------------------------------------------------------------------
 
     def count_global(self, lanes: Lanes, i: Index, address: np.ndarray, size: int, store: bool) -> None:
-        warp = lanes.warp[i]
+        warp = lanes.warp[i].astype(np.int64)
         requests = len(np.unique(warp))
-        sectors = len(np.unique(warp.astype(np.int64) << 44 ^ address // SECTOR))
+        sectors = len(np.unique(warp << 44 ^ address // SECTOR))
+        places = len(np.unique(warp << 47 ^ address))       # lanes that want the same are served together
         name, c = ("store" if store else "load"), self.counters
-        for field, n in (("requests", requests), ("sectors", sectors), ("bytes", size * len(address))):
+        for field, n in (("requests", requests), ("sectors", sectors), ("bytes", size * places)):
             setattr(c, f"{name}_{field}", getattr(c, f"{name}_{field}") + n)
         c.widest = max(c.widest, size)
 
