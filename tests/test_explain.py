@@ -162,3 +162,18 @@ def test_work_counts_products_elements_and_trips():
                      [ArrayType((3, 4), X.dtype), ArrayType((4, 4), X.dtype)])
     work = work_of_graph(graph)
     assert work.products == 5 * 2 * 3 * 4 * 4 and work.elements == 5 * 3 * 4 and work.slots == work.products + 2 * work.elements
+
+
+def test_elementary_functions_count_as_the_instructions_that_they_are():
+    """A square of exp takes as many as both; a division as long as many multiplications; rows once per row."""
+    def counts(f, *shapes):
+        (step,) = explain(f)(*[np.ones(shape, np.float32) for shape in shapes]).kernels
+        return step.work.elements, step.work.instructions
+    n = 1000
+    assert counts(lambda x, y: x * y, n, n) == (n, n) and counts(lambda x, y: x / y, n, n) == (n, 10 * n)
+    of_exp = counts(jnp.exp, n)
+    assert of_exp[0] == n and 6 * n < of_exp[1] < 60 * n
+    assert counts(lambda x: jnp.exp(x) * jnp.exp(x), n) == (2 * n, of_exp[1] + n)
+    elements, _ = counts(lambda x: jnp.sqrt(jnp.sum(x * x, axis=1)), (n, 8))
+    assert elements == 8 * n * 2 + n, "a multiplication and an addition at each point, a root per row"
+    assert counts(lambda x, y: x + y, n, n)[1] <= counts(lambda x, y: (x + 1j * y).real, n, n)[1]

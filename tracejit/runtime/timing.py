@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.kernels import Kernel, total_cost
+from tracejit.codegen.cpu.counting import instructions, operations
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Var, fields_of, subgraphs
@@ -22,7 +24,7 @@ Compile = Callable[[Graph], Any]    # graph -> Executable
 
 
 def work_of_kernel(kernel: Kernel) -> Work:
-    return Work(elements=kernel.size * sum(total_cost(root) for root in kernel.roots))
+    return Work(elements=operations(kernel), instructions=instructions(kernel, host_isa()))
 
 
 @dataclass(frozen=True)

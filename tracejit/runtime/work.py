@@ -10,15 +10,17 @@ from tracejit.lax.loops import Scan
 
 @dataclass(frozen=True)
 class Work:
-    """Operations: multiplications and additions of products, and whatever is done to single elements, each counted once."""
+    """Operations: multiplications and additions of products, and whatever is done to single elements, each counted once;
+    and how many instructions on single elements the latter are."""
     products: float = 0
     elements: float = 0
+    instructions: float = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.products + other.products, self.elements + other.elements)
+        return Work(self.products + other.products, self.elements + other.elements, self.instructions + other.instructions)
 
     def __mul__(self, times: float) -> Work:
-        return Work(self.products * times, self.elements * times)
+        return Work(self.products * times, self.elements * times, self.instructions * times)
 
     @property
     def operations(self) -> float:
@@ -26,8 +28,8 @@ class Work:
 
     @property
     def slots(self) -> float:
-        """What they are worth where a multiply-add counts as two: an operation on its own takes the place of one."""
-        return self.products + 2 * self.elements
+        """What they are worth where a multiply-add counts as two: any other instruction takes the place of one."""
+        return self.products + 2 * self.instructions
 
 
 def work_of_graph(graph: Graph) -> Work:
@@ -42,4 +44,5 @@ def work_of(eqn: Eqn) -> Work:
         return sum(map(work_of_graph, subs), Work()) * ((eqn.op.length or 1) if isinstance(eqn.op, Scan) else 1)
     if isinstance(eqn.op, Contraction):
         return Work(products=eqn.op.flops(*[x.type for x in eqn.inputs]))
-    return Work(elements=eqn.op.cost * max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0))
+    size = eqn.op.cost * max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0)
+    return Work(elements=size, instructions=size)
