@@ -102,7 +102,7 @@ def run_rows(args: argparse.Namespace, results: Results, backends: list[str], co
                 return False
             row = measure(workload, backends, conditions, effort)
             results.put(workload.name, row, backends)
-            print(line_of(workload.name, row, backends), flush=True)
+            print(line_of(workload.name, row, backends, workload.compiles), flush=True)
     missing = [row for row in STARTS if is_wanted(args.only, row, "start") and not results.has(row, backends)]
     if missing:
         for name, row in measure_starts(backends, conditions).items():

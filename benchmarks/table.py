@@ -47,8 +47,7 @@ def title(backends: list[str]) -> str:
     return f"{'':{NAME_WIDTH}}" + "".join(f"{name:>{CELL_WIDTH}}" for name in backends) + "   best peer / tracejit"
 
 
-def line_of(name: str, row: dict[str, Any], backends: list[str]) -> str:
-    compiles = any(found.get("from_disk_s") for found in row.values())
+def line_of(name: str, row: dict[str, Any], backends: list[str], compiles: bool = False) -> str:
     times = times_of(row, compiles)
     cells = [cell(row.get(backend), times.get(backend)) for backend in backends]
     found = ratio(times, best_peer(times))
