@@ -9,6 +9,7 @@ from tracejit.codegen.cuda.general import GeneralEmitter, KernelEmitter
 from tracejit.codegen.cuda.parts import CombineEmitter, PartEmitter, chunk_of_columns, chunk_of_rows
 from tracejit.codegen.cuda.rows import RowEmitter
 from tracejit.codegen.cuda.tiles import TileEmitter, tile_lanes
+from tracejit.codegen.cuda.turns import TurnEmitter, turned_reads
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.schedule import vector_axis
 
@@ -18,6 +19,8 @@ SHORT_ROW = 16      # elements of a row that one thread folds by itself
 
 def plans_of(kernel: Kernel, buffers: Sequence[Any], aligned: bool = True) -> list[KernelEmitter]:
     """The fastest schedule that fits. One that needs no alignment of the buffers, unless they are `aligned`."""
+    if turned_reads(kernel):
+        return [TurnEmitter(NAME, kernel, buffers)]
     if aligned and tile_lanes(kernel) > 1:
         return [TileEmitter(NAME, kernel, buffers)]
     if not kernel.fold_axes or not kernel.row_axes and not math.prod(a.size for a in kernel.fold_axes):

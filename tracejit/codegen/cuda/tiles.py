@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.codegen.cpu.value import PTR, AnyValue, ComplexValue, Value
-from tracejit.codegen.cuda.accesses import is_aligned, lanes_for, load_vector, store_vector, vector_loads
+from tracejit.codegen.cuda.accesses import is_aligned, is_even, lanes_for, load_vector, store_vector, vector_loads
 from tracejit.codegen.cuda.builder import Builder
 from tracejit.codegen.cuda.expressions import Point, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, global_thread
@@ -28,7 +28,9 @@ def tile_lanes(kernel: Kernel) -> int:
     while lanes > 1 and (len(kernel.row_axes) > 1 and axis.size % lanes or axis.size < lanes):
         lanes //= 2
     stores = kernel.stages[0].stores + kernel.stages[0].row_stores
-    return lanes if all(is_aligned(s.offset, axis, lanes) for s in stores) else 1
+    even, whole = [e for e in kernel.loads if is_even(e.data[1], axis)], vector_loads(kernel, axis, lanes)
+    few = len(whole) < len(even) - len(whole)   # what a thread reads element by element, neighbouring threads should read together
+    return 1 if few or not all(is_aligned(s.offset, axis, lanes) for s in stores) else lanes
 
 
 class TileEmitter(KernelEmitter):

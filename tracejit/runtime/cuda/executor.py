@@ -108,7 +108,8 @@ class Executor:
         found = self.launchers.get(launch)
         if found is None:
             kernel = self.kernels.get(launch.source.name) or self.runtime.load([launch.source])[0]
-            found = self.launchers[launch] = self.runtime.launcher(kernel, launch.grid, launch.extents)
+            found = self.launchers[launch] = self.runtime.launcher(
+                kernel, launch.grid, None if None in launch.extents else launch.extents)
         return found
 
     def copy(self, target: int, source: int, nbytes: int) -> None:

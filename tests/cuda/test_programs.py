@@ -1,0 +1,231 @@
+"""Whole programs on an emulated device: every op's samples, and programs of each kind of kernel, against the ops' NumPy
+meaning and against the CPU."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba.cuda")
+
+from samples import SAMPLES
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax, tree
+from tracejit.codegen.cuda.interface import View
+from tracejit.codegen.cuda.program import Code, Kernels, generate
+from tracejit.codegen.lower import size_of
+from tracejit.ir.trace import trace
+from tracejit.ir.types import bfloat16, type_of
+from tracejit.runtime.compile import graph_of_op
+from tracejit.runtime.cuda.emulated import EmulatedRuntime
+from tracejit.runtime.cuda.executor import Executor
+from tracejit.transforms.passes.pipeline import PASSES
+
+RUNTIME = EmulatedRuntime()
+RNG = np.random.default_rng(3)
+
+
+def placed(x: np.ndarray, shift: int = 0):
+    """A copy in device memory, `shift` bytes behind the start of a buffer."""
+    buffer = RUNTIME.allocate(max(x.nbytes, 1) + shift)
+    if x.nbytes:
+        RUNTIME.upload(buffer.address + shift, np.ascontiguousarray(x))
+    return buffer
+
+
+def run(graph, arrays, shift: int = 0) -> tuple[list[np.ndarray], Code]:
+    for _, change in PASSES:
+        graph = change(graph)
+    code = generate(graph)
+    ins = [placed(np.asarray(x), shift) for x in arrays]
+    outs = [RUNTIME.allocate(max(size_of(r.type), 1) + shift) for r in graph.results]
+    Executor(code, RUNTIME).run([b.address + shift for b in ins], [b.address + shift for b in outs])
+    return [RUNTIME.download(View(b.address + shift, r.type.shape, r.type.dtype)) for b, r in zip(outs, graph.results)], code
+
+
+def on_device(f, *args, shift: int = 0) -> tuple[list[np.ndarray], Code]:
+    """The leaves of f(*args), computed by the emulated device."""
+    leaves, structure = tree.flatten(args)
+    graph, captured = trace(lambda *xs: tree.leaves(f(*tree.unflatten(structure, list(xs)))), [type_of(x) for x in leaves])
+    assert not captured
+    return run(graph, leaves, shift)
+
+
+def close(found, wanted, ulps: float) -> None:
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    if found.dtype.kind in "biu":
+        return np.testing.assert_array_equal(found, wanted)
+    eps = ulps * {2: 2**-8, 4: 2**-24, 8: 2**-53}[found.dtype.itemsize // (2 if found.dtype.kind == "c" else 1)]
+    wide = np.complex128 if found.dtype.kind == "c" else np.float64
+    with np.errstate(all="ignore"):
+        return np.testing.assert_allclose(found.astype(wide), wanted.astype(wide), rtol=eps, atol=eps)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_samples(sample):
+    args = [np.asarray(x) for x in sample.args]
+    found, _ = run(graph_of_op(sample.op, [type_of(x) for x in args]), args)
+    with np.errstate(all="ignore"):
+        wanted = sample.op.eval(*args)
+    for x, y in zip(found, wanted if sample.op.multiple else (wanted,), strict=True):
+        close(x, y, 1e4)
+
+
+def f32(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def agrees(f, *args, ulps: float = 200, shift: int = 0) -> Code:
+    found, code = on_device(f, *args, shift=shift)
+    for x, y in zip(found, tree.leaves(tj.jit(f)(*args)), strict=True):
+        close(x, np.asarray(y), ulps)
+    return code
+
+
+def launches(code: Code) -> int:
+    return sum(len(c.launches) for c in code.block.commands if isinstance(c, Kernels))
+
+
+ELEMENTWISE = {
+    "whole tiles": (lambda x, y: jnp.sin(x) * 2. + y, [f32(2048), f32(2048)]),
+    "a tail": (lambda x, y: jnp.exp(x) - y, [f32(1003), f32(1003)]),
+    "columns repeat": (lambda x, y: jnp.maximum(x + y, 0.), [f32(20, 64), f32(64)]),
+    "rows repeat": (lambda x, y: x * y[:, None], [f32(20, 64), f32(20)]),
+    "bfloat16": (lambda x, y: x * y + 1, [f32(333).astype(bfloat16), f32(333).astype(bfloat16)]),
+    "float16": (lambda x: jnp.tanh(x), [f32(64).astype(np.float16)]),
+    "complex": (lambda x: x * x + 1, [f32(50) + np.complex64(1j) * f32(50)]),
+    "bool": (lambda x, y: (x > 0) & y, [f32(500), f32(500) > 0]),
+    "several results": (lambda x: (jnp.sin(x), x > 0, x * 1j), [f32(500)]),
+    "gather": (lambda x, i: x[i] * 2., [f32(500), np.arange(400, dtype=np.int32)[::-1]]),
+    "padding": (lambda x: jnp.pad(x, ((3, 5), (4, 4))) * 2, [f32(30, 24)]),
+    "transpose": (lambda x: x.T + 1, [f32(33, 68)]),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_has_the_bits_of_the_cpu(name):
+    f, args = ELEMENTWISE[name]
+    found, code = on_device(f, *args)
+    for x, y in zip(found, tree.leaves(tj.jit(f)(*args)), strict=True):
+        np.testing.assert_array_equal(x, np.asarray(y))
+    assert launches(code) == 1
+
+
+FOLDS = {
+    "a warp per row": (lambda x: x.sum(1), [f32(37, 64)]),
+    "a block per row": (lambda x: x.max(1), [f32(3, 5000)]),
+    "odd rows": (lambda x: x.sum(1), [f32(5, 1037)]),
+    "argmax": (lambda x: jnp.argmax(x, 1), [f32(6, 300)]),
+    "softmax": (tj.nn.softmax, [f32(5, 1024)]),
+    "softmax of odd rows": (tj.nn.softmax, [f32(3, 1001)]),
+    "softmax in a warp": (tj.nn.softmax, [f32(5, 96)]),
+    "moments": (lambda x: (x - x.mean(1, keepdims=True)) / jnp.sqrt(x.var(1, keepdims=True) + 1e-3), [f32(4, 512)]),
+    "a whole array": (lambda x: x.sum(), [f32(150, 200)]),
+    "a whole array in parts": (lambda x: (x * x).mean(), [f32(200, 401)]),
+    "columns": (lambda x: x.sum(0), [f32(300, 70)]),
+    "outer axes": (lambda x: x.max((0, 2)), [f32(7, 30, 9)]),
+    "complex": (lambda x: x.sum(1), [f32(6, 200) + np.complex64(1j) * f32(6, 200)]),
+    "bool": (lambda x: (x > 2).any(1), [f32(9, 120)]),
+    "int8": (lambda x: x.sum(1), [np.arange(600).reshape(6, 100).astype(np.int8)]),
+    "nan": (lambda x: (x.max(1), x.min(1)), [np.where(f32(6, 100) > 2, np.float32(np.nan), 1)]),
+    "stages and stores": (lambda x: (jnp.exp(x).sum(1), jnp.exp(x).max(1), jnp.exp(x) * 2), [f32(6, 256)]),
+    "nothing": (lambda x: x.sum(1), [f32(6, 0)]),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_folds(name):
+    f, args = FOLDS[name]
+    agrees(f, *args)
+
+
+@pytest.mark.parametrize("shift", [4, 8])
+def test_memory_that_is_not_aligned(shift):
+    """Views of other libraries' arrays, and the slices of a loop, begin anywhere."""
+    agrees(lambda x, y: x * 2 + y, f32(1000), f32(1000), shift=shift)
+    agrees(tj.nn.softmax, f32(3, 64), shift=shift)
+
+
+def test_folds_have_the_same_bits_each_time():
+    x = f32(40_000)
+    first, _ = on_device(lambda x: x.sum(), x)
+    again, _ = on_device(lambda x: x.sum(), x)
+    assert first[0].tobytes() == again[0].tobytes()
+
+
+# --- loops and branches
+
+def lorenz(s):
+    x, y, z = s
+    return jnp.stack([10. * (y - x), x * (28. - z) - y, x * y - 8 / 3 * z])
+
+
+def midpoint(s, _):
+    s = s + .01 * lorenz(s + .005 * lorenz(s))
+    return s, s
+
+
+def newton(x):
+    return lax.while_loop(lambda s: jnp.abs(s * s - 2.) > 1e-5, lambda s: s - (s * s - 2.) / (2 * s), x)
+
+
+def trained(w, x):
+    return lax.fori_loop(0, 5, lambda i, s: jnp.tanh(s * w[0] + w[1]), x).sum()
+
+
+def recurrent(w, x):
+    return lax.scan(lambda h, v: (jnp.tanh(h @ w + v),) * 2, jnp.zeros(40), x)[1]
+
+
+def test_an_ensemble_is_one_kernel():
+    code = agrees(tj.vmap(lambda s: lax.scan(midpoint, s, None, 4)[0]), f32(40, 3))
+    assert launches(code) == 1
+
+
+LOOPS = {
+    "ensemble, stacked": (tj.vmap(lambda s: lax.scan(midpoint, s, None, 4)[1]), [f32(20, 3)]),
+    "ensemble, gradient": (tj.grad(lambda s: tj.vmap(lambda s: lax.scan(midpoint, s, None, 4)[0])(s).sum()), [f32(20, 3)]),
+    "sums over lanes": (tj.grad(trained), [f32(2), f32(50)]),
+    "while": (newton, [np.float32(3)]),
+    "while by lanes": (tj.vmap(newton), [abs(f32(30)) + np.float32(.5)]),
+    "tapes": (tj.grad(lambda x: lax.fori_loop(0, lax.convert_element_type(x, np.int32), lambda i, s: jnp.sin(s) * x, x)),
+              [np.float32(3.4)]),
+    "recurrent": (recurrent, [f32(40, 40) * .1, f32(3, 40)]),
+    "recurrent, gradient": (tj.grad(lambda w, x: recurrent(w, x).sum()), [f32(40, 40) * .1, f32(3, 40)]),
+    "branch": (lambda p, x: lax.cond(p > 0, lambda x: jnp.sin(x) @ x, lambda x: x @ x * 2, x), [np.int32(1), f32(20, 20)]),
+    "choice by lanes": (tj.vmap(lambda i, x: lax.switch(i, [jnp.sin, jnp.cos, jnp.exp], x)), [np.int32([0, 1, 2, 1]), f32(4, 3)]),
+    "in place": (lambda x: lax.fori_loop(0, 3, lambda i, x: x.at[i].set(x[i - 1] * 2.), x), [f32(3000)]),
+    "from the host": (lambda x: lax.while_loop(lambda s: s.sum() < 1e3, lambda s: jnp.sort(s) * 2., x), [abs(f32(20))]),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops(name):
+    f, args = LOOPS[name]
+    agrees(f, *args, ulps=2000)
+
+
+def test_training_step():
+    def loss(w, x, y):
+        return ((jnp.maximum(x @ w[0], 0.) @ w[1] - y)**2).mean()
+    agrees(tj.grad(loss), [f32(20, 32) * .2, f32(32, 10) * .2], f32(16, 20), f32(16, 10), ulps=1e4)
+
+
+def test_random_bits_are_those_of_the_cpu():
+    found, _ = on_device(lambda k: tj.random.bits(tj.random.key(3), (50,)) + k, np.uint32(0))
+    np.testing.assert_array_equal(found[0], np.asarray(tj.random.bits(tj.random.key(3), (50,))))
+
+
+def test_scatter_adds_in_order():
+    x, where = f32(7, 5), np.int32([1, 3, 1, 1, 6])
+    agrees(lambda x, i, u: x.at[i].add(u), x, where, f32(5, 5))
+    agrees(lambda x, i, u: x.at[i].set(u), x, where, f32(5, 5))
+
+
+def test_callbacks_run_on_the_host():
+    seen = []
+    f = lambda x: tj.pure_callback(lambda v: seen.append(v) or v + 1, type_of(x), x * 2)
+    found, _ = on_device(f, f32(4))
+    assert isinstance(seen[0], np.ndarray) and np.array_equal(found[0], seen[0] + 1)
