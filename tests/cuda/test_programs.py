@@ -20,7 +20,6 @@ from tracejit.ir.types import bfloat16, type_of
 from tracejit.runtime.compile import graph_of_op
 from tracejit.runtime.cuda.emulated import EmulatedRuntime
 from tracejit.runtime.cuda.executor import Executor
-from tracejit.transforms.passes.pipeline import PASSES
 
 RUNTIME = EmulatedRuntime()
 RNG = np.random.default_rng(3)
@@ -35,7 +34,7 @@ def placed(x: np.ndarray, shift: int = 0):
 
 
 def run(graph, arrays, shift: int = 0) -> tuple[list[np.ndarray], Code]:
-    for _, change in PASSES:
+    for _, change in DEVICE_PASSES:
         graph = change(graph)
     code = generate(graph)
     ins = [placed(np.asarray(x), shift) for x in arrays]
@@ -211,6 +210,15 @@ def test_training_step():
     def loss(w, x, y):
         return ((jnp.maximum(x @ w[0], 0.) @ w[1] - y)**2).mean()
     agrees(tj.grad(loss), [f32(20, 32) * .2, f32(32, 10) * .2], f32(16, 20), f32(16, 10), ulps=1e4)
+
+
+def test_products_of_halves():
+    x, y = f32(20, 30).astype(bfloat16), f32(30, 24).astype(bfloat16)
+    found, _ = on_device(lambda x, y: (x @ y, lax.dot(x, y, preferred_element_type=np.float32)), x, y)
+    exact = x.astype(np.float64) @ y.astype(np.float64)
+    assert [v.dtype for v in found] == [bfloat16, np.float32]
+    np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(found[1], exact, rtol=1e-5, atol=1e-5)
 
 
 def test_random_bits_are_those_of_the_cpu():

@@ -13,11 +13,11 @@ from tracejit.codegen.cuda.program import Code, Copy, Kernels, Launch, Library, 
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import bfloat16, type_of
 from tracejit.runtime.compile import graph_of_op
-from tracejit.transforms.passes.pipeline import PASSES
+from tracejit.transforms.passes.pipeline import DEVICE_PASSES
 
 
 def code_of(graph) -> Code:
-    for _, change in PASSES:
+    for _, change in DEVICE_PASSES:
         graph = change(graph)
     return generate(graph)
 
@@ -98,3 +98,9 @@ def test_folds_of_few_rows_are_cut_into_parts():
 def test_rows_of_one_warp_share_a_block():
     [launch] = launches(lambda x: lax.reduce_sum(x, (1,)), zeros(1000, 128))
     assert launch.source.threads == 128 and launch.grid == (250,) and "syncthreads" not in launch.source.text
+
+
+def test_products_of_halves_stay_such():
+    x = np.broadcast_to(np.zeros((), bfloat16), (64, 64))
+    [product] = program_of(lambda x, y: lax.dot_general(x, y, (((1,), (0,)), ((), ()))), x, x).block.commands
+    assert isinstance(product, Library) and [v.type.dtype for v in (*product.eqn.inputs, *product.eqn.outputs)] == [bfloat16] * 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
 from tracejit.transforms.passes.dead import remove_dead
@@ -38,15 +39,20 @@ INLINING: tuple[tuple[str, Pass], ...] = (
     ("remove dead code", remove_dead),
 )   # what is left says all of what the program computes
 
-IMPROVING: tuple[tuple[str, Pass], ...] = (
-    ("simplify", simplify),
-    ("remove what became dead", remove_dead),
-    ("lighten loops", lighten_loops),
-    ("remove what was moved", remove_dead),
-    ("choose lanes", everywhere(lower_choices)),
-    ("lower products", everywhere(lower_products)),
-    ("lower updates", everywhere(lower_updates)),
-    ("remove what was replaced", remove_dead),
-)
+def improving(halves: bool = False) -> tuple[tuple[str, Pass], ...]:
+    """`halves`: the back end multiplies 16-bit floats."""
+    return (
+        ("simplify", simplify),
+        ("remove what became dead", remove_dead),
+        ("lighten loops", lighten_loops),
+        ("remove what was moved", remove_dead),
+        ("choose lanes", everywhere(lower_choices)),
+        ("lower products", everywhere(partial(lower_products, halves=halves))),
+        ("lower updates", everywhere(lower_updates)),
+        ("remove what was replaced", remove_dead),
+    )
 
+
+IMPROVING = improving()
 PASSES = (*INLINING, *IMPROVING)
+DEVICE_PASSES = (*INLINING, *improving(halves=True))    # for GPUs

@@ -1,6 +1,6 @@
-"""Products in the form that the back ends take. After this, a DotGeneral is f32, f64 or integer, big enough for a library
-routine, and walks each of its axis groups with one stride; all other products are multiplications and sums,
-which fuse with their neighbours."""
+"""Products in the form that the back ends take. After this, a DotGeneral is f32, f64 or integer (or of 16-bit floats, where the
+back end multiplies those), big enough for a library routine, and walks each of its axis groups with one stride; all
+other products are multiplications and sums, which fuse with their neighbours."""
 from __future__ import annotations
 
 import dataclasses
@@ -46,7 +46,8 @@ def is_plain(op: DotGeneral, x, y) -> bool:
     return all(len(merged_axes(*g)) == 1 for g in groups) and max(batch) <= 2
 
 
-def lower_products(graph: Graph) -> Graph:
+def lower_products(graph: Graph, halves: bool = False) -> Graph:
+    """`halves`: whether the back end multiplies 16-bit floats, with sums in f32."""
     if not any(isinstance(eqn.op, (DotGeneral, ConvGeneralDilated)) for eqn in graph.eqns):
         return graph
 
@@ -57,13 +58,16 @@ def lower_products(graph: Graph) -> Graph:
         if eqn in turned:
             with sourced(eqn.source):
                 x, y = operands[turned[eqn]]
-                return [lower_dot(exchanged(turned[eqn].op), as_var(y), as_var(x))]
+                op, x, y = exchanged(turned[eqn].op), as_var(y), as_var(x)
+                return [(half_dot if halves and x.type.dtype in HALVES else lower_dot)(op, x, y)]
         if eqn in operands:
             operands[eqn] = inputs
             return [None]
         lower = lower_dot if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
         if lower is None:
             return record_eqn(eqn, inputs)
+        if halves and eqn.inputs[0].type.dtype in HALVES:
+            lower = half_dot if lower is lower_dot else half_conv
         with sourced(eqn.source):
             return [lower(eqn.op, *map(as_var, inputs))]
     return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
@@ -111,6 +115,24 @@ def lower_dot(op: DotGeneral, x, y):
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def half_dot(op: DotGeneral, x, y):
+    """A product of 16-bit floats as it is, if it is worth a library's routine."""
+    spec = op.spec(x.type.ndim, y.type.ndim)
+    size = lambda t, axes: math.prod(t.shape[a] for a in axes)
+    k = size(x.type, spec.contract[0])
+    work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
+    if work <= SMALL or k <= SHORT or op.infer(x.type, y.type).dtype not in (x.type.dtype, np.dtype("float32")):
+        return lower_dot(op, x, y)
+    op, x, y = through_transposes(op, x, y)
+    return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def half_conv(op: ConvGeneralDilated, x, w):
+    """A convolution of 16-bit floats as it is, if its result is one too."""
+    is_kept = op.infer(x.type, w.type).dtype == x.type.dtype and x.type.ndim <= 5
+    return features_last(dataclasses.replace(op, preferred=None), x, w) if is_kept else lower_conv(op, x, w)
 
 
 def lower_conv(op: ConvGeneralDilated, x, w):
@@ -207,9 +229,7 @@ def through_transposes(op: DotGeneral, x, y):
             sides[side] = made.inputs[0]
             contract[side] = tuple(order[a] for a in contract[side])
             batch[side] = tuple(order[a] for a in batch[side])
-    return DotGeneral(tuple(contract), tuple(batch), op.precision), *sides
-
-
+    return DotGeneral(tuple(contract), tuple(batch), op.precision, op.preferred), *sides
 
 
 def canonical(op: DotGeneral, x, y):
@@ -221,4 +241,4 @@ def canonical(op: DotGeneral, x, y):
     m, n = size(x.type, spec.free[0]), size(y.type, spec.free[1])
     a = lax.reshape(lax.transpose(x, spec.batch[0] + spec.free[0] + spec.contract[0]), (nb, m, k))
     b = lax.reshape(lax.transpose(y, spec.batch[1] + spec.contract[1] + spec.free[1]), (nb, k, n))
-    return lax.reshape(bind(DotGeneral(((2,), (1,)), ((0,), (0,))), a, b), out.shape)
+    return lax.reshape(bind(DotGeneral(((2,), (1,)), ((0,), (0,)), op.precision, op.preferred), a, b), out.shape)
