@@ -104,3 +104,9 @@ def test_products_of_halves_stay_such():
     x = np.broadcast_to(np.zeros((), bfloat16), (64, 64))
     [product] = program_of(lambda x, y: lax.dot_general(x, y, (((1,), (0,)), ((), ()))), x, x).block.commands
     assert isinstance(product, Library) and [v.type.dtype for v in (*product.eqn.inputs, *product.eqn.outputs)] == [bfloat16] * 3
+
+
+def test_running_sums_are_cut():
+    code = program_of(lambda x: lax.cumsum(x, 0), zeros(1 << 20))
+    grids = [launch.grid[0] for c in code.block.commands if isinstance(c, Kernels) for launch in c.launches]
+    assert len(grids) >= 4 and max(grids) > 64

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numba.cuda")
 
 from cuda.pathfinder import find_nvidia_binary_utility
-from test_programs import RUNTIME, f32, on_device
+from device_harness import RUNTIME, f32, on_device
 
 import tracejit as tj
 import tracejit.numpy as jnp

@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Graph, replay
 from tracejit.ir.trace import bind, record_eqn, trace
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.types import ArrayType, short_name, type_of
 from tracejit.lax.broadcast import full, full_like, ints, iota
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type, operands
@@ -146,6 +146,10 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
     return bind(op, operand, start_indices)
 
 
+FEW_UPDATES = 256       # which a GPU adds in their order
+ATOMIC = ("f32", "f64", "c64", "c128", "i32", "i64", "u32", "u64")      # what a GPU can add to in memory
+
+
 # --- scatter -----------------------------------------------------------------------------------------------------
 
 @op_dataclass
@@ -153,6 +157,7 @@ class Scatter(Indexed, Opaque):
     """operand with windows replaced by the updates, one after another: of two for one element the later stays."""
     linear: ClassVar[bool] = True
     overwrites: ClassVar[int | None] = 0
+    atomic: ClassVar[bool] = False      # it adds
 
     def infer(self, operand, indices, updates):
         self.windows.check(self.name, operand, indices)
@@ -181,22 +186,28 @@ class Scatter(Indexed, Opaque):
             write = lambda: self.write_window(b, outs[0], ins[2], types, batch, begin)
             write() if inside is None else b.when(inside, write)
 
-    def apart(self, ndim: int) -> list[int]:
+    def apart(self, ndim: int, atomic: bool = False) -> list[int]:
         """The axes of the updates whose positions never fall on one element of the operand: all, where no two windows meet;
         else those that the index vectors do not move along, and those that the operand is batched along."""
-        if self.unique:
+        if self.unique or atomic:
             return list(range(ndim))
         batch = self.windows.batch_axes(ndim)
         moving = {d for d in self.index_map if self.sizes[d] > 1}
         windows = [a for a, d in zip(self.offset_dims, self.windows.window_axes()) if d not in moving]
         return sorted([*windows, *[batch[k] for k in self.indices_batching]])
 
-    def device_lanes(self, types): return math.prod(types[2].shape[a] for a in self.apart(types[2].ndim))
+    def is_atomic(self, types) -> bool:
+        """Whether a GPU's threads may combine in any order: where it has the instruction, and the order matters little."""
+        return self.atomic and types[2].size > FEW_UPDATES and short_name(types[0].dtype) in ATOMIC
+
+    def device_lanes(self, types):
+        return math.prod(types[2].shape[a] for a in self.apart(types[2].ndim, self.is_atomic(types)))
 
     def device_lane(self, b, lane, ins, outs, types):
         """The updates at one position of the axes that are `apart`, one after another."""
         operand, indices, updates = types
-        apart, batch, index = self.apart(updates.ndim), self.windows.batch_axes(updates.ndim), {}
+        atomic = self.is_atomic(types)
+        apart, batch, index = self.apart(updates.ndim, atomic), self.windows.batch_axes(updates.ndim), {}
         for a in reversed(apart):
             whole = b.div(lane, updates.shape[a])
             index[a], lane = b.sub(lane, b.mul(whole, updates.shape[a])), whole
@@ -207,8 +218,15 @@ class Scatter(Indexed, Opaque):
             begin, inside = self.windows.native(b, [index[a] for a in batch], ins[1], operand, indices, self.clips)
             for a, d in zip(self.offset_dims, self.windows.window_axes()):
                 begin[d] = b.add(begin[d], index[a])
-            write = lambda: self.write_elements(b, outs[0], ins[2], types, index, begin, 1)
+            element = self.add_element if atomic and not self.unique else self.write_elements
+            write = lambda: element(b, outs[0], ins[2], types, index, begin, 1)
             write() if inside is None else b.when(inside, write)
+
+    def add_element(self, b, target, source, types, index: dict, at: list, lanes: int):
+        operand, _, updates = types
+        place = offset_of(b, [index[d] for d in range(updates.ndim)], updates.shape)
+        new = b.load(updates.dtype, b.gep(source, place, updates.dtype))
+        b.atomic_add(new, b.gep(target, offset_of(b, at, operand.shape), operand.dtype))
 
     def write_window(self, b, target, source, types, batch: list, begin: list):
         operand, _, updates = types
@@ -291,6 +309,7 @@ class ScatterAdd(ScatterCombine):
     monoid: ClassVar[Elementwise] = Add()
     accepts: ClassVar[str] = "iufc"
     linear: ClassVar[bool] = True
+    atomic: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
 
     def write(self, out, place, values): np.add.at(out, place, values)

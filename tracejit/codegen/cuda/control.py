@@ -12,7 +12,7 @@ from tracejit.codegen.cpu.complex import Complex
 from tracejit.codegen.cpu.control import Loop
 from tracejit.codegen.cpu.conversion import Conversion
 from tracejit.codegen.cpu.value import BOOL, PTR, AnyValue, ComplexValue, Value, is_complex, real_dtype
-from tracejit.codegen.cuda.instructions import DeviceFunction, Instructions
+from tracejit.codegen.cuda.instructions import DeviceFunction, Instructions, word_of
 
 
 class Pointer(Value):
@@ -158,3 +158,12 @@ class Control(Instructions, Conversion, Complex, Arithmetic):
             self.effect(f"{ptr.name}[{twice.name}] = {value.re.name}")
             return self.effect(f"{ptr.name}[{self.add(twice, 1).name}] = {value.im.name}")
         return self.effect(f"{ptr.name}[{at.name}] = {f'u1({value.name})' if value.dtype == BOOL else value.name}")
+
+    def atomic_add(self, value: AnyValue, ptr: Pointer) -> None:
+        """Add to what other threads may be adding to at the same time."""
+        at = ptr.offset if ptr.offset is not None else self.index(0)
+        parts, twice = [value], at
+        if isinstance(value, ComplexValue):
+            twice, parts = self.add(self.wide(at), self.wide(at)), [value.re, value.im]
+        for k, part in enumerate(parts):
+            self.effect(f"atomic_add_{word_of(part.dtype)}({ptr.name}, {self.add(twice, k).name}, {part.name})")

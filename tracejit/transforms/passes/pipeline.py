@@ -12,6 +12,7 @@ from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
+from tracejit.transforms.passes.scans import lower_scans
 from tracejit.transforms.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -55,4 +56,6 @@ def improving(halves: bool = False) -> tuple[tuple[str, Pass], ...]:
 
 IMPROVING = improving()
 PASSES = (*INLINING, *IMPROVING)
-DEVICE_PASSES = (*INLINING, *improving(halves=True))    # for GPUs
+# For machines of many threads that multiply 16-bit floats: GPUs.
+DEVICE_PASSES = (*INLINING, *improving(halves=True), ("cut running folds", everywhere(lower_scans)),
+                 ("simplify what was cut", simplify), ("remove what became dead", remove_dead))

@@ -7,59 +7,14 @@ import pytest
 
 pytest.importorskip("numba.cuda")
 
+from device_harness import agrees, close, f32, launches, on_device, run
 from samples import SAMPLES
 
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax, tree
-from tracejit.codegen.cuda.interface import View
-from tracejit.codegen.cuda.program import Code, Kernels, generate
-from tracejit.codegen.lower import size_of
-from tracejit.ir.trace import trace
 from tracejit.ir.types import bfloat16, type_of
 from tracejit.runtime.compile import graph_of_op
-from tracejit.runtime.cuda.emulated import EmulatedRuntime
-from tracejit.runtime.cuda.executor import Executor
-
-RUNTIME = EmulatedRuntime()
-RNG = np.random.default_rng(3)
-
-
-def placed(x: np.ndarray, shift: int = 0):
-    """A copy in device memory, `shift` bytes behind the start of a buffer."""
-    buffer = RUNTIME.allocate(max(x.nbytes, 1) + shift)
-    if x.nbytes:
-        RUNTIME.upload(buffer.address + shift, np.ascontiguousarray(x))
-    return buffer
-
-
-def run(graph, arrays, shift: int = 0) -> tuple[list[np.ndarray], Code]:
-    for _, change in DEVICE_PASSES:
-        graph = change(graph)
-    code = generate(graph)
-    ins = [placed(np.asarray(x), shift) for x in arrays]
-    outs = [RUNTIME.allocate(max(size_of(r.type), 1) + shift) for r in graph.results]
-    Executor(code, RUNTIME).run([b.address + shift for b in ins], [b.address + shift for b in outs])
-    return [RUNTIME.download(View(b.address + shift, r.type.shape, r.type.dtype)) for b, r in zip(outs, graph.results)], code
-
-
-def on_device(f, *args, shift: int = 0) -> tuple[list[np.ndarray], Code]:
-    """The leaves of f(*args), computed by the emulated device."""
-    leaves, structure = tree.flatten(args)
-    graph, captured = trace(lambda *xs: tree.leaves(f(*tree.unflatten(structure, list(xs)))), [type_of(x) for x in leaves])
-    assert not captured
-    return run(graph, leaves, shift)
-
-
-def close(found, wanted, ulps: float) -> None:
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
-    if found.dtype.kind in "biu":
-        return np.testing.assert_array_equal(found, wanted)
-    eps = ulps * {2: 2**-8, 4: 2**-24, 8: 2**-53}[found.dtype.itemsize // (2 if found.dtype.kind == "c" else 1)]
-    wide = np.complex128 if found.dtype.kind == "c" else np.float64
-    with np.errstate(all="ignore"):
-        return np.testing.assert_allclose(found.astype(wide), wanted.astype(wide), rtol=eps, atol=eps)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
@@ -70,21 +25,6 @@ def test_samples(sample):
         wanted = sample.op.eval(*args)
     for x, y in zip(found, wanted if sample.op.multiple else (wanted,), strict=True):
         close(x, y, 1e4)
-
-
-def f32(*shape: int) -> np.ndarray:
-    return RNG.standard_normal(shape).astype(np.float32)
-
-
-def agrees(f, *args, ulps: float = 200, shift: int = 0) -> Code:
-    found, code = on_device(f, *args, shift=shift)
-    for x, y in zip(found, tree.leaves(tj.jit(f)(*args)), strict=True):
-        close(x, np.asarray(y), ulps)
-    return code
-
-
-def launches(code: Code) -> int:
-    return sum(len(c.launches) for c in code.block.commands if isinstance(c, Kernels))
 
 
 ELEMENTWISE = {
@@ -224,6 +164,21 @@ def test_products_of_halves():
 def test_random_bits_are_those_of_the_cpu():
     found, _ = on_device(lambda k: tj.random.bits(tj.random.key(3), (50,)) + k, np.uint32(0))
     np.testing.assert_array_equal(found[0], np.asarray(tj.random.bits(tj.random.key(3), (50,))))
+
+
+def test_running_folds_of_long_axes():
+    """Cut into parts, and the parts' totals too."""
+    agrees(lambda x: lax.cumsum(x, 0), f32(20_000), ulps=1e4)
+    agrees(lambda x: (lax.cummax(x, 0, reverse=True), lax.cumlogsumexp(x, 0), lax.cumprod(x, 0)), f32(300, 3), ulps=1e4)
+    agrees(lambda x: lax.cumsum(x, 1, reverse=True), np.arange(2 * 1000 * 3, dtype=np.int32).reshape(2, 1000, 3))
+
+
+def test_sums_of_many_updates():
+    """Added by all threads at once."""
+    where = np.random.default_rng(0).integers(0, 9, 2000).astype(np.int32)
+    agrees(lambda x, i, u: x.at[i].add(u), f32(9, 3), where, f32(2000, 3), ulps=1e4)
+    agrees(lambda x, i, u: x.at[i].add(u), np.zeros(9, np.int64), where, np.arange(2000))
+    agrees(lambda x, i, u: x.at[i].add(u), np.zeros(9, np.complex64), where, f32(2000) + np.complex64(1j) * f32(2000), ulps=1e4)
 
 
 def test_scatter_adds_in_order():
