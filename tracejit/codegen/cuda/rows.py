@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracejit.codegen.cpu.register_loops import nodes_of
 from tracejit.codegen.cpu.value import AnyValue, Value
 from tracejit.codegen.cuda.accesses import is_aligned, lanes_for, load_vector, store_vector, vector_loads
 from tracejit.codegen.cuda.expressions import I32, Point, divided, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, regrouped
 from tracejit.codegen.cuda.groups import WARP, fold_group
 from tracejit.codegen.kernels import Kernel, Stage
-from tracejit.ir.loops import Expr, loads_of
+from tracejit.ir.loops import CONST, Expr, loads_of
 
 MOST_HELD = 32          # elements of a row that a thread keeps in registers
+MOST_STATEMENTS = 1200  # of a kernel's text: Numba takes one to two milliseconds for each
 WARPS_PER_BLOCK = 4     # where a row takes one warp
 LONGEST_OF_A_WARP = 16  # elements per thread from which a row takes a whole block
 
@@ -36,10 +38,17 @@ class RowShape:
 def row_lanes(kernel: Kernel) -> int:
     [axis] = kernel.fold_axes
     lanes = lanes_for(kernel, axis)
+    while lanes > 1 and 2 * lanes * weight(kernel) > MOST_STATEMENTS:
+        lanes //= 2
     stores = [s for stage in kernel.stages for s in stage.stores]
     while lanes > 1 and (axis.size % lanes or not all(is_aligned(s.offset, axis, lanes) for s in stores)):
         lanes //= 2
     return lanes
+
+
+def weight(kernel: Kernel) -> int:
+    """About how many statements a kernel has for each element."""
+    return sum(e.kind != CONST for e in nodes_of(kernel.roots))
 
 
 def row_shape(kernel: Kernel, length: int) -> RowShape:
@@ -75,7 +84,8 @@ class RowEmitter(KernelEmitter):
     def holds_rows(self) -> bool:
         """Whether a row stays in registers."""
         per_thread = -(-self.axis.size // self.shape.step) * self.shape.lanes
-        return not self.chunk and per_thread * max(1, len(self.vectors)) <= MOST_HELD
+        fits = per_thread * max(1, len(self.vectors)) <= MOST_HELD and per_thread * weight(self.kernel) <= MOST_STATEMENTS
+        return fits and not self.chunk
 
     def emit(self) -> None:
         b = self.b
