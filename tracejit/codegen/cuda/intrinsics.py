@@ -9,6 +9,7 @@ which Numba converts the arguments. This is the only module that speaks llvmlite
 from __future__ import annotations
 
 import inspect
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -234,24 +235,35 @@ def vector_place(b: Any, word: str, n: int, p: Any, i: Any) -> tuple[Any, int]:
     return b.addrspacecast(at, ir.PointerType(vector, 1)), nbytes
 
 
+def per_word(word: str) -> int:
+    """Elements in a 32-bit word of memory, if several. NVVM splits an access whose words are not taken apart one by one."""
+    return max(1, 4 // int(word[1]))
+
+
 def vector_load(word: str, n: int, constant_memory: bool) -> Build:
     def build(b: Any, p: Any, i: Any) -> list:
         at, nbytes = vector_place(b, word, n, p, i)
-        loaded = b.load(at, align=nbytes)
+        loaded, bits = b.load(at, align=nbytes), 8 * int(word[1])
         if constant_memory:
             loaded.set_metadata("invariant.load", b.module.add_metadata([]))
-        whole = b.bitcast(loaded, ir.VectorType(llvm_type(word), n))
-        return [b.extract_element(whole, constant("i4", k)) for k in range(n)]
+        elements = [b.extract_element(loaded, constant("i4", k)) for k in range(n // per_word(word))]
+        if per_word(word) == 1:
+            return elements
+        return [b.trunc(b.lshr(x, constant("u4", bits * k)), llvm_type(word)) for x in elements for k in range(per_word(word))]
     return build
 
 
 def vector_store(word: str, n: int) -> Build:
     def build(b: Any, p: Any, i: Any, elements: Any) -> None:
         at, nbytes = vector_place(b, word, n, p, i)
-        whole = ir.Constant(ir.VectorType(llvm_type(word), n), ir.Undefined)
-        for k, x in enumerate(cgutils.unpack_tuple(b, elements, n)):
+        given, per, bits = cgutils.unpack_tuple(b, elements, n), per_word(word), 8 * int(word[1])
+        if per > 1:
+            wide = [b.shl(b.zext(x, llvm_type("u4")), constant("u4", bits * (k % per))) for k, x in enumerate(given)]
+            given = [functools.reduce(b.or_, wide[k:k + per]) for k in range(0, n, per)]
+        whole = ir.Constant(at.type.pointee, ir.Undefined)
+        for k, x in enumerate(given):
             whole = b.insert_element(whole, x, constant("i4", k))
-        b.store(b.bitcast(whole, at.type.pointee), at, align=nbytes)
+        b.store(whole, at, align=nbytes)
     return build
 
 
