@@ -37,6 +37,7 @@ class Fft(Opaque):
     kind: str
     lengths: tuple[int, ...]
     linear: ClassVar[bool] = True
+    dispatches: ClassVar[bool] = True
     ulp: ClassVar[float] = 64
 
     def infer(self, x):

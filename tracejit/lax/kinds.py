@@ -66,6 +66,7 @@ class Op(Operation):
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together
     accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
+    dispatches: ClassVar[bool] = False     # `eval` runs on CuPy's arrays as it does on NumPy's
     lane_dependent: ClassVar[bool] = False  # under vmap its batch rule applies even to unbatched operands
     makes_nan: ClassVar[bool] = False      # a result may be nan though no operand is
 
@@ -140,9 +141,12 @@ class Op(Operation):
         return None
 
     def device_call(self, runtime, ins, outs) -> None:
-        """The op on arrays in a device's memory (Views), by a library: by default NumPy's functions, which CuPy takes over."""
-        results = self.eval(*[runtime.array(x) for x in ins])
-        for out, result in zip(outs, results if self.multiple else (results,), strict=True):
+        """The op on arrays in a device's memory (Views). Where `eval` is written with functions that CuPy takes over it runs there;
+        else on the host, and the copies are counted as any other."""
+        run = lambda arrays: (lambda out: out if self.multiple else (out,))(self.eval(*arrays))
+        if not self.dispatches:
+            return runtime.host_call(run, ins, outs, f"{self.name} has no routine on the device")
+        for out, result in zip(outs, run([runtime.array(x) for x in ins]), strict=True):
             runtime.array(out)[...] = result
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
 from tracejit.lax.kinds import Opaque, has_tangent, op_dataclass
 from tracejit.lax.radix import (FEW, Strided, alone, place_areas, select_largest, sort_places, sort_values, store_places,
                                 take_sorted)
+from tracejit.lax.reference import is_half
 from tracejit.lax.shape import reshape
 from tracejit.lax.shares import Shares
 
@@ -29,7 +30,8 @@ def order_bits(x: np.ndarray, total: bool = False) -> np.ndarray:
         return x.view(np.uint8) if x.dtype.kind == "b" else x
     if not total:
         x = np.where(np.isnan(x), np.array(np.nan, x.dtype), np.where(x == 0, np.zeros((), x.dtype), x))
-    bits = np.ascontiguousarray(x).reshape(x.shape).view(f"i{x.dtype.itemsize}")
+    dense = x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+    bits = dense.view(f"i{x.dtype.itemsize}")
     return np.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
@@ -91,6 +93,17 @@ class Sort(Opaque):
 
     def scratch_bytes(self, types): return share_lanes(lanes_along(types[0], self.dimension), self.areas(types)).nbytes
 
+    def device_call(self, runtime, ins, outs):
+        """A stable sort by each key, the last first, with functions that CuPy has too."""
+        arrays, order = [runtime.array(x) for x in ins], None
+        for key in reversed(arrays[:self.num_keys]):
+            key = key.astype(np.float32) if is_half(key.dtype) else key
+            key = key if order is None else np.take_along_axis(key, order, self.dimension)
+            step = np.argsort(key, axis=self.dimension, kind="stable")
+            order = step if order is None else np.take_along_axis(order, step, self.dimension)
+        for x, out in zip(arrays, outs):
+            runtime.array(out)[...] = np.take_along_axis(x, order, self.dimension)
+
     def call(self, b, ins, outs, types):
         where, dtypes = lanes_along(types[0], self.dimension), [t.dtype for t in types]
 
@@ -144,6 +157,7 @@ class TopK(Opaque):
     k: int
     axis: int
     multiple: ClassVar[bool] = True
+    dispatches: ClassVar[bool] = True
 
     def infer(self, x: ArrayType) -> tuple[ArrayType, ArrayType]:
         shape = (*x.shape[:self.axis], self.k, *x.shape[self.axis + 1:])
@@ -151,7 +165,7 @@ class TopK(Opaque):
 
     def eval(self, x):
         order = np.argsort(~order_bits(x, total=True), axis=self.axis, kind="stable")
-        where = np.take(order, np.arange(self.k), axis=self.axis)
+        where = order[(*[slice(None)] * self.axis, slice(self.k))]
         return np.take_along_axis(x, where, self.axis), where.astype(np.int32)
 
     def jvp(self, ctx, primals, tangents):

@@ -26,6 +26,7 @@ from tracejit.codegen.cpu.register_loops import loads_in
 from tracejit.codegen.schedule import collapse
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.types import TapeType
+from tracejit.lax.custom import Constant
 from tracejit.lax.loops import Scan
 
 
@@ -211,6 +212,9 @@ class BlockEmitter:
         types = [x.type for x in eqn.inputs]
         if not any(v.type.size for v in eqn.outputs) and not eqn.op.has_effects:
             return []
+        if isinstance(eqn.op, Constant):
+            [out] = eqn.outputs
+            return [Copy(self.place(out), self.emitter.literal(np.asarray(eqn.op.eval(), out.type.dtype)), out.type.nbytes)]
         lanes = eqn.op.device_lanes(types)
         if lanes is None:
             return [Library(eqn, self.places(eqn.inputs), self.places(eqn.outputs))]
