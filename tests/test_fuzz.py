@@ -62,3 +62,10 @@ def test_what_rounding_explains_is_no_difference():
     assert "result 1" in differs([sine, -negative], GRAPH, ARGS)
     assert "float64" in differs([sine.astype(np.float64), negative], GRAPH, ARGS)
     assert "result 0" in differs([sine * np.float32(np.nan), negative], GRAPH, ARGS)
+
+
+def test_rounding_ops_have_no_exact_adjoint():
+    graph = parse("""graph(%0: f32[4]):
+  %1: f32[4] = reduce_precision[exponent_bits=3 mantissa_bits=5] %0
+  return %1""")
+    assert fuzz.check_adjoint(graph, [np.array([-1.3, 0.1, 0.01, 3.0], np.float32)]) is None

@@ -65,6 +65,7 @@ class Op(Operation):
     cost: ClassVar[float] = 1              # of one element, in additions
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together
+    rounds: ClassVar[bool] = False         # linear up to a rounding that is its purpose
     accepts: ClassVar[str] = "biufc"       # kinds of dtype that the operands may have
     dispatches: ClassVar[bool] = False     # `eval` runs on CuPy's arrays as it does on NumPy's
     lane_dependent: ClassVar[bool] = False  # under vmap its batch rule applies even to unbatched operands

@@ -80,6 +80,7 @@ class ReducePrecision(Elementwise):
     mantissa_bits: int
     accepts: ClassVar[str] = "f"
     linear: ClassVar[bool] = True
+    rounds: ClassVar[bool] = True
 
     def transpose(self, ctx, ct, x): return (bind(self, ct),)
 
