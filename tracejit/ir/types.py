@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -214,6 +215,30 @@ def _big_int_type(x: int) -> ArrayType:
     if -2**63 <= x < 2**63:
         return ArrayType((), np.dtype("int64"), True)
     raise OverflowError(f"Python int {x} does not fit in 64 bits")
+
+
+WIDE = frozenset({np.dtype("float64"), np.dtype("complex128")})
+WIDE_NUMBER = {float: np.float64, complex: np.complex128}  # whose types are weak, as those of Python's numbers
+
+
+def is_wide(x: Any) -> bool:
+    """Whether x is an array of 64-bit floats, or a traced one."""
+    return getattr(x, "dtype", None) in WIDE and not isinstance(x, np.generic)
+
+
+def wide_number(x: Any) -> Any:
+    return WIDE_NUMBER[x.__class__](x) if x.__class__ in WIDE_NUMBER else x
+
+
+def with_wide_numbers(leaves: Sequence) -> Sequence:
+    """The values, where a number beside a float64 array is float64, still weak: 0.1 as a float32 is another number.
+
+    >>> with_wide_numbers([np.ones(2), 0.1])[1].dtype, type(with_wide_numbers([np.ones(2, np.float32), 0.1])[1])
+    (dtype('float64'), <class 'float'>)
+    """
+    if config.enable_x64 is not None or not any(x.__class__ in WIDE_NUMBER for x in leaves) or not any(map(is_wide, leaves)):
+        return leaves
+    return [wide_number(x) for x in leaves]
 
 
 def dtype_of(x: Any) -> np.dtype:

@@ -11,7 +11,7 @@ from tracejit.config import config
 from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
-from tracejit.ir.types import ArrayType, is_integer, promote, type_of
+from tracejit.ir.types import ArrayType, is_integer, promote, type_of, with_wide_numbers
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import full
@@ -35,6 +35,13 @@ def trace_tree(f: Callable, trees: Sequence[Any], types: Sequence[ArrayType]):
         return outs
     graph, captured = trace(flat, types)
     return graph, captured, out_tree
+
+
+def with_wide_numbers_in(tree: Any) -> Any:
+    """The pytree, where numbers beside 64-bit floats are such, still weak."""
+    leaves, treedef = tree_flatten(tree)
+    wide = with_wide_numbers(leaves)
+    return tree if wide is leaves else unflatten(treedef, wide)
 
 
 def with_captures(graph: Graph, captured: list, union: list) -> Graph:
@@ -142,7 +149,7 @@ def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = .
 
 
 def choose(what: str, index, functions, operands, names) -> Any:
-    leaves = tree_flatten(operands)[0]
+    leaves = with_wide_numbers(tree_flatten(operands)[0])
     traced = [trace_tree(f, operands, [type_of(x) for x in leaves]) for f in functions]
     out_tree, types = traced[0][2], traced[0][0].out_types
     for (graph, _, tree), name in zip(traced[1:], names[1:]):
@@ -213,6 +220,7 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reve
     >>> lax.scan(lambda c, x: (c + x, c * x), np.float32(0), np.arange(4, dtype=np.float32))
     (Array(6., dtype=float32), Array([0., 0., 2., 9.], dtype=float32))
     """
+    init, xs = with_wide_numbers_in((init, xs))
     xs_leaves, xs_tree = tree_flatten(xs)
     n = scan_length(xs_leaves, length)
     if config.disable_jit and n:
@@ -274,6 +282,8 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
             init_val = body_fun(init_val)
             known = step_by_step(cond_fun(init_val))
 
+    init_val = with_wide_numbers_in(init_val)
+
     def trace_body(types):
         return trace_tree(body_fun, (init_val,), types)
     body, body_consts, _, leaves = trace_loop_body("while_loop", trace_body, init_val, lambda tree, types: (tree, types))
@@ -303,6 +313,7 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
         return (add(i, convert_type(1, i_type)), body_fun(i, value)), None
     if static:
         return scan(step, (start, init_val), None, length=builtins.max(0, int(upper) - int(lower)))[0][1]
+    init_val = with_wide_numbers_in(init_val)
     trips = convert_element_type(max(sub(convert_type(upper, i_type), start), convert_type(0, i_type)), COUNT.dtype)
 
     def trace_body(types):

@@ -14,7 +14,7 @@ from tracejit.errors import StaticArgumentError, filtered, user_source
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bound_axes, current_builder, inline, trace
-from tracejit.ir.types import type_of
+from tracejit.ir.types import type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
 from tracejit.runtime.array import CONCRETE, as_array
@@ -132,9 +132,8 @@ class Compiler:
         if config.disable_jit:
             return self.fun(*args, **kwargs)
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
-        leaves, tree = tree_flatten((dynamic, named))
-        key = self.key_of(tree, leaves, fixed, len(args))
-        traced = self.trace(key, tree, key.types, fixed)
+        given, tree = tree_flatten((dynamic, named))
+        leaves, key, traced = self.traced_for(given, tree, fixed, len(args))
         if current_builder() is not None:
             return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
         device = self.device_of(key, traced)
@@ -144,7 +143,7 @@ class Compiler:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
             if device is None and not isinstance(code, Guarded):
-                self.teach(args, kwargs, code, traced, donated)
+                self.teach(args, kwargs, code, traced, donated, leaves is not given)
         inputs = leaves if device else [as_array(on_host(x)) for x in leaves]
         outs = unflatten(traced.out_tree, code.run(inputs))
         for x, gone in zip(dynamic, donated):
@@ -165,9 +164,19 @@ class Compiler:
         """(the traced function, structure of its arguments, static arguments, numbers of the donated leaves, device)."""
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
-        key = self.key_of(tree, leaves, fixed, len(args))
-        traced = self.trace(key, tree, key.types, fixed)
+        _, key, traced = self.traced_for(leaves, tree, fixed, len(args))
         return traced, tree, fixed, donated_leaves(dynamic, donated), self.device_of(key, traced)
+
+    def traced_for(self, leaves: Sequence, tree, fixed, n_args: int) -> tuple[Sequence, CallKey, Traced]:
+        """(the leaves, numbers widened beside float64 arrays, given or captured; their key; the traced function)."""
+        leaves = with_wide_numbers(leaves)
+        key = self.key_of(tree, leaves, fixed, n_args)
+        traced = self.trace(key, tree, key.types, fixed)
+        wide = with_wide_numbers([*leaves, *traced.captured])[:len(leaves)]
+        if all(x is y for x, y in zip(leaves, wide)):
+            return leaves, key, traced
+        key = self.key_of(tree, wide, fixed, n_args)
+        return wide, key, self.trace(key, tree, key.types, fixed)
 
     def trace(self, key, tree, types, fixed) -> Traced:
         found = self.traced.get(key)
@@ -187,21 +196,21 @@ class Compiler:
             self.traced[key] = traced
         return traced
 
-    def teach(self, args, kwargs, code: Executable, traced: Traced, donated) -> None:
+    def teach(self, args, kwargs, code: Executable, traced: Traced, donated, wide: bool) -> None:
         """Let native dispatch handle calls of this signature from now on."""
         if list(kwargs) != sorted(kwargs):  # native dispatch passes them as they come, the program takes them sorted
             return
         try:
-            described = [self.spec(i, x, len(args)) for i, x in enumerate(args)]
-            described += [specs.Static(v) if k in self.signature.static_names else spec_of(v)
+            described = [self.spec(i, x, len(args), wide) for i, x in enumerate(args)]
+            described += [specs.Static(v) if k in self.signature.static_names else spec_of(v, wide)
                           for k, v in kwargs.items()]
         except specs.Unsupported:
             return
         result, consumed = result_of(traced.out_tree), donated_inputs(described, donated)
         self.jitted.add_entry(described, code, result, tuple(kwargs), consumed)
 
-    def spec(self, i: int, x: Any, n: int) -> Any:
-        return specs.Static(x) if i in self.signature.static_nums or i - n in self.signature.static_nums else spec_of(x)
+    def spec(self, i: int, x: Any, n: int, wide: bool) -> Any:
+        return specs.Static(x) if i in self.signature.static_nums or i - n in self.signature.static_nums else spec_of(x, wide)
 
     def clear(self) -> None:
         self.traced.clear()

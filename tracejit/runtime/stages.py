@@ -6,7 +6,7 @@ from typing import Any
 
 from tracejit.errors import TreeError, user_source
 from tracejit.ir.graph import Graph
-from tracejit.ir.types import type_of
+from tracejit.ir.types import WIDE, type_of, wide_number
 from tracejit.lax.control import convert_type
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime.array import as_array
@@ -107,6 +107,7 @@ class Compiled(Stage):
         if tree != self.in_tree:
             raise TreeError(f"compiled for arguments {self.in_tree}, called with {tree}", source=user_source())
         types = self.graph.in_types[len(self.consts):]
+        leaves = [wide_number(x) if t.dtype in WIDE else x for t, x in zip(types, leaves)]
         for t, x in zip(types, leaves):
             got = type_of(x)
             if (got.shape, got.dtype) != (t.shape, t.dtype):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import bfloat16, type_of
+from tracejit.ir.types import bfloat16, type_of, wide_number
 from tracejit.pytree import DictKind, Kind, ListKind, NamedTupleKind, NoneKind, PyTreeDef, TupleKind, kind_of
 from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.specs import Call, HostArray, HostScalar, Node, Scalar, Unsupported
@@ -21,12 +21,12 @@ def is_plain(x: np.ndarray) -> bool:
     return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
 
 
-def leaf_of(x: Any) -> Any:
+def leaf_of(x: Any, wide: bool) -> Any:
     """The spec of one leaf; Unsupported for what must be converted in Python at each call."""
     if isinstance(x, ArrayImpl):
         return x.type
     if type(x) in (bool, int, float, complex):
-        return Scalar(type_of(x), type(x))
+        return Scalar(type_of(wide_number(x) if wide else x), type(x))
     if type(x) is np.ndarray and is_plain(x) and x.dtype == type_of(x).dtype:
         return HostArray(type_of(x))
     if isinstance(x, np.generic) and x.dtype == type_of(x).dtype != bfloat16:
@@ -34,21 +34,23 @@ def leaf_of(x: Any) -> Any:
     raise Unsupported(type(x))
 
 
-def spec_of(x: Any) -> Any:
-    """An argument as native dispatch describes it. Unsupported if it has a leaf that only Python can convert.
+def spec_of(x: Any, wide: bool = False) -> Any:
+    """An argument as native dispatch describes it, its numbers as 64-bit floats if `wide`.
+
+    Unsupported if it has a leaf that only Python can convert.
 
     >>> spec_of((np.zeros(3), None))[0].type, spec_of((np.zeros(3), None))[1]
     (f64[3], None)
     """
     kind = kind_of(type(x))
     if kind is None:
-        return leaf_of(x)
+        return leaf_of(x, wide)
     if isinstance(kind, NoneKind):
         return None
     if type(kind) is DictKind and type(x) is dict:
-        return {key: spec_of(child) for key, child in x.items()}
+        return {key: spec_of(child, wide) for key, child in x.items()}
     children, aux = kind.flatten(x)
-    specs = tuple(spec_of(child) for child in children)
+    specs = tuple(spec_of(child, wide) for child in children)
     if isinstance(kind, (TupleKind, ListKind)):
         return type(x)(specs)
     return type(x)(*specs) if isinstance(kind, NamedTupleKind) else Node(type(x), flattener(kind, aux), specs)

@@ -9,7 +9,7 @@ from tracejit.errors import filtered
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, fields_of
 from tracejit.ir.trace import bind, current_builder, knows_values, trace
-from tracejit.ir.types import type_of
+from tracejit.ir.types import type_of, with_wide_numbers
 from tracejit.lax.custom import Checkpoint, Name
 from tracejit.lax.dot import DotGeneral
 from tracejit.pytree import tree_flatten, unflatten
@@ -167,7 +167,7 @@ def checkpoint(fun: Callable | None = None, *, concrete: bool = False, prevent_c
         n = len(args)
         static = {i % n: args[i % n] for i in nums if -n <= i < n}
         leaves, in_tree = tree_flatten(([x for i, x in enumerate(args) if i not in static], kwargs))
-        out_tree = None
+        leaves, out_tree = with_wide_numbers(leaves), None
 
         def flat(*values: Any) -> list:
             nonlocal out_tree

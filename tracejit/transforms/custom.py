@@ -15,7 +15,7 @@ from tracejit import lax
 from tracejit.errors import DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Graph, Lit, Var
 from tracejit.ir.trace import bind, call, current_builder, inline, knows_values, substituting, trace
-from tracejit.ir.types import FLOAT0, ArrayType, is_inexact, type_of
+from tracejit.ir.types import FLOAT0, ArrayType, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
 from tracejit.lax.custom import CustomJvp, CustomVjp, Held, Name
 from tracejit.pytree import PyTreeDef, flatten_up_to, tree_flatten, unflatten
@@ -166,6 +166,7 @@ class WithRule(Generic[P, R]):
         positions = {i % n for i in self.nondiff_argnums if -n <= i < n}
         static = tuple((i, args[i]) for i in sorted(positions))
         leaves, in_tree = tree_flatten(tuple(x for i, x in enumerate(args) if i not in positions))
+        leaves = with_wide_numbers(leaves)
 
         def flat(*values):
             nonlocal out_tree

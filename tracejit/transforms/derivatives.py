@@ -13,7 +13,7 @@ from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filter
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
-from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of
+from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
@@ -30,6 +30,7 @@ def trace_here(f: Callable, leaves: Sequence) -> tuple[Graph, list]:
 def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ...]):
     """f as a flat function of the leaves of some positional args: (function, leaves, treedef, box of the out tree)."""
     leaves, treedef = tree_flatten(tuple(args[i] for i in argnums))
+    leaves = with_wide_numbers(leaves)
     out: list[Any] = []
 
     def flat(*values):

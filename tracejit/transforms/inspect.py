@@ -10,7 +10,7 @@ from tracejit.errors import filtered
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, no_trace, trace
-from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
+from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 
 
@@ -120,6 +120,7 @@ def traced(fun: Callable, args: tuple, kwargs: dict, static: Sequence[int] = ())
     fixed = {i % len(args): args[i] for i in static if -len(args) <= i < len(args)}
     rest = [x for i, x in enumerate(args) if i not in fixed]
     leaves, in_tree = tree_flatten((tuple(rest), kwargs))
+    leaves = with_wide_numbers(leaves)
     out_tree = None
 
     def flat(*values: Any) -> list:

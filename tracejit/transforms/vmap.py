@@ -12,7 +12,7 @@ from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_sou
 from tracejit.ir.float0 import flatten_result, is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_closed
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.types import ArrayType, type_of, with_wide_numbers
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.tree_util import broadcast_prefix
 from tracejit.transforms.batching import Batch, batch_values
@@ -40,6 +40,7 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
             raise TreeError(f"vmap: in_axes has {len(in_axes)} entries, the call {len(args)} positional arguments",
                             source=user_source(), fix="give in_axes an entry per positional argument")
         axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
+        leaves = with_wide_numbers(leaves)
         axes = [normalized(a, x) for a, x in zip(axes, leaves)]
         size = batch_size(leaves, axes, args, axis_size)
         types = [lane_type(x, a) for x, a in zip(leaves, axes)]
