@@ -68,6 +68,8 @@ def test_large_arrays_are_indexed_with_64_bits():
     [small] = program_of(lambda x: x + 1, np.broadcast_to(np.float32(0), (1 << 20,))).sources
     [large] = program_of(lambda x: x + 1, np.broadcast_to(np.float32(0), (1 << 32,))).sources
     assert "i8(" not in small.text and "i8(" in large.text
+    parts, _ = program_of(lambda x: lax.reduce_sum(x, (0,)), np.broadcast_to(np.float32(0), (1 << 32,))).sources
+    assert "i8(4294967296)" in parts.text
 
 
 def launches(f, *args) -> list[Launch]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.codegen.cpu.value import BOOL, AnyValue, Value
-from tracejit.codegen.cuda.expressions import I32, Point, divided, point_of
+from tracejit.codegen.cuda.expressions import I32, I64, Point, divided, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, regrouped
 from tracejit.codegen.cuda.groups import WARP, held, like, parts_of
 from tracejit.codegen.cuda.instructions import memory_word
@@ -65,7 +65,8 @@ class ColumnEmitter(KernelEmitter):
         roots = [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
         here.hoist(roots, set(axes))
         start = [v for s in self.start(stage) for v in s]
-        with b.loop(self.y, b.const(n, I32), b.const(self.height, I32), carries=start) as loop:
+        kind = I32 if n < 2**31 else I64
+        with b.loop(b.convert(self.y, kind), b.const(n, kind), b.const(self.height, kind), carries=start) as loop:
             p = here.inner(point_of(b, loop.index, axes))
             values = [p.value(s.expr) for s in stage.stores]
             new = self.joined(stage, regrouped(loop.carries, self.sizes(stage)), self.element(p, stage.folds))

@@ -9,11 +9,11 @@ from typing import Any
 from tracejit.codegen.cpu.expressions import Dependence
 from tracejit.codegen.cpu.value import PTR, Value
 from tracejit.codegen.cuda.builder import Builder
-from tracejit.codegen.cuda.expressions import I32, I64, Point, point_of
+from tracejit.codegen.cuda.expressions import I32, I64, Point, index_dtype, point_of
 from tracejit.codegen.cuda.instructions import memory_word
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
-from tracejit.ir.loops import ROW, Axis, Expr
+from tracejit.ir.loops import ROW, Axis, Expr, Index
 
 THREADS = 256
 
@@ -120,7 +120,8 @@ class GeneralEmitter(KernelEmitter):
         return regrouped(loop.results, shape)
 
     def bounds(self, axis: Axis) -> tuple[Value, Value]:
-        return self.b.const(0, I32), self.b.const(axis.size, I32)
+        kind = index_dtype(Index({axis: 1}))
+        return self.b.const(0, kind), self.b.const(axis.size, kind)
 
 
 def regrouped(flat: Sequence, shape: Sequence[int]) -> list[list]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cuda.expressions import I32, Point, divided, point_of
+from tracejit.codegen.cuda.expressions import Point, divided, index_dtype, point_of
 from tracejit.codegen.cuda.general import GeneralEmitter, KernelEmitter, global_thread, regrouped
 from tracejit.codegen.cuda.groups import WARP, fold_group
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import aligned
+from tracejit.ir.loops import Index
 
 BUSY = 1 << 17          # threads that keep a large GPU busy
 SHORTEST = 16           # elements that a part is worth
@@ -55,8 +56,9 @@ class PartEmitter(GeneralEmitter):
     def bounds(self, axis):
         if axis is not self.kernel.fold_axes[0]:
             return super().bounds(axis)
-        low = self.b.convert(self.b.mul(self.part, self.chunk), I32)
-        return low, self.b.min(self.b.add(low, self.chunk), self.b.const(axis.size, I32))
+        b, kind = self.b, index_dtype(Index({axis: 1}))
+        low = b.mul(b.convert(self.part, kind), self.chunk)
+        return low, b.min(b.add(low, self.chunk), b.const(axis.size, kind))
 
 
 class CombineEmitter(KernelEmitter):

@@ -12,11 +12,11 @@ from typing import Any
 from tracejit.codegen.cpu.register_loops import nodes_of
 from tracejit.codegen.cpu.value import AnyValue, Value
 from tracejit.codegen.cuda.accesses import is_aligned, lanes_for, load_vector, store_vector, vector_loads
-from tracejit.codegen.cuda.expressions import I32, Point, divided, point_of
+from tracejit.codegen.cuda.expressions import I32, Point, divided, index_dtype, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, regrouped
 from tracejit.codegen.cuda.groups import WARP, fold_group
 from tracejit.codegen.kernels import Kernel, Stage
-from tracejit.ir.loops import CONST, Expr, loads_of
+from tracejit.ir.loops import CONST, Expr, Index, loads_of
 
 MOST_HELD = 32          # elements of a row that a thread keeps in registers
 MOST_STATEMENTS = 1200  # of a kernel's text: Numba takes one to two milliseconds for each
@@ -171,12 +171,12 @@ class RowEmitter(KernelEmitter):
         """One pass over the row, with accumulators for each of the neighbours that a thread takes."""
         b, n = self.b, self.shape.lanes
         start = [v for s in self.start(stage) for v in s]
-        first = b.mul(self.thread, n)
-        stop = b.const(self.axis.size, I32)
+        kind = index_dtype(Index({self.axis: 1}))
+        first, stop = b.convert(b.mul(self.thread, n), kind), b.const(self.axis.size, kind)
         if self.part is not None:
-            low = b.mul(self.part, self.chunk)
+            low = b.mul(b.convert(self.part, kind), self.chunk)
             first, stop = b.add(low, first), b.min(b.add(low, self.chunk), stop)
-        with b.loop(first, stop, b.const(self.shape.step, I32), carries=start * n) as loop:
+        with b.loop(first, stop, b.const(self.shape.step, kind), carries=start * n) as loop:
             chunk = Chunk(loop.index, None)
             chunk.read(self, here, stage)
             wide = [regrouped(mine, self.sizes(stage)) for mine in cut(loop.carries, len(start), n)]

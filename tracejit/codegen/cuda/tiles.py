@@ -12,11 +12,11 @@ from typing import Any
 from tracejit.codegen.cpu.value import PTR, AnyValue, ComplexValue, Value
 from tracejit.codegen.cuda.accesses import is_aligned, is_even, lanes_for, load_vector, store_vector, vector_loads
 from tracejit.codegen.cuda.builder import Builder
-from tracejit.codegen.cuda.expressions import Point, point_of
+from tracejit.codegen.cuda.expressions import Point, index_dtype, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, global_thread
 from tracejit.codegen.cuda.instructions import DeviceFunction
 from tracejit.codegen.kernels import Kernel
-from tracejit.ir.loops import CONST, LOAD, Axis, Expr, children, loads_of
+from tracejit.ir.loops import CONST, LOAD, Axis, Expr, Index, children, loads_of
 
 
 def tile_lanes(kernel: Kernel) -> int:
@@ -56,9 +56,9 @@ class TileEmitter(KernelEmitter):
         t = global_thread(b, self.units, self.threads)
         unit = Axis("unit", -(-n // self.lanes))
         point = point_of(b, t, [*self.kernel.row_axes[:-1], unit])
-        first = b.mul(point.pop(unit), self.lanes)
+        first = b.mul(b.convert(point.pop(unit), index_dtype(Index({self.axis: 1}))), self.lanes)
         here = Point(b, self.bases, self.depends, point)
-        self.lane = Lane(self, here)
+        self.lane = Lane(self, here.inner({self.axis: first}))
         if n % self.lanes == 0:
             return self.vector(here, first)
         with b.block(f"if {b.add(first, self.lanes).name} <= {n}:"):
@@ -89,12 +89,13 @@ class Lane:
         inside = [e for e in reads_of(roots, hidden)]
         self.axes = [a for a in plan.kernel.row_axes if any(a in plan.depends(e) for e in inside) or a is plan.axis]
         self.pointers = list(dict.fromkeys(e.data[0] for e in inside if e.kind == LOAD))
+        self.index_dtypes = [here.axes[a].dtype for a in self.axes]
         self.values = [here.value(e) for e in self.shared]
         self.bases = plan.bases
         self.name, self.dtypes = self.define(plan, roots)
 
     def define(self, plan: TileEmitter, roots: Sequence[Expr]) -> tuple[str, list]:
-        numbers = [(f"n{k}", self.index_dtype(plan)) for k in range(len(self.axes))]
+        numbers = [(f"n{k}", dtype) for k, dtype in enumerate(self.index_dtypes)]
         elements = [(f"x{k}", e.dtype) for k, e in enumerate([*plan.vectors, *self.shared])]
         inner = Builder("LANE", [*[(f"p{k}", PTR) for k in range(len(self.pointers))], *numbers, *elements], self.b.functions)
         params = iter(inner.params)
@@ -108,9 +109,6 @@ class Lane:
         name = f"lane_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self.b.functions[name] = DeviceFunction(text.replace("def LANE(", f"def {name}(", 1), results[0].dtype)
         return name, [r.dtype for r in results]
-
-    def index_dtype(self, plan: TileEmitter):
-        return plan.b.const(0, "i4").dtype if plan.units * plan.lanes < 2**31 else plan.b.const(0, "i8").dtype
 
     def call(self, p: Point, elements: Sequence[AnyValue]) -> list[AnyValue]:
         b = self.b
