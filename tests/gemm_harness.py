@@ -7,9 +7,10 @@ import functools
 import llvmlite.binding as llvm
 import numpy as np
 
-from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_module
-from tracejit.codegen.cpu.gemm import CALL, gemm_module, gemm_scratch
+from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_routine
+from tracejit.codegen.cpu.gemm import CALL, gemm_routine, gemm_scratch
 from tracejit.codegen.cpu.isa import Isa, make_isa
+from tracejit.codegen.cpu.routine import Routine
 
 # Backwards, so that a result which depends on the order of the tasks shows.
 SERIAL = """define void @tj_parallel(ptr %f, ptr %ctx, i64 %n) #0 {
@@ -25,30 +26,40 @@ done:
   ret void
 }
 """
-_alive: list[object] = []
 
 
-def native(name: str, text: str, isa: Isa):
-    """The routine `name` of the module as a function of one pointer."""
-    module = llvm.parse_assembly(text.replace("declare void @tj_parallel(ptr, ptr, i64)\n", SERIAL))
-    module.verify()
-    target = llvm.Target.from_triple(isa.triple)
-    machine = target.create_target_machine(cpu=isa.cpu, features=isa.features, opt=2, jit=True, codemodel="jitdefault")
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _alive.append((engine, module))
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(name))
+class Engine:
+    """The modules of one instruction set, each compiled once, with a serial tj_parallel."""
+
+    def __init__(self, isa: Isa):
+        target = llvm.Target.from_triple(isa.triple)
+        machine = target.create_target_machine(cpu=isa.cpu, features=isa.features, opt=2, jit=True, codemodel="jitdefault")
+        serial = llvm.parse_assembly(f"{isa.header}{SERIAL}attributes #0 = {{ {isa.attributes} }}\n")
+        self.engine = llvm.create_mcjit_compiler(serial, machine)
+        self.names: set[str] = set()
+
+    def function(self, routine: Routine):
+        """The routine as a function of one pointer, and its table of kernels."""
+        for name, text in routine.parts:
+            if name not in self.names:
+                module = llvm.parse_assembly(text)
+                module.verify()
+                self.engine.add_module(module)
+                self.names.add(name)
+        self.engine.finalize_object()
+        address = self.engine.get_function_address
+        table = np.array([name and address(name) or 0 for name in routine.kernels], np.int64)
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address(routine.name)), table
+
+
+@functools.lru_cache(maxsize=None)
+def engine_of(isa_name: str) -> Engine:
+    return Engine(make_isa(isa_name))
 
 
 def aligned(n_bytes: int) -> np.ndarray:
     raw = np.empty(n_bytes + 64, np.uint8)
     return raw[-raw.ctypes.data % 64:][:n_bytes]
-
-
-@functools.lru_cache(maxsize=None)
-def gemm_routine(dtype: str, isa_name: str):
-    isa = make_isa(isa_name)
-    return native(*gemm_module(np.dtype(dtype), isa), isa)
 
 
 def record_of(record, **values) -> np.ndarray:
@@ -79,13 +90,10 @@ def gemm(a, b, c, d=None, isa: str = "native", **more) -> None:
     n_bytes = gemm_scratch(c.dtype, make_isa(isa), *c.shape[2:], a.shape[3], c.shape[0] * c.shape[1])
     scratch = aligned(n_bytes)
     call = gemm_call(a, b, c, d, scratch, **more)
-    gemm_routine(c.dtype.str, isa)(call.ctypes.data)
-
-
-@functools.lru_cache(maxsize=None)
-def conv_routine(dtype: str, isa_name: str):
-    isa = make_isa(isa_name)
-    return native(*conv_module(np.dtype(dtype), isa), isa)
+    fields = {name: int(value) for name, value in zip(CALL.members, call)}
+    function, kernels = engine_of(isa).function(gemm_routine(c.dtype, make_isa(isa), fields))
+    call[CALL.members.index("kernels")] = kernels.ctypes.data
+    function(call.ctypes.data)
 
 
 def conv(x, w, y, d=None, kind: str = "", isa: str = "native", epilogue: int = 0, **parameters) -> None:
@@ -93,8 +101,8 @@ def conv(x, w, y, d=None, kind: str = "", isa: str = "native", epilogue: int = 0
     shapes = [v for array in (x, w, y) for v in (array.shape, tuple(steps(array)))]
     calls, n_bytes = conv_calls(Convolution(*shapes, **parameters), y.dtype, make_isa(isa), kind)
     scratch = aligned(n_bytes)
-    routine = conv_routine(y.dtype.str, isa)
     for members in calls:
+        function, kernels = engine_of(isa).function(conv_routine(members, y.dtype, make_isa(isa)))
         call = record_of(CONV, x=x.ctypes.data, w=w.ctypes.data, y=y.ctypes.data, d=0 if d is None else d.ctypes.data,
-                         scratch=scratch.ctypes.data, epilogue=epilogue, ctx=77, **members)
-        routine(call.ctypes.data)
+                         scratch=scratch.ctypes.data, kernels=kernels.ctypes.data, epilogue=epilogue, ctx=77, **members)
+        function(call.ctypes.data)

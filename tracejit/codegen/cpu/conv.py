@@ -1,11 +1,12 @@
 """A float dtype and an instruction set -> one native convolution for all sizes and layouts, as LLVM IR.
 
 The routine is `void NAME(ptr call)`; `call` points to a `CONV` record of 8-byte members (conv_plan.py).
-The caller sets the pointers x, w, y, d (or null), scratch (64-byte aligned), epilogue and ctx (or
+The caller sets the pointers x, w, y, d (or null), scratch (64-byte aligned), kernels, epilogue and ctx (or
 null); all other members come from `conv_calls`, which turns shapes and strides into one or more
 calls, to be made one after the other:
 
     calls, scratch_bytes = conv_calls(Convolution(...), dtype, isa)
+    routine = conv_routine(calls[0], dtype, isa)
 
 The epilogue is `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 pitch)`, called once per
 finished block of y; element (i, j) of the block is element (row + i) * pitch + col + j of y's memory.
@@ -15,19 +16,21 @@ a copy with zeros at its ends. Each element of y is summed in an order that depe
 """
 from __future__ import annotations
 
-import hashlib
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
-from .conv_plan import CONV, DEPTHWISE, LEVELS, OUTER, OUTER_PRODUCT, Convolution, conv_calls
-from .conv_tile import segment_kernels_text
-from .gemm import DECLARATIONS, copy_block, run_tasks, run_text
-from .gemm_pack import pack_text
-from .gemm_text import Function, Record
-from .gemm_tile import Tile
+from .conv_plan import CONV, DEPTHWISE, LEVELS, OUTER, Convolution, conv_calls
+from .conv_tile import segment_part
+from .gemm import DECLARATIONS, run_tasks, run_text
+from .gemm_pack import copy_block, pack_declarations, pack_part
+from .gemm_text import RARELY, Function, Record
+from .gemm_tile import Tile, even_parts
 from .isa import Isa
+from .routine import Part, Routine, part_of
 
-__all__ = ["CONV", "Convolution", "conv_calls", "conv_module"]
+__all__ = ["CONV", "Convolution", "conv_calls", "conv_routine"]
 
 # What the tasks of one chunk of images share.
 _JOB = Record("*call", "*A", "*B", "*C", "*D", "images", "first_image", "positions", "panels", "panel_blocks", "tiles",
@@ -37,21 +40,32 @@ _COPY_ITEMS = 1 << 12  # elements of a padded copy that one task makes
 _INDEX = Record(*(f"i{i}" for i in OUTER))
 
 
-def conv_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
-    """The name and the LLVM IR text of the f32 or f64 convolution.
-
-    >>> from tracejit.codegen.cpu.isa import host_isa
-    >>> name, text = conv_module(np.dtype("f4"), host_isa())
-    >>> f"@{name}(ptr %call)" in text
-    True
-    """
+def conv_routine(call: Mapping[str, int], dtype: np.dtype, isa: Isa) -> Routine:
+    """The f32 or f64 convolution for a call with these members of CONV."""
     tile = Tile(isa, np.dtype(dtype))
-    body = "".join((segment_kernels_text(tile), pack_text(tile), run_text(), _clear(tile), _copy_task(tile),
-                    _pack_task(tile), _fetch_lines(), _position(tile), _compute_task(), _entry(tile)))
+    table = _kernel_table(tile, call)
+    control = _control_part(tile)
+    return Routine(control[0], (pack_part(tile), *(part for part in table if part), control),
+                   tuple(part and part[0] for part in table))
+
+
+def _kernel_table(tile: Tile, call: Mapping[str, int]) -> list[Part | None]:
+    """The kernels that a call needs, by ((masked * nv) + vectors - 1) * mr + rows - 1."""
+    lanes, kind = tile.vector.lanes, ("outer", "depthwise", "dot")[call["kernel"]]
+    widths = {min(call["nr"], call["cols"]), call["cols"] % call["nr"] or call["nr"]}
+    wanted = {(int(width % lanes != 0), -(-width // lanes)) for width in widths}
+    rows = even_parts(call["rows"], tile.mr)
+    return [segment_part(tile, kind, masked, v, r) if (masked, v) in wanted and r in rows else None
+            for masked in (0, 1) for v in range(1, tile.nv + 1) for r in range(1, tile.mr + 1)]
+
+
+@functools.cache
+def _control_part(tile: Tile) -> Part:
+    body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _fetch_lines(), _position(tile),
+                    _compute_task(), _entry(tile)))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
-    text = f"{isa.header}{DECLARATIONS}{tile.vector.declarations()}{zeros}{body}attributes #0 = {{ {isa.attributes} }}\n"
-    name = f"conv_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return name, text.replace("@ENTRY(", f"@{name}(")
+    head = f"{DECLARATIONS}{pack_declarations(tile)}{tile.vector.declarations()}{zeros}"
+    return part_of(tile.isa, f"conv_{tile.dtype.str[1:]}", head, body)
 
 
 def _names(what: str, numbers: range) -> list[str]:
@@ -85,7 +99,7 @@ def _move(f: Function, pointer: str, n_bytes: str | int) -> str:
 
 def _entry(tile: Tile) -> str:
     """Repack w, then chunk by chunk: pad the input if need be, and compute."""
-    f = Function("ENTRY", "ptr %call")
+    f = Function("ENTRY", "ptr %call", attributes=RARELY)
     job = _JOB.allocate(f)
     _start_job(f, tile, job)
     fork, count, chunk = CONV.get(f, "%call", "fork", "count0", "chunk")
@@ -159,7 +173,7 @@ def _clear(tile: Tile) -> str:
 
 def _copy_task(tile: Tile) -> str:
     """Task t copies a few lines of x, with zeros at their ends (or without what is cropped)."""
-    f = Function("copy_task", "ptr %job, i64 %task", "internal")
+    f = Function("copy_task", "ptr %job, i64 %task", "internal", RARELY)
     call, lines, block, image, first = _JOB.get(f, "%job", "call", "lines", "line_block", "image", "first_image")
     x, pitch = CONV.get(f, call, "x", "row_pitch")
     counts, steps = (CONV.get(f, call, *_names(what, OUTER)) for what in ("r_count", "r_step"))
@@ -182,10 +196,10 @@ def _copy_line(f: Function, tile: Tile, call: str, source: str, target: str) -> 
     source, middle = _move(f, source, f.mul(f.sub(start, low), step)), f.offset(target, f.mul(start, pixel))
     plain, dense = f.compare("eq", c_step, tile.size), f.compare("eq", step, pixel)
     with f.when(plain):
-        copy_block(f, "rows", source, step, middle, pixel, f.select(dense, _zext(f, f.compare("sgt", n, 0)), n),
+        copy_block(f, tile, "rows", source, step, middle, pixel, f.select(dense, _zext(f, f.compare("sgt", n, 0)), n),
                    f.select(dense, f.mul(n, count), count))
     with f.when(f.value(f"xor i1 {plain}, true")):
-        copy_block(f, "any", source, step, middle, pixel, n, count, ("i64", c_step))
+        copy_block(f, tile, "any", source, step, middle, pixel, n, count, ("i64", c_step))
     f.call("@clear", ("ptr", f.offset(target, f.mul(stop, pixel))), ("i64", f.mul(f.sub(out, stop), count)))
 
 
@@ -195,7 +209,7 @@ def _zext(f: Function, condition: str) -> str:
 
 def _pack_task(tile: Tile) -> str:
     """Task t repacks one panel of w: nr output features of one group, in the order of the sum."""
-    f = Function("pack_task", "ptr %job, i64 %task", "internal")
+    f = Function("pack_task", "ptr %job, i64 %task", "internal", RARELY)
     call, panels = _JOB.get(f, "%job", "call", "panels")
     w, at, scratch, cols, nr = CONV.get(f, call, "w", "w_offset", "scratch", "cols", "nr")
     group_step, n_step, panel_step = CONV.get(f, call, "pack_group", "pack_n", "panel_step")
@@ -221,13 +235,13 @@ def _pack_lines(f: Function, tile: Tile, source: str, step: str, n_step: str, ta
     """n lines of `width` features, whichever of the two axes is contiguous, if any."""
     done = f.compare("eq", n_step, tile.size)
     with f.when(done):
-        copy_block(f, "rows", source, step, target, line, n, width)
+        copy_block(f, tile, "rows", source, step, target, line, n, width)
     turned = f.both(f.value(f"xor i1 {done}, true"), f.compare("eq", step, tile.size),
                     f.compare("ne", n_step, 0))
     with f.when(turned):
-        copy_block(f, "columns", source, n_step, target, line, n, width)
+        copy_block(f, tile, "columns", source, n_step, target, line, n, width)
     with f.when(f.value(f"xor i1 {f.either(done, turned)}, true")):
-        copy_block(f, "any", source, step, target, line, n, width, ("i64", n_step))
+        copy_block(f, tile, "any", source, step, target, line, n, width, ("i64", n_step))
 
 
 def _compute_task() -> str:
@@ -362,13 +376,10 @@ def _tiles(f: Function, tile: Tile, arguments: tuple, c: str, c_m: str, d: str, 
 
 def _kernels(f: Function, tile: Tile, width: str) -> str:
     """The row of the kernel table for this width: by registers, and by whether the last one is full."""
-    lanes, kernel = tile.vector.lanes, CONV.get(f, "%call", "kernel")[0]
+    lanes, kernels = tile.vector.lanes, CONV.get(f, "%call", "kernels")[0]
     masked = _zext(f, f.compare("ne", f.rem(width, lanes), 0))
     vectors = f.sub(f.ceil_div(width, lanes), 1)
-    at = f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr)
-    outer, depthwise = f.offset("@outer_kernels", at), f.offset("@depthwise_kernels", at)
-    lanewise = f.select(f.compare("eq", kernel, DEPTHWISE), depthwise, "@dot_kernels", "ptr")
-    return f.select(f.compare("eq", kernel, OUTER_PRODUCT), outer, lanewise, "ptr")
+    return f.offset(kernels, f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr))
 
 
 def _finished(f: Function, tile: Tile, c: str, width: str) -> None:

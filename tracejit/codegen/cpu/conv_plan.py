@@ -24,7 +24,7 @@ OUTER_PRODUCT, DEPTHWISE, DOT = range(3)  # the kinds of kernels, see conv_tile.
 
 # All but the pointers are what `conv_calls` returns; steps and offsets in bytes.
 CONV = Record(
-    "*x", "*w", "*y", "*d", "*scratch", "*epilogue", "*ctx",
+    "*x", "*w", "*y", "*d", "*scratch", "*epilogue", "*ctx", "*kernels",
     "swapped", "kernel", "x_offset", "w_offset", "y_offset", "d_offset", "pitch",
     *(f"{what}{i}" for what in ("count", "a", "b", "c", "d") for i in OUTER),
     "rows", "a_m", "c_m", "d_m", "cols", "nr", "a_n", "b_n", "panel_step",

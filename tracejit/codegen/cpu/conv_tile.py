@@ -8,28 +8,23 @@ do the same and then add up the lanes, for one column and a sum over contiguous 
 """
 from __future__ import annotations
 
+import functools
+
 from .gemm_text import Function, Vector
 from .gemm_tile import Tile, accumulate, finish_tile, prefetch_tile, row_steps
+from .routine import Part, part_of
 
 PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0, i64 %k1, "
           "ptr %C, i64 %ldc, ptr %D, i64 %ldd, i64 %nr")
 
 
-def segment_kernels_text(tile: Tile) -> str:
-    """The kernels and three tables: @outer_kernels and @depthwise_kernels by ((masked * nv) + vectors - 1) * mr + rows - 1,
-    @dot_kernels by rows - 1."""
-    rows, wanted = range(1, tile.mr + 1), (1,) if tile.free_masks else (0, 1)
-    shapes = [(masked, v, m) for masked in (0, 1) for v in range(1, tile.nv + 1) for m in rows]
-    text = "".join(_dot(tile, m) for m in rows) + _table("dot_kernels", [f"dot_{m}" for m in rows])
-    for kind, kernel in (("outer", _outer), ("depthwise", _depthwise)):
-        text += "".join(kernel(tile, m, v, masked) for masked, v, m in shapes if masked in wanted)
-        text += _table(f"{kind}_kernels", [f"{kind}_{max(masked, wanted[0])}_{v}_{m}" for masked, v, m in shapes])
-    return text
-
-
-def _table(name: str, functions: list[str]) -> str:
-    entries = ", ".join(f"ptr @{function}" for function in functions)
-    return f"@{name} = internal constant [{len(functions)} x ptr] [{entries}]\n"
+@functools.cache
+def segment_part(tile: Tile, kind: str, masked: int, vectors: int, rows: int) -> Part:
+    """The `outer`, `depthwise` or `dot` kernel for a tile of this size; `masked`: its last register is not full."""
+    masked = max(masked, int(tile.free_masks))
+    kernel = {"outer": _outer, "depthwise": _depthwise, "dot": _dot}[kind]
+    head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
+    return part_of(tile.isa, f"{kind}_{tile.dtype.str[1:]}_{masked}_{vectors}_{rows}", head, kernel(tile, rows, vectors, masked))
 
 
 def _masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[str | None]:
@@ -37,7 +32,7 @@ def _masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[str |
 
 
 def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
-    f, vector = Function(f"outer_{masked}_{vectors}_{rows}", PARAMS, "internal"), tile.vector
+    f, vector = Function("ENTRY", PARAMS), tile.vector
     masks = _masks(f, vector, vectors, masked)
     prefetch_tile(f, vector, rows, vectors)
 
@@ -49,14 +44,14 @@ def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
 
 
 def _depthwise(tile: Tile, rows: int, vectors: int, masked: int) -> str:
-    f, vector = Function(f"depthwise_{masked}_{vectors}_{rows}", PARAMS, "internal"), tile.vector
+    f, vector = Function("ENTRY", PARAMS), tile.vector
     masks = _masks(f, vector, vectors, masked)
     finish_tile(f, vector, _lane_products(f, vector, rows, masks), masks)
     return f.text()
 
 
-def _dot(tile: Tile, rows: int) -> str:
-    f, vector = Function(f"dot_{rows}", PARAMS, "internal"), tile.vector
+def _dot(tile: Tile, rows: int, vectors: int, masked: int) -> str:
+    f, vector = Function("ENTRY", PARAMS), tile.vector
     sums = [vector.sum(f, product) for product in _lane_products(f, vector, rows, [None])]
 
     def plus_d(i: int, value: str) -> str:

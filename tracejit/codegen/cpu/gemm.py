@@ -15,6 +15,7 @@ The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte
 | a0, a1, b0, b1, c0, c1, d0, d1 | strides of the batch axes in elements, 0 to reuse |
 | epilogue, ctx | null, or a function called once per finished block of C while it is in the cache |
 | scratch, scratch_bytes | 64-byte aligned memory of `gemm_scratch(...)` bytes |
+| kernels | the table of kernels, `gemm_routine(...).kernels` |
 
 The epilogue is `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)`; `c` is the first element
 of the block, `row` counts as if the batch entries lay below each other, `ldc` is in elements.
@@ -24,28 +25,30 @@ strides too), never on the number of threads or on the position in the batch.
 """
 from __future__ import annotations
 
-import hashlib
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .gemm_pack import pack_text
-from .gemm_text import Function, Record
-from .gemm_tile import Tile, kernels_text
+from .gemm_pack import copy_block, pack_declarations, pack_part
+from .gemm_text import RARELY, Function, Record
+from .gemm_tile import Tile, even_parts, tile_part
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
 from .gemm_vector import JOB as VECTOR_JOB
 from .isa import Isa
+from .routine import Part, Routine, part_of
 
 CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", "b_col", "ldc", "ldd",
               "batch0", "batch1", "a0", "a1", "b0", "b1", "c0", "c1", "d0", "d1",
-              "*epilogue", "*ctx", "*scratch", "scratch_bytes")
+              "*epilogue", "*ctx", "*scratch", "scratch_bytes", "*kernels")
 
 # What the tasks of one (N chunk, K block, M chunk) share; strides and steps in bytes, `col` in elements.
 _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk", "bn", "ldc", "ldd",
               "*a_packed", "*b_packed", "a_step", "b_step", "b_tasks", "tiles", "tile_rows", "wide_tiles",
               "panels", "*tile_a", "tile_rs", "tile_cs", "*panel_b", "panel_bs",
               "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
-              "pack_a", "pack_b")
+              "pack_a", "pack_b", "*kernels")
 
 _DEPTH_BYTES = 3072  # K per block: a panel of B fills about the first cache, C is not updated too often
 _CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
@@ -125,27 +128,68 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
     return one * (min(batch, _MOST_TASKS) if batch > 1 else 1)
 
 
-def gemm_module(dtype: np.dtype, isa: Isa) -> tuple[str, str]:
-    """The name and the LLVM IR text of the matrix product: f32, f64, or integers, which wrap.
+def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int]) -> Routine:
+    """The matrix product (f32, f64, or integers, which wrap) for calls with these members of CALL.
 
     >>> from tracejit.codegen.cpu.isa import host_isa
-    >>> name, text = gemm_module(np.dtype("f4"), host_isa())
-    >>> f"define  void @{name}(ptr %call)" in text
-    True
+    >>> one = dict(M=1, N=9, K=9, a_row=9, a_col=1, b_row=9, b_col=1)
+    >>> gemm_routine(np.dtype("f4"), host_isa(), one).name.split("_")[0]
+    'gemv'
     """
     tile = Tile(isa, np.dtype(dtype))
+    if fields["K"] and is_vector(fields):
+        vector = _vector_part(tile)
+        return Routine(vector[0], (pack_part(tile), vector))
+    table = _kernel_table(_Plan(tile), fields["M"], fields["N"])
+    kernels = tuple(part for part in table if part)
+    matrix = _matrix_part(tile)
+    return Routine(matrix[0], (pack_part(tile), *kernels, matrix), tuple(part and part[0] for part in table))
+
+
+def is_vector(fields: Mapping[str, int]) -> bool:
+    """One row or one column, where the vector kernels can walk the matrix."""
+    return (fields["N"] == 1 and 1 in (fields["a_row"], fields["a_col"])
+            or fields["M"] == 1 and 1 in (fields["b_row"], fields["b_col"]))
+
+
+def _kernel_table(plan: _Plan, m: int, n: int) -> list[Part | None]:
+    """The kernels that the blocks of such a result need, by (vectors - 1) * mr + rows - 1."""
+    tile, m, n = plan.tile, max(m, 1), max(n, 1)
+    blocks = lambda size, chunk, unit: {min(step, size - i) for step in [_step(size, chunk, unit)] for i in range(0, size, step)}
+    rows = set().union(*(even_parts(block, tile.mr) for block in blocks(m, plan.rows, tile.mr)))
+    widths = {min(tile.nr, block - at) for block in blocks(n, plan.cols, tile.nr) for at in (0, block // tile.nr * tile.nr)}
+    vectors = {-(-width // plan.lanes) for width in widths if width}
+    return [tile_part(tile, r, v) if r in rows and v in vectors else None
+            for v in range(1, tile.nv + 1) for r in range(1, tile.mr + 1)]
+
+
+def _step(size: int, chunk: int, unit: int) -> int:
+    """How long the chunks are if none is longer than `chunk` and all but the last are equal multiples of `unit`."""
+    even = -(-size // -(-size // chunk))
+    return -(-even // unit) * unit
+
+
+def _declarations(tile: Tile) -> str:
+    return f"{DECLARATIONS}%element = type {tile.vector.element}\n{pack_declarations(tile)}{tile.vector.declarations()}"
+
+
+@functools.cache
+def _matrix_part(tile: Tile) -> Part:
     plan = _Plan(tile)
-    body = "".join((kernels_text(tile), pack_text(tile), vector_text(tile), run_text(), _pack_task(plan),
-                    _tile_task(plan), _vector_product(plan), _product(plan), _batch_task(), _entry()))
-    head = f"{isa.header}{DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}"
-    text = f"{head}{body}attributes #0 = {{ {isa.attributes} }}\n"
-    name = f"gemm_{tile.dtype.str[1:]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return name, text.replace("@ENTRY(", f"@{name}(")
+    body = "".join((run_text(), _pack_task(plan), _tile_task(plan), _product(plan), _batch_task(), _entry()))
+    return part_of(tile.isa, f"gemm_{tile.dtype.str[1:]}", _declarations(tile), body)
+
+
+@functools.cache
+def _vector_part(tile: Tile) -> Part:
+    plan = _Plan(tile)
+    body = "".join((vector_text(tile), run_text(), _vector_product(plan), _either_vector(), _batch_task(), _entry()))
+    return part_of(tile.isa, f"gemv_{tile.dtype.str[1:]}", _declarations(tile), body)
 
 
 def _pack_task(plan: _Plan) -> str:
     """Task t packs a few panels of B or, from b_tasks on, some rows of A."""
-    f = Function("pack_task", "ptr %job, i64 %task", "internal")
+    f = Function("pack_task", "ptr %job, i64 %task", "internal", RARELY)
     depth, b_tasks = _JOB.get(f, "%job", "depth", "b_tasks")
     with f.when(f.compare("slt", "%task", b_tasks)):
         _pack_b(f, plan, depth)
@@ -162,16 +206,16 @@ def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
     width = f.min(f.sub(cols, start), plan.pack_panels * nr)
     source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", plan.pack_panels), step))
     with f.when(f.compare("eq", bn, size)):
-        copy_block(f, "panels", source, bk, target, step, depth, width)
+        copy_block(f, plan.tile, "panels", source, bk, target, step, depth, width)
         f.leave()
     with f.loop(0, width, nr) as col:
         source, target = f.offset(source, f.mul(col.index, bn)), f.offset(target, f.mul(f.div(col.index, nr), step))
         wide, pitch = f.min(f.sub(width, col.index), nr), nr * size
         columns = f.compare("eq", bk, size)
         with f.when(columns):
-            copy_block(f, "columns", source, bn, target, pitch, depth, wide)
+            copy_block(f, plan.tile, "columns", source, bn, target, pitch, depth, wide)
         with f.when(f.value(f"xor i1 {columns}, true")):
-            copy_block(f, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
+            copy_block(f, plan.tile, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
 
 
 def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
@@ -181,15 +225,9 @@ def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
     n = f.min(f.sub(rows, row), plan.pack_rows)
     source, target = f.offset(source, f.mul(row, rs)), f.offset(target, f.mul(row, step))
     with f.when(f.compare("eq", cs, plan.size)):
-        copy_block(f, "rows", source, rs, target, step, n, depth)
+        copy_block(f, plan.tile, "rows", source, rs, target, step, n, depth)
         f.leave()
-    copy_block(f, "columns", source, cs, target, step, n, depth)
-
-
-def copy_block(f: Function, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
-          *more: tuple[str, str]) -> None:
-    f.call(f"@pack_{kind}", ("ptr", source), ("i64", step), ("ptr", target), ("i64", pitch), ("i64", n),
-           ("i64", width), *more)
+    copy_block(f, plan.tile, "columns", source, cs, target, step, n, depth)
 
 
 def _tile_rows(f: Function, tile_index: str) -> tuple[str, str]:
@@ -219,7 +257,7 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     col = f.mul(panel, tile.nr)
     width, at = f.min(f.sub(cols, col), tile.nr), f.mul(col, size)
     b = f.offset(panel_b, f.mul(panel, panel_step))
-    kernels = f.offset("@kernels", f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr))
+    kernels = f.offset(_JOB.get(f, "%job", "kernels")[0], f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr))
     c, d_at = f.offset(c, at), f.value(f"getelementptr i8, ptr {d}, i64 {at}")
     absent = f.compare("eq", d, "null", "ptr")
     with f.loop(first, last) as loop:
@@ -248,10 +286,9 @@ _ENTRY_ARGS = (("ptr", "%call"), ("ptr", "%A"), ("ptr", "%B"), ("ptr", "%C"), ("
 
 def _product(plan: _Plan) -> str:
     """The blocked product of one batch entry: N chunks, K blocks, M chunks, each packed and then computed."""
-    f = Function("product", _ENTRY_PARAMS, "internal")
+    f = Function("product", _ENTRY_PARAMS, "internal", RARELY)
     job = _JOB.allocate(f)
     m, n, k = CALL.get(f, "%call", "M", "N", "K")
-    _dispatch_vector(f, m, n)
     _start_job(f, plan, job, m, n, k)
     fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
     k_blocks = f.ceil_div(f.max(f.sub(k, plan.depth // 4), 1), plan.depth)
@@ -273,14 +310,16 @@ def _zext(f: Function, condition: str) -> str:
     return f.value(f"zext i1 {condition} to i64")
 
 
-def _dispatch_vector(f: Function, m: str, n: str) -> None:
-    """One row or one column goes to the vector kernels where these can walk the matrix."""
-    a_row, a_col, b_row, b_col = CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col")
+def _either_vector() -> str:
+    """The product of one batch entry where it has one row or one column."""
+    f = Function("product", _ENTRY_PARAMS, "internal", RARELY)
+    m, n, a_row, a_col, b_row, b_col = CALL.get(f, "%call", "M", "N", "a_row", "a_col", "b_row", "b_col")
     for one, across, down, kind in ((n, a_row, a_col, 0), (m, b_col, b_row, 1)):
         unit = f.either(f.compare("eq", across, 1), f.compare("eq", down, 1))
         with f.when(f.both(f.compare("eq", one, 1), unit)):
             f.call("@vector_product", *_ENTRY_ARGS, ("i64", "%fork"), ("i64", kind))
             f.leave()
+    return f.text()
 
 
 def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> None:
@@ -295,8 +334,8 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
-    ctx, pitch = CALL.get(f, "%call", "ctx", "ldc")
-    _JOB.put(f, job, rs=rs, cs=cs, bk=bk, bn=bn, ldc=ldc, ctx=ctx, pitch=pitch,
+    ctx, pitch, kernels = CALL.get(f, "%call", "ctx", "ldc", "kernels")
+    _JOB.put(f, job, kernels=kernels, rs=rs, cs=cs, bk=bk, bn=bn, ldc=ldc, ctx=ctx, pitch=pitch,
              pack_a=_zext(f, pack_a), pack_b=_zext(f, pack_b))
 
 
@@ -366,7 +405,7 @@ def run_tasks(f: Function, task: str, job: str, n: str, fork: str) -> None:
 
 def _vector_product(plan: _Plan) -> str:
     """M or N is 1 (%is_row: M): fill in the vector job and run it in blocks of outputs."""
-    f, size = Function("vector_product", _ENTRY_PARAMS + ", i64 %is_row", "internal"), plan.size
+    f, size = Function("vector_product", _ENTRY_PARAMS + ", i64 %is_row", "internal", RARELY), plan.size
     job = VECTOR_JOB.allocate(f)
     m, n, k, ldc, ldd = CALL.get(f, "%call", "M", "N", "K", "ldc", "ldd")
     a_row, a_col, b_row, b_col = CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col")
@@ -399,7 +438,7 @@ def _gather(f: Function, plan: _Plan, job: str, x_step: str, k: str) -> None:
     """The dot kernel loads whole registers of x: make it contiguous."""
     x, = VECTOR_JOB.get(f, job, "x")
     with f.when(f.compare("ne", x_step, plan.size)):
-        copy_block(f, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
+        copy_block(f, plan.tile, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
         VECTOR_JOB.put(f, job, x="%scratch")
 
 
@@ -408,7 +447,7 @@ _BATCH = Record("*call", "n_tasks", "count", "scratch_bytes")
 
 def _batch_task() -> str:
     """Task t computes an equal share of the batch; with one task, each entry may fork by itself."""
-    f = Function("batch_task", "ptr %job, i64 %task", "internal")
+    f = Function("batch_task", "ptr %job, i64 %task", "internal", RARELY)
     call, n_tasks, count, share = _BATCH.get(f, "%job", "call", "n_tasks", "count", "scratch_bytes")
     m, batch1, scratch = CALL.get(f, call, "M", "batch1", "scratch")
     scratch = f.offset(scratch, f.mul("%task", share))
@@ -432,7 +471,7 @@ def _entry_pointer(f: Function, call: str, name: str, i: str, j: str) -> str:
 
 def _entry() -> str:
     """The public routine: nothing to do, one product, or a batch shared out over tasks."""
-    f = Function("ENTRY", "ptr %call")
+    f = Function("ENTRY", "ptr %call", attributes=RARELY)
     m, n, k, batch0, batch1 = CALL.get(f, "%call", "M", "N", "K", "batch0", "batch1")
     count, outputs = f.mul(batch0, batch1), f.mul(m, n)
     f.leave_when(f.compare("eq", f.mul(count, outputs), 0))

@@ -12,6 +12,12 @@ import numpy as np
 from .isa import Isa
 
 ALWAYS, NEVER = "true", "false"
+RARELY = "#1"  # attributes of functions that run too rarely for their own speed to matter: LLVM is quick with them
+
+
+def attributes_text(isa: Isa) -> str:
+    """The last lines of a module of these functions."""
+    return f"attributes #0 = {{ {isa.attributes} }}\nattributes {RARELY} = {{ {isa.attributes} noinline optnone }}\n"
 
 
 class Function:

@@ -7,12 +7,14 @@ transposed and packed A all run through the same kernels.
 """
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from .gemm_text import Function, Vector
 from .isa import Isa
+from .routine import Part, part_of
 
 KERNEL_PARAMS = ("ptr %A, i64 %rs, i64 %cs, ptr %B, i64 %bs, i64 %kc, "
                  "ptr %C, i64 %ldc, ptr %D, i64 %ldd, i64 %nr")
@@ -66,16 +68,21 @@ class Tile:
         return self.isa.has_avx512
 
 
-def kernels_text(tile: Tile) -> str:
-    """All kernels and `@kernels`, the table of them by (vectors - 1) * mr + rows - 1."""
-    shapes = [(m, v) for v in range(1, tile.nv + 1) for m in range(1, tile.mr + 1)]
-    table = ", ".join(f"ptr @tile_{m}_{v}" for m, v in shapes)
-    text = "".join(_kernel(tile, m, v) for m, v in shapes)
-    return text + f"@kernels = internal constant [{len(shapes)} x ptr] [{table}]\n"
+@functools.cache
+def tile_part(tile: Tile, rows: int, vectors: int) -> Part:
+    """The kernel for a tile of this size."""
+    head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
+    return part_of(tile.isa, f"tile_{tile.dtype.str[1:]}_{rows}_{vectors}", head, _kernel(tile, rows, vectors))
+
+
+def even_parts(size: int, most: int) -> set[int]:
+    """The sizes of the parts when `size` is cut into as few equal ones as can be, of at most `most`."""
+    count = -(-size // most)
+    return {size // count, -(-size // count)}
 
 
 def _kernel(tile: Tile, rows: int, vectors: int) -> str:
-    f, vector = Function(f"tile_{rows}_{vectors}", KERNEL_PARAMS, "internal"), tile.vector
+    f, vector = Function("ENTRY", KERNEL_PARAMS), tile.vector
     masks: list[str | None] = [vector.mask(f, "%nr", v * vector.lanes) for v in range(vectors)]
     prefetch_tile(f, vector, rows, vectors)
     product = _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors)

@@ -2,25 +2,24 @@
 passes/products.py leaves: f32, f64 or integer, and each axis group of a product walked with one stride."""
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
+from collections.abc import Sequence
 
 
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
-from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_module
-from tracejit.codegen.cpu.gemm import CALL, gemm_module, gemm_scratch
+from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_routine
+from tracejit.codegen.cpu.gemm import CALL, gemm_routine, gemm_scratch
 from tracejit.codegen.cpu.gemm_tile import Tile
 from tracejit.codegen.cpu.isa import Isa
+from tracejit.codegen.cpu.routine import Routine
 from tracejit.codegen.epilogue import Blocks
 from tracejit.ir.graph import Eqn
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.transforms.passes.products import merged_axes
 
-gemm_text = functools.lru_cache(maxsize=None)(gemm_module)
-conv_text = functools.lru_cache(maxsize=None)(conv_module)
 NULL = Value("null", PTR)
 
 
@@ -87,22 +86,32 @@ def emit_contraction(emitter, eqn: Eqn, ins: list[Value], out: Value, epilogue: 
 
 def emit_product(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value], out: Value) -> None:
     b = emitter.b
-    routine = emitter.add_named(*gemm_text(eqn.inputs[0].type.dtype, emitter.isa))
+    fields = gemm_fields(eqn)
+    routine = added(emitter, gemm_routine(eqn.inputs[0].type.dtype, emitter.isa, fields))
     pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, scratch=b.scratch_at) | epilogue
-    numbers = gemm_fields(eqn) | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}
-    call_routine(b, routine, CALL, pointers, numbers)
+    call_routine(b, routine.name, CALL, pointers, fields | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}, routine.kernels)
 
 
-def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: dict[str, int]) -> None:
-    """Call a routine that takes a record of these members; those that are not given are zero.
+def added(emitter, routine: Routine) -> Routine:
+    for part in routine.parts:
+        emitter.add_named(*part)
+    return routine
+
+
+def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: dict[str, int],
+                 kernels: Sequence[str | None] = ()) -> None:
+    """Call a routine that takes a record of these members; those that are not given are zero. `kernels`: the functions in
+    the table that its member of this name points to.
 
     Calls with the same numbers share the function that fills in the record.
     """
-    key = hashlib.sha256(repr((list(pointers), sorted(numbers.items()))).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((list(pointers), sorted(numbers.items()), kernels)).encode()).hexdigest()[:16]
     name = f"{routine}_{key}"
     if not b.module.is_defined(name):
         f = b.internal_function(name, [(member, PTR) for member in pointers])
         given = dict(zip(pointers, f.params))
+        if kernels:
+            given["kernels"] = table_of(f, kernels)
         record = f.alloca(layout.n_bytes)
         for member in layout.members:
             value = given.get(member) or f.const(numbers.get(member, 0), I64)
@@ -111,6 +120,15 @@ def call_routine(b, routine: str, layout, pointers: dict[str, Value], numbers: d
         f.ret()
         f.finish()
     b.call(name, None, list(pointers.values()))
+
+
+def table_of(f, kernels: Sequence[str | None]) -> Value:
+    table = f.alloca(8 * len(kernels))
+    for i, name in enumerate(kernels):
+        if name is not None:
+            f.module.declare(name, "void", [])
+            f.store(Value(f"@{name}", PTR), f.gep(table, 8 * i))
+    return table
 
 
 def element_strides(shape) -> list[int]:
@@ -130,8 +148,8 @@ def convolution_of(eqn: Eqn) -> Convolution:
 
 def emit_convolution(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value], out: Value) -> None:
     b, dtype = emitter.b, eqn.inputs[0].type.dtype
-    routine = emitter.add_named(*conv_text(dtype, emitter.isa))
     calls, _ = conv_calls(convolution_of(eqn), dtype, emitter.isa)
     pointers = dict(x=ins[0], w=ins[1], y=out, d=NULL, scratch=b.scratch_at) | epilogue
     for numbers in calls:
-        call_routine(b, routine, CONV, pointers, numbers)
+        routine = added(emitter, conv_routine(numbers, dtype, emitter.isa))
+        call_routine(b, routine.name, CONV, pointers, numbers, routine.kernels)
