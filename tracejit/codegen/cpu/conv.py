@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .conv_plan import CONV, DEPTHWISE, LEVELS, OUTER, Convolution, conv_calls
+from .conv_plan import CONV, LEVELS, OUTER, Convolution, conv_calls
 from .conv_tile import segment_part
 from .gemm import DECLARATIONS, run_tasks, run_text
 from .gemm_pack import copy_block, pack_declarations, pack_part
