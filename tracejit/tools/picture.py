@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tracejit.tools.explain import Explanation
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 44, 24, 40, 12   # of a box and between boxes, in pixels
-MOST_BOXES = 400        # more would be no picture
+MOST_BOXES = 1000       # more would be no picture
 SWEEPS = 4              # how often boxes are ordered by the places of their neighbours
 
 STYLE = """<style>
@@ -109,7 +109,7 @@ def curve(start: tuple[float, float], end: tuple[float, float], label: str) -> s
 
 def box(found: Explanation, k: int, x: float, y: float) -> str:
     step = found.kernels[k]
-    share = min(1.0, (step.seconds or 0) / found.call_seconds)
+    share = min(1.0, (step.seconds or 0) / found.call_seconds) ** 0.5     # so that a tenth can be told from nothing
     name = step.name if len(step.name) <= 28 else step.name[:27] + "…"
     below = "not timed alone" if step.seconds is None else \
         f"{1e6 * step.seconds:.1f} us, {found.bound(step)[0]:.0f} % of {found.bound(step)[1]}"
