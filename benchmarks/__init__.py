@@ -1,1 +1,1 @@
-"""Workloads timed on tracejit, JAX and NumPy side by side: `python -m benchmarks`."""
+"""Programs timed on tracejit, JAX, PyTorch, Numba and NumPy side by side: `python -m benchmarks`."""

@@ -11,6 +11,7 @@ The file is written after each row: a run that was cut off goes on with --resume
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from benchmarks.backends import DEFAULT, KNOWN, OURS
 from benchmarks.measure import Effort, Row, measure, steady
 from benchmarks.processes import Conditions, limits, workers
 from benchmarks.starting import ROWS as STARTS
-from benchmarks.starting import measure_starts
+from benchmarks.starting import measure_start
 from benchmarks.table import line_of, show_worst, title
 from benchmarks.workload import Workload
 from benchmarks.workloads import SWEPT, WORKLOADS
@@ -96,18 +97,16 @@ def chosen(args: argparse.Namespace) -> list[Workload]:
 def run_rows(args: argparse.Namespace, results: Results, backends: list[str], conditions: Conditions, until: float) -> bool:
     """Measure the rows that are missing; False if time is over before the last."""
     effort = Effort(args.rounds, args.budget)
-    for workload in chosen(args):
-        if not results.has(workload.name, backends):
+    rows = {w.name: functools.partial(measure, w, backends, conditions, effort) for w in chosen(args)}
+    rows |= {row: functools.partial(measure_start, row, backends, conditions) for row in STARTS
+             if is_wanted(args.only, row, "start")}
+    for name, measured in rows.items():
+        if not results.has(name, backends):
             if time.monotonic() > until:
                 return False
-            row = measure(workload, backends, conditions, effort)
-            results.put(workload.name, row, backends)
-            print(line_of(workload.name, row, backends, workload.compiles), flush=True)
-    missing = [row for row in STARTS if is_wanted(args.only, row, "start") and not results.has(row, backends)]
-    if missing:
-        for name, row in measure_starts(backends, conditions).items():
+            row = measured()
             results.put(name, row, backends)
-            print(line_of(name, row, backends), flush=True)
+            print(line_of(name, row, backends, name in WORKLOADS and WORKLOADS[name].compiles), flush=True)
     return True
 
 

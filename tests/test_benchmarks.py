@@ -37,7 +37,7 @@ def test_run_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypat
             assert found["median_s"] >= found["min_s"] > 0 and found["agrees"] and found["peak_bytes"] > 1 << 20
         assert row["tried"] == ["numpy", "tracejit"]
     assert "perceptron 100-33-7" in capsys.readouterr().out
-    monkeypatch.setattr(command, "measure", None)   # what is there is not measured again
+    monkeypatch.setattr(command, "measure", lambda *_: pytest.fail("what is there is measured again"))
     assert command.main([*args, "--resume"]) == written["rows"]
     monkeypatch.setattr(command, "chosen", lambda args: [FAMILIES["matmul"]])
     with pytest.raises(SystemExit) as stopped:      # and what is missing waits when the time is over
