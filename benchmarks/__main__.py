@@ -50,7 +50,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="measure only what the file does not hold yet")
     parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="SECONDS", help="start no row after that time")
     parser.add_argument("--list", action="store_true", help="print the names of the workloads and stop")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.resume and not args.json:
+        parser.error("--resume goes on with a file: say which with --json")
+    return args
 
 
 def conditions_of(args: argparse.Namespace, backends: list[str]) -> Conditions:
