@@ -174,9 +174,9 @@ def place(run: Run) -> str:
     """What the numbers were measured on."""
     limits, machine = limits_from(run.machine["limits"]), run.machine
     largest = max(limits.read)
-    return (f"an {limits.processor} with {limits.isa}, threads: {limits.threads}; {versions(run)}; {machine['date']}. Measured limits: "
-            f"{limits.flops / 1e9:.0f} GFLOP/s in float32; from memory {limits.read[largest] / 1e9:.0f} GB/s read, "
-            f"{limits.copy[largest] / 1e9:.0f} GB/s copied, {limits.fill[largest] / 1e9:.0f} GB/s written.")
+    return (f"an {limits.processor} with {limits.isa}, threads: {limits.threads}; {versions(run)}; {machine['date']}. "
+            f"Measured limits: {limits.flops / 1e9:.0f} GFLOP/s in float32; from memory {limits.read[largest] / 1e9:.0f} GB/s read,"
+            f" {limits.copy[largest] / 1e9:.0f} GB/s copied, {limits.fill[largest] / 1e9:.0f} GB/s written.")
 
 
 INTRO = """# Benchmarks
