@@ -54,7 +54,7 @@ def error_classes() -> str:
 def concrete_ops(base: type[Op] = Op) -> Iterator[type[Op]]:
     """Every op that can be bound: those that say what they mean."""
     for cls in base.__subclasses__():
-        if cls.__module__.startswith("tracejit.") and cls.eval is not Op.eval and not cls.__name__.startswith("_"):
+        if cls.__module__.startswith("tracejit.lax.") and cls.eval is not Op.eval and not cls.__name__.startswith("_"):
             yield cls
         yield from concrete_ops(cls)
 

@@ -1,8 +1,11 @@
 """custom_batching, test_util, profiler, sharding for one device, ragged products, vjp functions as pytrees."""
 from __future__ import annotations
 
+import collections
 import gzip
 import json
+import re
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,10 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit import lax
+from tracejit import export, lax, monitoring
 from tracejit.custom_batching import custom_vmap, sequential_vmap
+from tracejit.experimental import multihost_utils
+from tracejit.experimental.mesh_utils import create_device_mesh
 from tracejit.sharding import NamedSharding, PartitionSpec, get_mesh, make_mesh, set_mesh
 from tracejit.test_util import check_grads
 
@@ -124,3 +129,124 @@ def test_platform_dependent_and_old_cond() -> None:
         lax.platform_dependent(1.0, tpu=lambda x: x)
     assert tj.jit(lambda p: lax.cond(p, 2.0, lambda x: x * 2, 3.0, lambda y: y * 3))(False) == 9.0
     assert lax.cond(True, lambda x: x is None, lambda x: False, operand=None)
+
+
+class Pair(typing.NamedTuple):
+    first: object
+    second: object
+
+
+export.register_namedtuple_serialization(Pair, serialized_name="tests.Pair")
+
+
+@pytest.mark.parametrize("f", [
+    lambda p, x: lax.scan(lambda c, r: (c + r, jnp.sin(c)), x[0] * p["w"], x), lambda p, x: Pair(tj.nn.relu(x @ CONSTANT), [p["b"], ()]),
+    lambda p, x: lax.while_loop(lambda c: c.sum() < 50, lambda c: c * 2, jnp.abs(x)), lambda p, x: lax.cond(p["b"] > 0, jnp.sin, jnp.cos, x),
+    lambda p, x: (jnp.sort(x)[::2], x.at[jnp.array([0, 1])].add(1.0), jnp.fft.fft(x).real, jnp.linalg.qr(x)[1]),
+    lambda p, x: x + tj.random.normal(tj.random.key(1), (3,))])
+def test_an_exported_function_runs_after_a_round_trip(f) -> None:
+    p, x = {"w": normal(3), "b": np.float32(0.5)}, normal(4, 3)
+    exported = export.export(tj.jit(f))(p, tj.ShapeDtypeStruct((4, 3), "float32"))
+    loaded = export.deserialize(exported.serialize())
+    got, want = loaded.call(p, x), f(p, jnp.asarray(x))
+    assert tj.tree.structure(got) == tj.tree.structure(want)
+    for a, b in zip(tj.tree.leaves(got), tj.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="exported for an argument"):
+        loaded.call(p, x[:2])
+
+
+CONSTANT = normal(3, 2)
+
+
+def test_an_exported_function_has_derivatives_and_lanes() -> None:
+    f = lambda x: jnp.sum(jnp.tanh(x) ** 2)
+    loaded = export.deserialize(export.export(tj.jit(f))(normal(3)).serialize())
+    x = normal(3)
+    np.testing.assert_allclose(tj.jit(tj.grad(loaded.call))(x), tj.grad(f)(x), rtol=1e-6)
+    np.testing.assert_allclose(tj.vmap(loaded.call)(np.stack([x, 2 * x])), [f(x), f(2 * x)], rtol=1e-6)
+
+
+def test_what_cannot_be_exported() -> None:
+    with pytest.raises(ValueError, match="Python function"):
+        export.export(tj.jit(lambda x: tj.pure_callback(np.sin, x, x)))(normal(2))
+    with pytest.raises(ValueError, match="platform"):
+        export.export(tj.jit(jnp.sin), platforms=["tpu"])
+    with pytest.raises(ValueError, match="not made by"):
+        export.deserialize(b"other bytes")
+    with pytest.raises(ValueError, match="registered"):
+        export.export(tj.jit(lambda x: collections.OrderedDict(a=x)))(normal(2)).serialize()
+
+
+def test_listeners_hear_what_is_recorded() -> None:
+    heard: list = []
+    hear = lambda *args, **details: heard.append((args, details))
+    for kind in ("event", "event_duration_secs", "event_time_span", "scalar"):
+        getattr(monitoring, f"register_{kind}_listener")(hear)
+    monitoring.record_event("/e", a=1)
+    monitoring.record_event_duration_secs("/d", 0.5)
+    monitoring.record_event_time_span("/t", 1.0, 2.0)
+    monitoring.record_scalar("/s", 3)
+    assert heard == [(("/e",), {"a": 1}), (("/d", 0.5), {}), (("/t", 1.0, 2.0), {}), (("/s", 3), {})]
+    monitoring.unregister_event_listener(hear)
+    monitoring.record_event("/e")
+    monitoring.clear_event_listeners()
+    monitoring.record_scalar("/s", 3)
+    assert len(heard) == 4
+    with pytest.raises(ValueError, match="not registered"):
+        monitoring.unregister_scalar_listener(hear)
+
+
+def test_one_process() -> None:
+    x = np.arange(3)
+    np.testing.assert_array_equal(multihost_utils.process_allgather(x), [x])
+    np.testing.assert_array_equal(multihost_utils.process_allgather(x, tiled=True), x)
+    np.testing.assert_array_equal(multihost_utils.broadcast_one_to_all({"x": x})["x"], x)
+    assert create_device_mesh((1, 1)).shape == (1, 1) and tj.process_indices() == [0] and tj.local_devices(process_index=0)
+    for wrong in (lambda: create_device_mesh((2,)), lambda: tj.local_devices(1), lambda: tj.distributed.initialize(num_processes=2)):
+        with pytest.raises((ValueError, NotImplementedError)):
+            wrong()
+    (shard,) = jnp.ones((2, 3)).addressable_shards
+    assert shard.data.shape == (2, 3) and shard.index == (slice(None), slice(None)) and jnp.ones(3).addressable_data(0).size == 3
+    assert jnp.ones(3).on_device_size_in_bytes() == 12
+    np.testing.assert_array_equal(tj.make_array_from_process_local_data(None, x), x)
+
+
+def test_signatures_of_jax() -> None:
+    f = tj.checkpoint(lambda x, power: x**power, static_argnames="power")
+    assert tj.grad(lambda x: f(x, power=3))(2.0) == 12
+    assert tj.jit(lambda x: x, compiler_options={"xla": 1})(2.0) == 2
+    with tj.debug_nans(new_val=True), tj.checking_leaks(), tj.enable_checks(False):
+        assert tj.config.debug_nans and tj.config.jax_check_tracer_leaks
+    assert tj.dtypes.result_type(1.0, return_weak_type_flag=True) == (np.dtype("float32"), True)
+    assert tj.ShapeDtypeStruct.like(np.ones((2, 3), "int8")) == tj.ShapeDtypeStruct((2, 3), "int8")
+    x = jnp.zeros(4).at[jnp.array([1, 9])].set(5.0, indices_are_sorted=True, unique_indices=True, mode="drop", out_sharding=None)
+    np.testing.assert_array_equal(x.at[-1].add(1.0, wrap_negative_indices=False, mode="drop"), [0, 5, 0, 0])
+    np.testing.assert_array_equal(x.at[1].apply(jnp.square, mode="clip"), [0, 25, 0, 0])
+    np.testing.assert_array_equal(tj.dlpack.from_dlpack(np.arange(3.0), copy=True), [0, 1, 2])
+
+
+def test_an_aux_result_may_be_anything() -> None:
+    f = lambda x: (x * x, {"text": "s", "value": x, "none": None})
+    gradient, aux = tj.grad(f, has_aux=True)(3.0)
+    assert gradient == 6 and aux["text"] == "s" and aux["value"] == 3 and aux["none"] is None
+    assert tj.vjp(f, 3.0, has_aux=True)[2]["text"] == tj.jvp(f, (3.0,), (1.0,), has_aux=True)[2]["text"] == "s"
+    assert tj.jit(lambda x: tj.value_and_grad(f, has_aux=True)(x)[1])(3.0) == 6
+
+
+def test_what_reverse_mode_keeps_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    f = lambda p, *xs, k=1.0: jnp.sum(jnp.sin(p["w"] @ xs[0])) * k
+    tj.ad_checkpoint.print_saved_residuals(f, {"w": normal(2, 3)}, normal(3), k=2.0)
+    kept = capsys.readouterr().out.splitlines()
+    assert "f32[3] from the argument args[1]" in kept and "f32[2,3] from the argument p['w']" in kept
+    assert any(re.fullmatch(r"f32\[2\] output of cos from .*test_small_namespaces.py:\d+", line) for line in kept), kept
+    tj.ad_checkpoint.print_saved_residuals(tj.checkpoint(f), {"w": normal(2, 3)}, normal(3))
+    assert all("argument" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_registry_and_the_class_of_jitted_functions() -> None:
+    registry = tj.tree_util.default_registry
+    assert registry.flatten_one_level({"b": 1, "a": (2, 3)}) == (((2, 3), 1), ("a", "b"))
+    assert registry.flatten_one_level(1) is None and registry.is_node(None) and not registry.is_node(1)
+    assert [str(key) for key, _ in registry.flatten_one_level_with_keys([4, 5])[0]] == ["[0]", "[1]"]
+    assert isinstance(tj.jit(jnp.sin), tj.stages.Wrapped) and not isinstance(np.sin, tj.stages.Wrapped)

@@ -13,18 +13,20 @@ from tracejit import lazy as _lazy
 from tracejit import tree as tree
 from tracejit import tree_util as tree_util
 from tracejit.absent import getter as _getter
-from tracejit.config import (config, debug_infs, debug_nans, default_device, default_matmul_precision, default_prng_impl,
-                             disable_jit, disable_x64, enable_custom_prng, enable_x64,
-                             explain_cache_misses, log_compiles, numpy_dtype_promotion, numpy_rank_promotion,
-                             threefry_partitionable, transfer_guard)
+from tracejit.config import (check_tracer_leaks, checking_leaks, config, debug_infs, debug_nans, default_device,
+                             default_matmul_precision, default_prng_impl, disable_jit, disable_x64, enable_checks,
+                             enable_custom_prng, enable_x64, explain_cache_misses, log_compiles, numpy_dtype_promotion,
+                             numpy_rank_promotion, threefry_partitionable, transfer_guard)
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.lax.callback import pure_callback as pure_callback
 from tracejit.runtime.array import Array as Array
 from tracejit.runtime.clear import clear_caches, live_arrays
-from tracejit.runtime.device import Device, default_backend, device_count, devices, process_index
+from tracejit.runtime.device import (Device, default_backend, device_count, devices, local_devices, process_count,
+                                     process_index, process_indices)
 from tracejit.runtime.device import device_count as local_device_count
-from tracejit.runtime.device import devices as local_devices
+from tracejit.runtime.device import process_count as host_count
 from tracejit.runtime.device import process_index as host_id
+from tracejit.runtime.device import process_indices as host_ids
 from tracejit.runtime.jit import jit as jit
 from tracejit.runtime.transfer import block_until_ready, copy_to_host_async, device_get, device_put
 from tracejit.transforms.checkpoint import checkpoint, checkpoint_policies, remat
@@ -44,10 +46,11 @@ _absent = _getter(__name__)
 _LAZY = {"explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
          "NamedSharding": "sharding", "P": "sharding", "install_as_jax": "as_jax", "reshard": "sharding",
          "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
-         "make_array_from_single_device_arrays": "placement", "print_environment_info": "tools.doctor"}
-_MODULES = {"ad_checkpoint", "core", "custom_batching", "custom_derivatives", "debug", "dlpack", "dtypes",
-            "example_libraries", "experimental", "flatten_util", "image", "nn", "numpy", "ops", "optim", "parallel",
-            "profiler", "random", "scipy", "sharding", "stages", "test_util", "tools", "typing"}
+         "make_array_from_single_device_arrays": "placement",
+         "make_array_from_process_local_data": "placement", "print_environment_info": "tools.doctor"}
+_MODULES = {"ad_checkpoint", "core", "custom_batching", "custom_derivatives", "debug", "distributed", "dlpack", "dtypes",
+            "example_libraries", "experimental", "export", "flatten_util", "image", "monitoring", "nn", "numpy", "ops", "optim",
+            "parallel", "profiler", "random", "scipy", "sharding", "stages", "test_util", "tools", "typing"}
 
 
 def __getattr__(name: str) -> _typing.Any:
@@ -60,18 +63,6 @@ def __getattr__(name: str) -> _typing.Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, *_MODULES})
-
-
-def process_count() -> int:
-    """How many processes work together: one.
-
-    >>> process_count()
-    1
-    """
-    return 1
-
-
-host_count = process_count
 
 
 def effects_barrier() -> None:

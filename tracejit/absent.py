@@ -12,8 +12,8 @@ HOSTS = "tracejit runs in one process"
 PARTITION = "there is one device, nothing is partitioned"
 INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
-LEAKS = "a value that leaves its trace raises UnexpectedTracerError where it is used"
-GUARD = "use transfer_guard; on the CPU nothing is copied between host and device"
+GUARD = "use transfer_guard, which is for copies in any direction"
+SYMBOLIC = "shapes are numbers: export once for each shape"
 REFS = "mutable references are left out: carry the state through scan, or use x.at[...].set(...)"
 
 # The longest entry that a name starts with counts.
@@ -21,15 +21,11 @@ REASONS = {
     "jax._src": "private modules of JAX are not imitated",
     "jax.ad": INTERNAL, "jax.api_util": INTERNAL, "jax.lib": INTERNAL, "jax.interpreters": PRIMITIVE,
     "jax.interpreters.mlir": XLA, "jax.interpreters.xla": XLA, "jax.extend": INTERNAL, "jax.ffi": FFI,
-    "jax.experimental.buffer_callback": FFI, "jax.export": XLA, "jax.monitoring": "tracejit.config.log_compiles and "
-    "explain_cache_misses tell what happens; python -m tracejit.tools.doctor shows the caches",
-    "jax.distributed": HOSTS, "jax.experimental.multihost_utils": HOSTS, "jax.experimental.colocated_python": HOSTS,
-    "jax.process_indices": HOSTS, "jax.make_array_from_process_local_data": HOSTS,
-    "jax.experimental.custom_partitioning": PARTITION, "jax.experimental.layout": "arrays are dense and row-major",
-    "jax.experimental.mesh_utils": "use tracejit.make_mesh", "jax.experimental.pallas": "write the function with "
-    "numpy: elementwise work, reductions and what follows a product are fused into one kernel by the compiler",
+    "jax.experimental.buffer_callback": FFI, "jax.experimental.multihost_utils": HOSTS,
+    "jax.experimental.colocated_python": HOSTS, "jax.distributed": HOSTS, "jax.experimental.custom_partitioning": PARTITION,
+    "jax.experimental.layout": "arrays are dense and row-major", "jax.experimental.pallas": "write the function with numpy: "
+    "elementwise work, reductions and what follows a product are fused into one kernel by the compiler",
     "jax.experimental.jax2tf": XLA, "jax.experimental.hijax": INTERNAL, "jax.experimental.EArray": INTERNAL,
-    "jax.experimental.compilation_cache": "the object cache is on: tracejit.config.compilation_cache_dir",
     "jax.experimental.rnn": "write the cell and use lax.scan: the loop is compiled into one program",
     "jax.Ref": REFS, "jax.ref": REFS, "jax.new_ref": REFS, "jax.empty_ref": REFS, "jax.free_ref": REFS,
     "jax.freeze": REFS, "jax.thread_guard": HOSTS, "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
@@ -44,8 +40,8 @@ REASONS = {
     "jax.nn.get_scaled_dot_general_config": "there are no 8- and 4-bit floating-point dtypes to quantise to",
     "jax.core.Trace": INTERNAL, "jax.core.eval_context": INTERNAL, "jax.core.max_dim": INTERNAL,
     "jax.core.min_dim": INTERNAL, "jax.core.ParamDict": INTERNAL, "jax.core.Atom": INTERNAL,
-    "jax.tree_util.default_registry": INTERNAL, "jax.make_user_context": INTERNAL, "jax.enable_checks":
-    "tracejit.config.check verifies every stage of the compiler", "jax.no_tracing": "explain_cache_misses tells why",
+    "jax.make_user_context": INTERNAL,
+    "jax.no_tracing": "explain_cache_misses tells why",
     "jax.no_execution": "use eval_shape, or jit(f).lower(...)", "jax.softmax_custom_jvp": "it is always on",
     "jax.Shard": PARTITION, "jax.auto_pcast": PARTITION, "jax.remove_size_one_mesh_axis_from_type": PARTITION,
     "jax.sharding.auto_axes": PARTITION, "jax.sharding.explicit_axes": PARTITION, "jax.sharding.AbstractDevice": PARTITION,
@@ -53,12 +49,17 @@ REASONS = {
     "jax.debug.visualize_array_sharding": PARTITION, "jax.debug.inspect_array_sharding": PARTITION,
     "jax.debug.log": "use debug.callback with Python's logging", "jax.debug.DebugEffect": INTERNAL,
     "jax.debug.OrderedDebugEffect": INTERNAL, "jax.array_garbage_collection_guard": "arrays in cycles are freed as usual",
-    "jax.debug_key_reuse": "keys are not followed; split them by hand", "jax.host_ids": HOSTS,
-    "jax.check_tracer_leaks": LEAKS, "jax.checking_leaks": LEAKS, "jax.version": "tracejit.__version__",
+    "jax.debug_key_reuse": "keys are not followed; split them by hand", "jax.version": "tracejit.__version__",
     "jax.profiler": "start_trace writes a file for Perfetto: there is no server, no XPlane and no memory profile",
     "jax.experimental.ode": INTERNAL, "jax.experimental.jet": INTERNAL, "jax.experimental.cur_qdd": INTERNAL,
     "jax.experimental.primal_tangent_dtype": INTERNAL,
-    "jax.experimental.sparse": "not yet; use ops.segment_sum over the entries, or scipy.sparse.linalg with a function",
+    "jax.experimental.sparse.bcoo_conv_general_dilated": "use todense() and lax.conv_general_dilated",
+    "jax.experimental.sparse.SparseTracer": INTERNAL, "jax.experimental.sparse.ad": INTERNAL,
+    "jax.experimental.sparse.api": INTERNAL, "jax.experimental.sparse.coo": INTERNAL, "jax.experimental.sparse.csr": INTERNAL,
+    "jax.experimental.sparse.transform": INTERNAL, "jax.experimental.sparse.util": INTERNAL,
+    "jax.experimental.sparse.linalg.lobpcg_standard": "use jnp.linalg.eigh",
+    "jax.export.symbolic_shape": SYMBOLIC, "jax.export.symbolic_args_specs": SYMBOLIC, "jax.export.is_symbolic_dim": SYMBOLIC,
+    "jax.export.SymbolicScope": SYMBOLIC, "jax.export": XLA,
     "jax.errors": "errors.TracejitError is the base of all errors", "jax.stages": INTERNAL, "jax.dlpack": INTERNAL,
     "jax.custom_derivatives": "use custom_jvp, custom_vjp, lax.custom_linear_solve", "jax.ad_checkpoint":
     "use checkpoint_policies; tools.explain shows what is kept",

@@ -131,6 +131,8 @@ SETTINGS: tuple[Setting, ...] = (
             "1 a line per compilation, 2 kernel runs, 3 graph changes per stage, 4 kernels, 5 LLVM IR, 6 assembly."),
     Setting("log_compiles", False, flag, False, "Log a line for each compilation."),
     Setting("explain_cache_misses", False, flag, False, "Log why a call could not reuse a compiled function."),
+    Setting("check_tracer_leaks", False, flag, False,
+            "Accepted, as JAX has it: a traced value that outlives its function always raises where it is used."),
     Setting("traceback_filtering", "auto",
             one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
             "off: tracebacks also show the frames inside tracejit."),
@@ -273,10 +275,10 @@ config = Config()
 
 def block(name: str, default: Any = ...) -> Callable[..., contextlib.AbstractContextManager[None]]:
     """A function that overrides one setting inside a `with` block: `with debug_nans(True): ...`."""
-    def override(value: Any = default) -> contextlib.AbstractContextManager[None]:
-        if value is ...:
+    def override(new_val: Any = default) -> contextlib.AbstractContextManager[None]:
+        if new_val is ...:
             raise TypeError(f"{name}() needs a value, as in `with {name}(value): ...`")
-        return config.setting(**{name: value})
+        return config.setting(**{name: new_val})
     override.__name__ = override.__qualname__ = name
     override.__doc__ = f"Inside a `with` block, for this thread. {config.settings[name].doc}"
     return override
@@ -296,6 +298,13 @@ default_prng_impl = block("default_prng_impl")
 numpy_rank_promotion = block("numpy_rank_promotion")
 numpy_dtype_promotion = block("numpy_dtype_promotion")
 transfer_guard = block("transfer_guard")
+check_tracer_leaks = block("check_tracer_leaks", True)
+enable_checks = block("check", True)
+
+
+def checking_leaks() -> contextlib.AbstractContextManager[None]:
+    """Inside a `with` block: check_tracer_leaks(True)."""
+    return check_tracer_leaks(True)
 
 
 def disable_x64() -> contextlib.AbstractContextManager[None]:

@@ -1,22 +1,51 @@
 """Dtypes: the canonical form of a dtype, promotion, limits, and float0, the dtype of integers' derivatives."""
+from typing import Any
+
 import numpy as np
 
 from tracejit.errors import DtypeError as TypePromotionError
+from tracejit.ir import types as _types
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.ir.types import bfloat16 as bfloat16
-from tracejit.ir.types import canonicalize_dtype as canonicalize_dtype
 from tracejit.ir.types import kind_of
 from tracejit.numpy.dtypes import finfo as finfo
 from tracejit.numpy.dtypes import iinfo as iinfo
-from tracejit.numpy.dtypes import issubdtype as issubdtype
 from tracejit.numpy.dtypes import promote_types as promote_types
-from tracejit.numpy.dtypes import result_type as result_type
+from tracejit.numpy import dtypes as _dtypes
 from tracejit.random.keys import extended as extended
 from tracejit.random.keys import prng_key as prng_key
 from tracejit.typing import DTypeLike
 
 __all__ = ["TypePromotionError", "bfloat16", "canonicalize_dtype", "extended", "finfo", "float0", "iinfo", "issubdtype",
            "itemsize_bits", "prng_key", "promote_types", "result_type", "scalar_type_of"]
+
+
+def canonicalize_dtype(dtype: DTypeLike, allow_extended_dtype: bool = False) -> Any:
+    """A dtype-like as the dtype that arrays of it have: 64 bits are kept unless x64 mode was switched off.
+
+    >>> canonicalize_dtype("float64")
+    dtype('float64')
+    """
+    return dtype if allow_extended_dtype and dtype in (extended, prng_key) else _types.canonicalize_dtype(dtype)
+
+
+def issubdtype(a: Any, b: Any) -> bool:
+    """Whether a dtype lies below another or below an abstract kind.
+
+    >>> issubdtype("float32", np.floating)
+    True
+    """
+    return _dtypes.issubdtype(a, b)
+
+
+def result_type(*args: Any, return_weak_type_flag: bool = False) -> Any:
+    """The dtype that arrays, scalars and dtypes promote to together; with the flag, also whether it is weak.
+
+    >>> result_type(1.0, return_weak_type_flag=True)
+    (dtype('float32'), True)
+    """
+    dtype = _dtypes.result_type(*args)
+    return (dtype, _types.result_type(*args)[1]) if return_weak_type_flag else dtype
 
 
 def scalar_type_of(x: object) -> type:

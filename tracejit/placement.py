@@ -37,3 +37,14 @@ def make_array_from_single_device_arrays(shape: Sequence[int], sharding: Any, ar
     if len(arrays) != 1:
         raise ValueError(f"make_array_from_single_device_arrays: one device holds one array, got {len(arrays)}")
     return whole("make_array_from_single_device_arrays", arrays[0], shape, dtype)
+
+
+def make_array_from_process_local_data(sharding: Any, local_data: Any, global_shape: Sequence[int] | None = None) -> Any:
+    """The Array that is made of what every process has: one process has all of it.
+
+    >>> import numpy as np
+    >>> make_array_from_process_local_data(None, np.ones(2, "float32"))
+    Array([1., 1.], dtype=float32)
+    """
+    shape = type_of(local_data).shape if global_shape is None else global_shape
+    return whole("make_array_from_process_local_data", local_data, shape, None)

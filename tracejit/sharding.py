@@ -8,7 +8,7 @@ import contextlib
 import enum
 import math
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -31,8 +31,15 @@ class PartitionSpec(tuple):
     PartitionSpec('data', None)
     """
 
-    def __new__(cls, *partitions: Any) -> PartitionSpec:
+    UNCONSTRAINED = "unconstrained"
+
+    def __new__(cls, *partitions: Any, unreduced: Iterable[Any] = (), reduced: Iterable[Any] = ()) -> PartitionSpec:
         return super().__new__(cls, partitions)
+
+    @property
+    def partitions(self) -> tuple:
+        """The entries themselves."""
+        return tuple(self)
 
     def __repr__(self) -> str:
         return f"PartitionSpec{tuple.__repr__(self)}" if len(self) != 1 else f"PartitionSpec({self[0]!r},)"

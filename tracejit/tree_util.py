@@ -236,13 +236,13 @@ def all_leaves(iterable: Iterable[Any], is_leaf: IsLeaf | None = None) -> bool:
     return all([treedef_is_leaf(tree_structure(x, is_leaf)) for x in iterable])
 
 
-def is_tree_node(node_type: type) -> bool:
+def is_tree_node(typ: type) -> bool:
     """Whether instances of the type are containers.
 
     >>> is_tree_node(dict), is_tree_node(int)
     (True, False)
     """
-    return kind_of(node_type) is not None
+    return kind_of(typ) is not None
 
 
 def flatten_one_level(tree: Any) -> tuple[tuple[Any, ...], Any]:
@@ -264,6 +264,32 @@ def flatten_one_level_with_keys(tree: Any) -> tuple[list[tuple[Any, Any]], Any]:
     kind = kind_of(type(tree))
     assert kind is not None
     return list(zip(kind.keys(tree), children, strict=True)), aux
+
+
+class Registry:
+    """The types of containers, as an object: what libraries ask of JAX's `default_registry`."""
+
+    def flatten_one_level(self, x: Any) -> tuple[tuple[Any, ...], Any] | None:
+        """The children and the metadata of a node; None for a leaf.
+
+        >>> default_registry.flatten_one_level([1, (2, 3)]), default_registry.flatten_one_level(1)
+        (((1, (2, 3)), None), None)
+        """
+        return flatten_one_level(x) if self.is_node(x) else None
+
+    def flatten_one_level_with_keys(self, x: Any) -> tuple[list[tuple[Any, Any]], Any] | None:
+        """As flatten_one_level, with (key, child) for each child."""
+        return flatten_one_level_with_keys(x) if self.is_node(x) else None
+
+    def is_node(self, x: Any) -> bool:
+        """Whether x is a container, also None."""
+        return x is None or is_tree_node(type(x))
+
+    def flatten(self, x: Any, leaf_predicate: IsLeaf | None = None) -> tuple[list[Any], PyTreeDef]:
+        return tree_flatten(x, leaf_predicate)
+
+
+default_registry = Registry()
 
 
 def treedef_children(treedef: PyTreeDef) -> list[PyTreeDef]:

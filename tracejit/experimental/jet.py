@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tracejit.numpy as jnp
 from tracejit import jvp
 from tracejit.tree_util import tree_leaves, tree_map
 
 
-def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_scaled: bool = True):
+def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_scaled: bool = True, **_: Any):
     """``(value, [first, second, ...])``: fun at the primals and its derivatives along the curve that ``series`` gives.
 
     Args:

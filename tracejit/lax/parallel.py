@@ -291,7 +291,8 @@ def axis_size(axis_name: Any) -> int:
     return psum(1, axis_name)
 
 
-def all_gather(x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: int = 0, tiled: bool = False) -> Any:
+def all_gather(x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: int = 0, tiled: bool = False,
+               to: str = "varying") -> Any:
     """The values of x of all lanes, along a new axis; with tiled=True one after the other along that axis of x.
 
     >>> import tracejit as tj

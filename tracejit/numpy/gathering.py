@@ -34,6 +34,8 @@ def read_entries(
         return _read_block(x, entries)
     x, entries = _slice_first(x, entries)
     plan = make_plan(x.shape, entries, wrap_negative_indices)
+    if 0 in plan.shape:  # nothing is read, so an axis without elements is no obstacle
+        return _finished(lax.full(plan.shape, 0, x.dtype), plan)
     dims = lax.GatherDimensionNumbers(
         offset_dims=plan.offset_dims, collapsed_slice_dims=plan.collapsed, start_index_map=plan.start_index_map
     )
@@ -174,7 +176,7 @@ def _loses(x: Array, t: ArrayType) -> bool:
 
 def _scatter(x: Array, entries: list, values: Any, how: str, func: Callable | None, wrap: bool, options: dict) -> Array:
     options = dict(options)
-    if how != "apply" and _is_static_block(entries, x.shape):
+    if how != "apply" and _is_static_block(entries, x.shape, wrap):
         return _update_block(x, entries, values, SCATTERS[how][1])
     plan = make_plan(x.shape, entries, wrap)
     dims = lax.ScatterDimensionNumbers(
@@ -182,13 +184,16 @@ def _scatter(x: Array, entries: list, values: Any, how: str, func: Callable | No
         inserted_window_dims=plan.collapsed,
         scatter_dims_to_operand_dims=plan.start_index_map,
     )
+    if how != "apply":
+        values = broadcast_update(values, plan.result_shape)
+    if 0 in plan.shape:
+        return x
     options["unique_indices"] |= plan.unique
     options["indices_are_sorted"] |= plan.sorted
     if plan.inside and options["mode"] is None:
         options["mode"] = "promise_in_bounds"
     if how == "apply":
         return lax.scatter_apply(x, plan.indices, func, dims, update_shape=plan.shape, **options)
-    values = broadcast_update(values, plan.result_shape)
     if plan.new_axes:
         values = lax.reshape(values, plan.shape)
     if plan.reversed:
@@ -207,11 +212,12 @@ def broadcast_update(values: Array, shape: tuple[int, ...]) -> Array:
     return expand_to(values, shape)
 
 
-def _is_static_block(entries: list, shape: tuple[int, ...]) -> bool:
+def _is_static_block(entries: list, shape: tuple[int, ...], wrap: bool) -> bool:
     """Whether the index is a box of consecutive elements, known while tracing and in bounds."""
     axes = [e for e in entries if isinstance(e, (Span, Pick))]
+    first = lambda n: -n if wrap else 0
     return all(
-        abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and -n <= e.index < n
+        abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and first(n) <= e.index < n
         for e, n in zip(axes, shape, strict=False)
     ) and len(axes) == len(shape)
 

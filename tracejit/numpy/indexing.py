@@ -273,44 +273,61 @@ class IndexUpdateRef:
             mode = "fill"
         return read(self.array, self.index, mode, fill_value, indices_are_sorted, unique_indices, wrap_negative_indices)
 
-    def _update(self, values: Any, how: str, options: dict) -> Array:
-        options.pop("out_sharding", None)
-        return update_at(self.array, self.index, values, how, **options)
+    def _update(self, values: Any, how: str, func: Callable | None = None, **options: Any) -> Array:
+        return update_at(self.array, self.index, values, how, func=func, **options)
 
-    def set(self, values: ArrayLike, **options: Any) -> Array:
+    def set(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+            out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] = values."""
-        return self._update(values, "set", options)
+        return self._update(values, "set", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def apply(self, func: Callable, **options: Any) -> Array:
+    def apply(self, func: Callable, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+              wrap_negative_indices: bool = True) -> Array:
         """x with func applied to each element at index."""
-        return self._update(None, "apply", dict(options, func=func))
+        return self._update(None, "apply", func, mode=mode, indices_are_sorted=indices_are_sorted,
+                            unique_indices=unique_indices, wrap_negative_indices=wrap_negative_indices)
 
-    def add(self, values: ArrayLike, **options: Any) -> Array:
+    def add(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+            out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] += values; an index given twice is added to twice."""
-        return self._update(values, "add", options)
+        return self._update(values, "add", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def subtract(self, values: ArrayLike, **options: Any) -> Array:
+    def subtract(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+                 out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] -= values."""
-        return self._update(values, "subtract", options)
+        return self._update(values, "subtract", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def multiply(self, values: ArrayLike, **options: Any) -> Array:
+    def multiply(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+                 out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] *= values."""
-        return self._update(values, "multiply", options)
+        return self._update(values, "multiply", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
     mul = multiply
 
-    def divide(self, values: ArrayLike, **options: Any) -> Array:
+    def divide(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+               out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] /= values."""
-        return self._update(values, "divide", options)
+        return self._update(values, "divide", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def power(self, values: ArrayLike, **options: Any) -> Array:
+    def power(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+              out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] **= values."""
-        return self._update(values, "power", options)
+        return self._update(values, "power", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def min(self, values: ArrayLike, **options: Any) -> Array:
+    def min(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+            out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] = minimum(x[index], values)."""
-        return self._update(values, "min", options)
+        return self._update(values, "min", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)
 
-    def max(self, values: ArrayLike, **options: Any) -> Array:
+    def max(self, values: ArrayLike, *, indices_are_sorted: bool = False, unique_indices: bool = False, mode: Any = None,
+            out_sharding: Any = None, wrap_negative_indices: bool = True) -> Array:
         """x with x[index] = maximum(x[index], values)."""
-        return self._update(values, "max", options)
+        return self._update(values, "max", mode=mode, indices_are_sorted=indices_are_sorted, unique_indices=unique_indices,
+                            wrap_negative_indices=wrap_negative_indices)

@@ -124,6 +124,8 @@ def take_along_axis(
 
 
 def gather_along(x: Array, index: Array, axis: int, mode: Any, fill_value: Any) -> Array:
+    if 0 in index.shape:
+        return lax.full(index.shape, 0, x.dtype)
     others = tuple(i for i in range(x.ndim) if i != axis)
     dims = lax.GatherDimensionNumbers(
         offset_dims=(),

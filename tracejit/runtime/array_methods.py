@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,15 @@ def index_text(index: Any) -> str:
 def check_scalar(x: Any) -> None:
     if x.type.size != 1 or x.type.ndim:
         raise TypeError(f"only scalar arrays can be converted to Python scalars; this one is {x.type}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of an array that one device holds."""
+    device: Device
+    index: tuple[slice, ...]
+    replica_id: int
+    data: Any
 
 
 class ArrayMethods:
@@ -76,9 +86,24 @@ class ArrayMethods:
         """The type of the array."""
         return self.type
 
-    @property
     def on_device_size_in_bytes(self) -> int:
+        """The bytes that the elements take."""
         return self.type.nbytes
+
+    def addressable_data(self, index: int) -> Any:
+        """The part of the array on the index-th device: on the one that there is, all of it."""
+        return [self][index]
+
+    @property
+    def addressable_shards(self) -> list[Shard]:
+        """The parts of the array by device: one, the whole."""
+        return [Shard(CPU, tuple(slice(None) for _ in self.type.shape), 0, self)]
+
+    global_shards = addressable_shards
+
+    @property
+    def format(self) -> None:
+        """How the elements lie in memory, where that is not row by row."""
 
     def is_deleted(self) -> bool:
         """Was the memory given away or deleted?"""

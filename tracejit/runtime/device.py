@@ -71,7 +71,7 @@ def gpu_devices() -> Any:
     return importlib.import_module("tracejit.runtime.cuda.devices")
 
 
-def devices(platform: str | None = None) -> list[Device]:
+def devices(backend: str | None = None) -> list[Device]:
     """All devices of a platform: "cpu", or "gpu" (also "cuda"). Without one, of the platform that arrays are made on.
 
     RuntimeError for a platform that is not there.
@@ -79,7 +79,7 @@ def devices(platform: str | None = None) -> list[Device]:
     >>> devices("cpu")
     [CpuDevice(id=0)]
     """
-    platform = platform or default_backend()
+    platform = backend or default_backend()
     if platform == "cpu":
         return [CPU]
     if platform in GPU_PLATFORMS:
@@ -87,8 +87,16 @@ def devices(platform: str | None = None) -> list[Device]:
     raise RuntimeError(f"there is no {platform} here; known platforms: cpu, gpu")
 
 
-def device_count(platform: str | None = None) -> int:
-    return len(devices(platform))
+def local_devices(process_index: int | None = None, backend: str | None = None, host_id: int | None = None) -> list[Device]:
+    """The devices of this process, or of the one with that number. ValueError for one that there is not."""
+    number = host_id if process_index is None else process_index
+    if number not in (None, 0):
+        raise ValueError(f"there is no process {number}: there is one, number 0")
+    return devices(backend)
+
+
+def device_count(backend: str | None = None) -> int:
+    return len(devices(backend))
 
 
 def default_backend() -> str:
@@ -98,9 +106,23 @@ def default_backend() -> str:
     return "gpu" if name in GPU_PLATFORMS else name
 
 
-def process_index() -> int:
+def process_index(backend: str | None = None) -> int:
     """The number of this process among those that work together: always 0, there is one."""
     return 0
+
+
+def process_count(backend: str | None = None) -> int:
+    """How many processes work together: one.
+
+    >>> process_count()
+    1
+    """
+    return 1
+
+
+def process_indices(backend: str | None = None) -> list[int]:
+    """The numbers of all processes: [0]."""
+    return [0]
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
         static_argnames: str | Iterable[str] | None = None, donate_argnums: int | Sequence[int] | None = None,
         donate_argnames: str | Iterable[str] | None = None, keep_unused: bool = False, inline: bool = False,
         device: Any = None, backend: Any = None, in_shardings: Any = None, out_shardings: Any = None,
-        abstracted_axes: Any = None) -> Any:
+        compiler_options: Any = None, abstracted_axes: Any = None) -> Any:
     """Compile a function of arrays (and pytrees of them) to native code, once per shapes and dtypes.
 
     The function is traced: it runs once per signature with values that have shapes and dtypes but no numbers.

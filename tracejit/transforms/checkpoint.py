@@ -141,12 +141,13 @@ class OfEqn:
 
 # --- public functions ----------------------------------------------------------------------------------------------------
 
-def checkpoint(fun: Callable | None = None, *, concrete: bool = False, prevent_cse: bool = True,
-               static_argnums: int | Sequence[int] = (), policy: Policy | None = None) -> Callable:
+def checkpoint(fun: Callable | None = None, *, prevent_cse: bool = True, policy: Policy | None = None,
+               static_argnums: int | Sequence[int] = (), static_argnames: str | Sequence[str] = (),
+               concrete: bool = False) -> Callable:
     """fun, whose reverse-mode derivative keeps only its arguments and what the policy names, and computes the rest again.
 
-    Trades time for memory: a chain of n checkpointed blocks keeps n block inputs. static_argnums are arguments that
-    fun needs as Python values. Without `fun`, a decorator.
+    Trades time for memory: a chain of n checkpointed blocks keeps n block inputs. static_argnums and
+    static_argnames are arguments that fun needs as Python values. Without `fun`, a decorator.
 
     >>> import tracejit as tj, tracejit.numpy as jnp
     >>> f = tj.checkpoint(lambda x: jnp.sin(jnp.sin(x)))
@@ -154,9 +155,10 @@ def checkpoint(fun: Callable | None = None, *, concrete: bool = False, prevent_c
     Array(1., dtype=float32, weak_type=True)
     """
     if fun is None:
-        return functools.partial(checkpoint, concrete=concrete, prevent_cse=prevent_cse, static_argnums=static_argnums,
-                                 policy=policy)
+        return functools.partial(checkpoint, prevent_cse=prevent_cse, policy=policy, static_argnums=static_argnums,
+                                 static_argnames=static_argnames, concrete=concrete)
     nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    names = {static_argnames} if isinstance(static_argnames, str) else set(static_argnames)
     kept = None if policy is None else OfEqn(policy)
 
     @filtered
@@ -166,14 +168,16 @@ def checkpoint(fun: Callable | None = None, *, concrete: bool = False, prevent_c
             return fun(*args, **kwargs)
         n = len(args)
         static = {i % n: args[i % n] for i in nums if -n <= i < n}
-        leaves, in_tree = tree_flatten(([x for i, x in enumerate(args) if i not in static], kwargs))
+        fixed = {k: v for k, v in kwargs.items() if k in names}
+        rest = {k: v for k, v in kwargs.items() if k not in names}
+        leaves, in_tree = tree_flatten(([x for i, x in enumerate(args) if i not in static], rest))
         leaves, out_tree = with_wide_numbers(leaves), None
 
         def flat(*values: Any) -> list:
             nonlocal out_tree
             rest, named = unflatten(in_tree, values)
             given = iter(rest)
-            outs, out_tree = flatten_result(fun(*[static[i] if i in static else next(given) for i in range(n)], **named))
+            outs, out_tree = flatten_result(fun(*[static[i] if i in static else next(given) for i in range(n)], **named, **fixed))
             return outs
         graph, captured = trace(flat, [type_of(x) for x in leaves], leaves if knows_values() else None)
         return unflatten(out_tree, bind(Checkpoint(graph, kept), *captured, *leaves))

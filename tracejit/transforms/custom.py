@@ -27,14 +27,19 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class SymbolicZero:
     """The tangent or cotangent of a value that does not vary: zeros of this type, never computed."""
-    type: ArrayType
+    aval: ArrayType
 
     @property
-    def shape(self) -> tuple[int, ...]: return self.type.shape
+    def shape(self) -> tuple[int, ...]: return self.aval.shape
     @property
-    def dtype(self) -> np.dtype: return self.type.dtype
+    def dtype(self) -> np.dtype: return self.aval.dtype
     @property
-    def aval(self) -> ArrayType: return self.type
+    def type(self) -> ArrayType: return self.aval
+
+    @staticmethod
+    def from_primal_value(val: Any) -> SymbolicZero:
+        """The tangent zero of a value."""
+        return SymbolicZero(type_of(val).strong())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,32 @@ def trace_here(f: Callable, leaves: Sequence) -> tuple[Graph, list]:
     return trace(f, [type_of(x) for x in leaves], list(leaves) if knows_values() else None)
 
 
-def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ...]):
+@dataclass
+class Fixed:
+    """Stands in an aux result for what is no array; unflattens to it."""
+    value: Any
+
+
+register_pytree_node(Fixed, lambda x: ((), x.value), lambda value, _: value)
+
+
+def with_fixed_aux(result: Any) -> Any:
+    """A pair (value, aux) whose aux has arrays for leaves, and anything else as a part of its structure."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        return result
+    leaves, tree = tree_flatten(result[1])
+    return result[0], unflatten(tree, [x if is_array_like(x) else Fixed(x) for x in leaves])
+
+
+def is_array_like(x: Any) -> bool:
+    try:
+        type_of(x)
+    except TypeError:
+        return False
+    return True
+
+
+def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ...], has_aux: bool = False):
     """f as a flat function of the leaves of some positional args: (function, leaves, treedef, box of the out tree)."""
     leaves, treedef = tree_flatten(tuple(args[i] for i in argnums))
     leaves = with_wide_numbers(leaves)
@@ -37,7 +62,8 @@ def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ..
         filled = list(args)
         for i, value in zip(argnums, unflatten(treedef, values)):
             filled[i] = value
-        outs, tree = tree_flatten(f(*filled, **kwargs))
+        result = f(*filled, **kwargs)
+        outs, tree = tree_flatten(with_fixed_aux(result) if has_aux else result)
         out[:] = [tree]
         return outs
     return flat, leaves, treedef, out
@@ -99,7 +125,7 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
         what = "grad"
         nums = normalized_argnums(argnums, len(args), what)
         check_inputs(what, args, nums, holomorphic, allow_int)
-        flat, leaves, treedef, out = flat_function(fun, args, kwargs, nums)
+        flat, leaves, treedef, out = flat_function(fun, args, kwargs, nums, has_aux)
         aux_tree: list = []
 
         def scalar_and_aux(*values):
@@ -174,7 +200,7 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
     """
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("jvp: primals and tangents must be tuples, one entry per argument of the function")
-    flat, leaves, treedef, out = flat_function(fun, tuple(primals), {}, tuple(range(len(primals))))
+    flat, leaves, treedef, out = flat_function(fun, tuple(primals), {}, tuple(range(len(primals))), has_aux)
     t_leaves, t_tree = tree_flatten(tuple(tangents))
     if t_tree != treedef:
         raise TreeError(f"jvp: primals and tangents differ in structure: {treedef} and {t_tree}", source=user_source())
@@ -297,7 +323,7 @@ class Point:
 
 
 def linearized_at(fun: Callable, primals: tuple, has_aux: bool) -> Point:
-    flat, leaves, in_tree, out = flat_function(fun, primals, {}, tuple(range(len(primals))))
+    flat, leaves, in_tree, out = flat_function(fun, primals, {}, tuple(range(len(primals))), has_aux)
     graph, captured = trace_here(flat, leaves)
     types = [type_of(x) for x in leaves]
     wanted = (False,) * len(captured) + tuple(is_inexact(t.dtype) for t in types)

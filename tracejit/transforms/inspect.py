@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ from tracejit.errors import filtered
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, no_trace, trace
-from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of, with_wide_numbers
-from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
+from tracejit.ir.types import ArrayType, canonicalize_dtype, is_inexact, type_of, with_wide_numbers
+from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.transforms.ad import linearize_graph
 
 
 class ShapeDtypeStruct:
@@ -24,7 +26,8 @@ class ShapeDtypeStruct:
 
     __slots__ = ("shape", "dtype", "sharding", "weak_type")
 
-    def __init__(self, shape: Sequence[int], dtype: Any, *, sharding: Any = None, weak_type: bool = False):
+    def __init__(self, shape: Sequence[int], dtype: Any, *, sharding: Any = None, weak_type: bool = False,
+                 manual_axis_type: Any = None, is_ref: bool = False):
         if dtype is None:
             raise ValueError("ShapeDtypeStruct: dtype must be specified")
         self.shape, self.dtype = tuple(int(d) for d in shape), canonicalize_dtype(dtype)
@@ -37,6 +40,12 @@ class ShapeDtypeStruct:
     @property
     def size(self) -> int:
         return ArrayType(self.shape, self.dtype).size
+
+    @classmethod
+    def like(cls, x: Any) -> ShapeDtypeStruct:
+        """That of an array or a number."""
+        t = type_of(x)
+        return cls(t.shape, t.dtype, weak_type=t.weak_type)
 
     def update(self, **changes: Any) -> ShapeDtypeStruct:
         """The same with some of shape, dtype, sharding, weak_type replaced."""
@@ -209,3 +218,38 @@ def ensure_compile_time_eval() -> Iterator[None]:
 def axis_sizes() -> dict[Any, int]:
     """The named axes in scope, with their sizes."""
     return dict(bound_axes())
+
+
+# --- what reverse mode keeps ---------------------------------------------------------------------------------------
+
+def print_saved_residuals(f: Callable, *args: Any, **kwargs: Any) -> None:
+    """Print which values reverse mode of f at these arguments keeps: arguments, and results of operations with their line.
+
+    >>> from tracejit import lax
+    >>> print_saved_residuals(lambda x: lax.mul(x, x), 1.0)
+    f32[] from the argument x
+    """
+    leaves, tree = tree_flatten((args, kwargs))
+
+    def flat(*values):
+        a, k = unflatten(tree, values)
+        return tree_flatten(f(*a, **k))[0]
+    graph, captured = trace(flat, [type_of(x) for x in leaves])
+    lin = linearize_graph(graph, [False] * len(captured) + [is_inexact(type_of(x).dtype) for x in leaves])
+    paths = argument_names(f, args, kwargs)
+    names = dict(zip(lin.known.params, [*["a constant"] * len(captured), *[f"the argument {p}" for p in paths]]))
+    made = {v: eqn for eqn in lin.known.eqns for v in eqn.outputs}
+    for value in lin.known.results[lin.n_results:]:
+        if value in names:
+            print(f"{value.type} from {names[value]}")
+        else:
+            where = made[value].source
+            print(f"{value.type} output of {made[value].op.name}" + (f" from {where.place}" if where else ""))
+
+
+def argument_names(f: Callable, args: tuple, kwargs: dict) -> list[str]:
+    """What each leaf of the arguments is called: by parameter, and by its place in it."""
+    own = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    own += [f"args[{i}]" for i in range(len(own), len(args))]
+    given = [(own[i], x) for i, x in enumerate(args)] + sorted(kwargs.items())
+    return [name + keystr(path) for name, x in given for path, _ in tree_flatten_with_path(x)[0]]

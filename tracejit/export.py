@@ -1,0 +1,219 @@
+"""A jitted function at given types -> bytes that another process, or a later one, can run.
+
+What is kept is the traced program as text, its constants, and the structure of its arguments and results; it is compiled
+where it is run. Custom derivative rules are not kept: a loaded function is differentiated as what it computes.
+"""
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracejit.absent import getter
+from tracejit.errors import DtypeError, TreeError
+from tracejit.ir.graph import Graph
+from tracejit.ir.text import parse
+from tracejit.ir.trace import call
+from tracejit.ir.types import ArrayType, type_of
+from tracejit.lax.control import convert_type
+from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
+from tracejit.runtime.jit import jit
+from tracejit.transforms.passes.inline import inline_calls
+from tracejit.tree_util import tree_leaves
+
+VERSION = 1
+maximum_supported_calling_convention_version = minimum_supported_calling_convention_version = VERSION
+
+
+@dataclass(frozen=True)
+class DisabledSafetyCheck:
+    """A check that export may leave out; there is nothing here that it could be about."""
+    name: str
+
+    @classmethod
+    def platform(cls) -> DisabledSafetyCheck:
+        return cls("platform")
+
+    @classmethod
+    def custom_call(cls, target_name: str) -> DisabledSafetyCheck:
+        return cls(f"custom_call:{target_name}")
+
+
+graph_of = functools.lru_cache(maxsize=256)(parse)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A function at given types: `call` it, or `serialize` it for `deserialize`."""
+    fun_name: str
+    in_tree: PyTreeDef
+    in_avals: tuple[ArrayType, ...]
+    out_tree: PyTreeDef
+    out_avals: tuple[ArrayType, ...]
+    program: str                    # the graph's text: constants, then arguments
+    constants: tuple[np.ndarray, ...]
+    platforms: tuple[str, ...] = ("cpu",)
+    calling_convention_version: int = VERSION
+
+    @property
+    def graph(self) -> Graph:
+        return graph_of(self.program)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's results. Works under jit, vmap and grad. TreeError or DtypeError for arguments of other types."""
+        leaves, tree = tree_flatten((args, kwargs))
+        if tree != self.in_tree:
+            raise TreeError(f"{self.fun_name}: exported for arguments {self.in_tree}, called with {tree}")
+        for x, t in zip(leaves, self.in_avals, strict=True):
+            have = type_of(x)
+            if have.shape != t.shape or (have.dtype != t.dtype and not have.weak_type):
+                raise DtypeError(f"{self.fun_name}: exported for an argument of type {t}, called with one of type {have}",
+                                 fix="export the function for this type too")
+        inputs = [convert_type(x, t) for x, t in zip(leaves, self.in_avals)]
+        return unflatten(self.out_tree, call(self.graph, [*self.constants, *inputs]))
+
+    def mlir_module(self, serialized: bool = True) -> str:
+        """The program's text, which is tracejit's own."""
+        return self.program
+
+    def has_vjp(self) -> bool:
+        """Whether it can be differentiated: always, by tracejit.vjp of `call`."""
+        return True
+
+    def serialize(self, vjp_order: int = 0) -> bytearray:
+        """Bytes for `deserialize`. Containers that are not Python's own must be registered here for it."""
+        head = {"version": VERSION, "name": self.fun_name, "program": self.program, "constants": len(self.constants),
+                "in": encoded(unflatten(self.in_tree, range(len(self.in_avals)))),
+                "out": encoded(unflatten(self.out_tree, range(len(self.out_avals))))}
+        file = io.BytesIO()
+        np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+                 **{f"c{i}": np.frombuffer(x.tobytes(), np.uint8) for i, x in enumerate(self.constants)})
+        return bytearray(file.getvalue())
+
+
+def export(fun_jit: Callable, *, platforms: Sequence[str] | None = None,
+           disabled_checks: Sequence[DisabledSafetyCheck] = ()) -> Callable[..., Exported]:
+    """A function of arguments (arrays, or ShapeDtypeStructs) that exports a jitted function for their types.
+
+    ValueError for a program that calls Python functions, which have no text.
+
+    >>> exported = export(tj.jit(lambda x: 2 * x))(tj.ShapeDtypeStruct((3,), "float32"))
+    >>> deserialize(exported.serialize()).call(jnp.arange(3.))
+    Array([0., 2., 4.], dtype=float32)
+    """
+    if any(p != "cpu" for p in platforms or ()):
+        raise ValueError(f"export: programs are for the platform cpu here, not for {tuple(platforms or ())}")
+    compiler = getattr(fun_jit, "_compiler", None) or jit(fun_jit)._compiler
+
+    def make(*args: Any, **kwargs: Any) -> Exported:
+        traced, tree, *_ = compiler.traced_at(args, kwargs)
+        graph = inline_calls(traced.graph)
+        n = len(traced.captured)
+        dynamic = tree_flatten((args, kwargs))[1] if tree.num_leaves == len(tree_leaves((args, kwargs))) else tree
+        text = graph.key()
+        check_readable(text)
+        return Exported(getattr(compiler.fun, "__name__", "function"), dynamic, tuple(graph.in_types[n:]), traced.out_tree,
+                        tuple(graph.out_types), text, tuple(np.asarray(x) for x in traced.captured))
+    return make
+
+
+def check_readable(text: str) -> None:
+    """ValueError unless the text says the whole program."""
+    try:
+        same = parse(text).key() == text
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"export: the program holds something that has no text, such as a Python function: {error}") from None
+    if not same:
+        raise ValueError("export: the program's text does not say all of it")
+
+
+def deserialize(blob: bytes | bytearray) -> Exported:
+    """What `Exported.serialize` made. ValueError for bytes of another version or origin."""
+    try:
+        stored = np.load(io.BytesIO(bytes(blob)))
+        head = json.loads(stored["head"].tobytes())
+    except (ValueError, OSError, KeyError, json.JSONDecodeError):
+        raise ValueError("deserialize: these bytes were not made by Exported.serialize") from None
+    if head["version"] != VERSION:
+        raise ValueError(f"deserialize: the bytes have version {head['version']}, this is version {VERSION}")
+    graph, n = parse(head["program"]), head["constants"]
+    constants = [np.frombuffer(stored[f"c{i}"].tobytes(), t.dtype).reshape(t.shape) for i, t in enumerate(graph.in_types[:n])]
+    in_tree, out_tree = (tree_flatten(decoded(head[k]))[1] for k in ("in", "out"))
+    return Exported(head["name"], in_tree, tuple(graph.in_types[n:]), out_tree, tuple(graph.out_types), head["program"],
+                    tuple(constants))
+
+
+def default_export_platform() -> str:
+    """The platform that programs are exported for.
+
+    >>> default_export_platform()
+    'cpu'
+    """
+    return "cpu"
+
+
+# --- structures as JSON ------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Registered:
+    """How containers of one type are written: take(x) -> (what JSON can say, children), make(that, children) -> x."""
+    name: str
+    take: Callable[[Any], tuple[str, Sequence[Any]]]
+    make: Callable[[str, Sequence[Any]], Any]
+
+
+registered: dict[type, Registered] = {}
+
+
+def encoded(x: Any) -> Any:
+    kind = registered.get(type(x))
+    if kind is not None:
+        static, children = kind.take(x)
+        return {"node": kind.name, "static": static, "children": [encoded(c) for c in children]}
+    if type(x) is dict:
+        return {"dict": [[k, encoded(v)] for k, v in x.items()]}
+    if type(x) in (tuple, list):
+        return {type(x).__name__: [encoded(v) for v in x]}
+    if x is None or type(x) is int:
+        return x
+    raise ValueError(f"serialize: containers of type {type(x).__name__} must be registered with "
+                     "register_pytree_node_serialization")
+
+
+def decoded(x: Any) -> Any:
+    if not isinstance(x, dict):
+        return x
+    if "dict" in x:
+        return {k: decoded(v) for k, v in x["dict"]}
+    if "node" not in x:
+        return tuple(map(decoded, x["tuple"])) if "tuple" in x else list(map(decoded, x["list"]))
+    kind = next((r for r in registered.values() if r.name == x["node"]), None)
+    if kind is None:
+        raise ValueError(f"deserialize: the type {x['node']!r} is not registered in this process")
+    return kind.make(x["static"], [decoded(c) for c in x["children"]])
+
+
+def register_pytree_node_serialization(nodetype: type, *, serialized_name: str, serialize_auxdata: Callable[[Any], bytes],
+                                       deserialize_auxdata: Callable[[bytes], Any],
+                                       from_children: Callable[[Any, Sequence[Any]], Any] | None = None) -> type:
+    """Let a registered container type occur in exported functions; its static part is written as bytes."""
+    def take(x: Any) -> tuple[str, Sequence[Any]]:
+        children, aux = x.tree_flatten()
+        return serialize_auxdata(aux).hex(), children
+    build = from_children or nodetype.tree_unflatten
+    registered[nodetype] = Registered(serialized_name, take, lambda static, c: build(deserialize_auxdata(bytes.fromhex(static)), c))
+    return nodetype
+
+
+def register_namedtuple_serialization(nodetype: type, *, serialized_name: str) -> type:
+    """Let a named tuple type occur in exported functions."""
+    registered[nodetype] = Registered(serialized_name, lambda x: ("", list(x)), lambda static, c: nodetype(*c))
+    return nodetype
+
+
+__getattr__ = getter(__name__)
