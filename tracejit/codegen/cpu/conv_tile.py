@@ -21,7 +21,7 @@ PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0,
 @functools.cache
 def segment_part(tile: Tile, kind: str, masked: int, vectors: int, rows: int) -> Part:
     """The `outer`, `depthwise` or `dot` kernel for a tile of this size; `masked`: its last register is not full."""
-    masked = max(masked, int(tile.free_masks))
+    masked = max(masked, int(tile.free_masks and kind == "outer"))   # the others' loads are part of their multiply-adds
     kernel = {"outer": _outer, "depthwise": _depthwise, "dot": _dot}[kind]
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
     return part_of(tile.isa, f"{kind}_{tile.dtype.str[1:]}_{masked}_{vectors}_{rows}", head, kernel(tile, rows, vectors, masked))
