@@ -330,7 +330,8 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     aliasing = f.either(f.compare("sgt", k, plan.most_depth), f.compare("eq", f.rem(rs, 2048), 0))
     plain = f.both(f.compare("eq", cs, size), aliasing)
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
-    reused = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
+    passes = f.select(f.compare("eq", f.rem(bk, 4096), 0), 3, 4)  # over B before a copy pays; lines that alias do not stay
+    reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
