@@ -21,6 +21,7 @@ from tracejit.lax.loops import Scan, While
 ALIGN = 64
 SMALL = 1 << 10         # elements from which memory traffic counts
 CHEAP_OP = 1
+LONG_ROW = 64           # elements of a row, of which most are in code without conditions
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Lowering:
         needed = self.needed_in_memory(order)
         self.recomputed = self.cheaper_again(order, needed)
         needed -= self.recomputed
+        for group, v in self.read_once(order, needed):  # computed where the copy that reads it is written
+            self.recomputed |= set(group.level)
+            needed.discard(v)
         for step in order:
             if isinstance(step, Group):
                 self.add_kernel(step, needed)
@@ -103,6 +107,42 @@ class Lowering:
                 again.add(v)
                 needed.update(x for x in operands if x in self.producers)
         return again
+
+    def read_once(self, order, needed: set[Var]) -> list[tuple[Group, Var]]:
+        """Elementwise groups of one stored value that nobody reads but one copy of it among others (an update, a join)."""
+        readers: dict[Var, list] = {}
+        for step in order:
+            atoms = [x for eqn in step.eqns for x in eqn.inputs] if isinstance(step, Group) else []
+            for v in sources_of(atoms, self.producers):
+                readers.setdefault(v, []).append(step)
+        copied = [x for step in order if isinstance(step, Single) for x in step.eqn.inputs] + list(self.graph.results)
+        for x in copied:
+            for v in sources_of([x], self.producers):
+                readers.setdefault(v, []).append(x)
+        found = []
+        for group in order:
+            stored = [v for v in group.level if v in needed] if isinstance(group, Group) and group.reduced is None else []
+            if len(stored) == 1:
+                outside = [r for r in readers.get(stored[0], ()) if r is not group]
+                if len(outside) == 1 and isinstance(outside[0], Var) and self.copies_rows(outside[0], stored[0]):
+                    found.append((group, stored[0]))
+        return found
+
+    def copies_rows(self, x: Var, v: Var) -> bool:
+        """Whether a view holds the elements of a value once, in rows as they lie."""
+        if not is_view(x, self.producers) or v.type.size < SMALL or x.type.size > 2 * v.type.size or self.dense_base(x) is not None:
+            return False
+        reads: list[Index] = []
+
+        def leaf(var, at):
+            if var is v:
+                reads.append(linear(at, v.type.shape))
+            return None if is_view(var, self.producers) else pull.load(var, at)
+        pull = Pull(leaf, self.producers)
+        axes = axes_of(x.type.shape)
+        pull.value(x, index_of(axes))
+        last = next((a for a in reversed(axes) if a.size > 1), None)
+        return len(reads) == 1 and last is not None and last.size >= LONG_ROW and reads[0].coefficient(last) == 1
 
     def add_kernel(self, group: Group, needed: set[Var]) -> None:
         stored = {v for v in group.level if v in needed}

@@ -152,8 +152,15 @@ def _edge(x: Array, axis: int, low: int, high: int, option: Any, mode: str) -> A
 
 def _wrap(x: Array, axis: int, low: int, high: int, option: Any, mode: str) -> Array:
     n = x.shape[axis]
-    index = np.arange(-low, n + high) % n
-    return get_item(x, (slice(None),) * axis + (index,))
+    if low + high > 2 * n:
+        index = np.arange(-low, n + high) % n
+        return get_item(x, (slice(None),) * axis + (index,))
+    ends = [(max(n - low, 0), n), (0, n), (0, min(high, n))]    # slices are read where they lie; an index must be looked up
+    if low > n:
+        ends.insert(0, (2 * n - low, n))
+    if high > n:
+        ends.append((0, high - n))
+    return concatenate([_part(x, axis, start, stop) for start, stop in ends if start < stop], axis)
 
 
 def _mirror(x: Array, axis: int, low: int, high: int, reflect_type: str, mode: str) -> Array:
