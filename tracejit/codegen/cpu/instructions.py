@@ -102,8 +102,8 @@ class Instructions:
         self.module.declare(name, "void", [type_text(a.dtype, a.lanes) for a in args])
         return self.effect(f"call void @{name}({', '.join(a.text for a in args)})")
 
-    def outline(self, name: str, body: Callable[..., Value], *xs: Value) -> Value:
-        """body(builder, *xs) of Values of one type, as a call of a function of its own.
+    def outline(self, name: str, body: Callable[..., Value], *xs: Value, merge: bool = True) -> Value:
+        """body(builder, *xs), of the type of xs[0], as a call of a function of its own; `merge` equal calls if it is pure.
 
         For long rarely taken paths: compiled once per module, or per process, whatever the number of uses.
         """
@@ -115,7 +115,7 @@ class Instructions:
             inner = self.internal_function(full, params)
             inner.ret(body(inner, *inner.params))
             inner.finish()
-        return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge=True)
+        return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge)
 
     def shared_function(self, name: str, params: list, body: Callable[..., Value]) -> str:
         """The name of a function in a module of its own, named by its content."""

@@ -57,6 +57,10 @@ class Isa:
     def has_avx512(self) -> bool:
         return self.name == "avx512"
 
+    def masks(self, dtype: np.dtype) -> bool:
+        """Are there vector loads and stores of some lanes only?"""
+        return self.has_avx512 or self.name == "avx2" and np.dtype(dtype).itemsize >= 4
+
     @property
     def header(self) -> str:
         """The first lines of every module."""

@@ -1,6 +1,8 @@
 """Loads, stores, gathers and scatters of any dtype -> their LLVM forms (bool a byte, complex a pair)."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .arithmetic import Arithmetic
@@ -12,6 +14,8 @@ from .value import (
     BOOL, PTR, U8, AnyValue, ComplexValue, Value, is_complex, memory_text, real_dtype, suffix_text,
     type_text,
 )
+
+PAGE = 4096     # no smaller ones are in use anywhere
 
 
 class Memory(Conversion, Complex, Arithmetic, Instructions):
@@ -59,6 +63,8 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
         other = self._other(other, dtype, lanes)
         if lanes == 1:
             return self._maybe(mask, lambda: self.load(dtype, ptr, 1, align), other)
+        if not self.isa.masks(dtype):
+            return self.outline("masked_load", one_by_one_load, other, ptr, self._bool_bytes(mask), merge=False)
         name = f"llvm.masked.load.{suffix_text(dtype, lanes)}.p0"
         return self.call_text(name, dtype, lanes, (f"ptr align {align} {ptr.name}", mask, other), merge=False)
 
@@ -113,6 +119,9 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
             return self.effect(f"store {value.text}, {ptr.text}, align {align}{tail}")
         if value.lanes == 1:
             return self.when(mask, lambda: self.store(value, ptr, align))
+        if not self.isa.masks(value.dtype):
+            self.outline("masked_store", one_by_one_store, value, ptr, self._bool_bytes(mask), merge=False)
+            return None
         name = f"llvm.masked.store.{suffix_text(value.dtype, value.lanes)}.p0"
         return self._effect_call(name, (value, f"ptr align {align} {ptr.name}", mask))
 
@@ -179,3 +188,35 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
     def lane_mask(self, count: Value, lanes: int) -> Value:
         """true in the first `count` (an i64) lanes."""
         return self.gt(self.splat(count, lanes), self.iota(lanes, count.dtype))
+
+
+# LLVM writes a masked access that the processor does not have as a branch per lane, in place; these are rare: the ends of rows.
+
+def one_by_one_load(b: Memory, other: Value, ptr: Value, mask: Value) -> Value:
+    """`other`, with the elements at `ptr` where the bytes of `mask` are not zero."""
+    nbytes, wanted = other.lanes * other.dtype.itemsize, b.ne(mask, 0)
+    place = b.and_(b.pure(f"ptrtoint {ptr.text} to i64", np.dtype("i8")), PAGE - 1)
+    readable = b.and_(b.any(wanted), b.le(place, PAGE - nbytes))    # one lane is, and the others are in its page
+
+    def slow() -> list[Value]:
+        memory = b.alloca(nbytes)
+        b.store(other, memory)
+        each_lane(b, mask, lambda i: b.store(b.load(other.dtype, b.gep(ptr, i, other.dtype)), b.gep(memory, i, other.dtype)))
+        return [b.load(other.dtype, memory, other.lanes)]
+    return b.cond(readable, lambda: [b.select(wanted, b.load(other.dtype, ptr, other.lanes), other)], slow)[0]
+
+
+def one_by_one_store(b: Memory, value: Value, ptr: Value, mask: Value) -> Value:
+    def slow() -> None:
+        memory = b.alloca(value.lanes * value.dtype.itemsize)
+        b.store(value, memory)
+        each_lane(b, mask, lambda i: b.store(b.load(value.dtype, b.gep(memory, i, value.dtype)), b.gep(ptr, i, value.dtype)))
+    b.cond(b.any(b.eq(mask, 0)), slow, lambda: b.store(value, ptr))
+    return value
+
+
+def each_lane(b: Memory, mask: Value, visit: Callable[[Value], None]) -> None:
+    flags = b.alloca(mask.lanes)
+    b.store(mask, flags)
+    with b.loop(0, mask.lanes) as loop:
+        b.when(b.ne(b.load(U8, b.gep(flags, loop.index)), 0), lambda: visit(loop.index))
