@@ -118,3 +118,37 @@ def test_zones_in_loops_and_derivatives():
     np.testing.assert_allclose(tj.jit(run)(x), reference(x), rtol=1e-5, atol=1e-6)
     # the step is linear and keeps sums: the gradient of the sum of all is one everywhere
     np.testing.assert_allclose(tj.jit(tj.grad(lambda x: jnp.sum(run(x))))(x), np.ones_like(x), rtol=1e-5)
+
+
+def rotated(np, x):
+    """Coordinates side by side in memory, each computed from the others."""
+    return np.stack([x[..., k] * 2 - x[..., (k + 1) % x.shape[-1]] for k in range(x.shape[-1])], -1)
+
+
+def folded(np, x):
+    return np.sum(x[:40, None] * x[None, :40], axis=-1) + np.max(x[:40], axis=-1)
+
+
+def part_written(np, x):
+    return np.concatenate([x[..., :1] + x[..., 1:2], x], -1)[..., :3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int8], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("shape", [(64, 2), (75, 3), (131, 4), (5, 64, 3), (40, 5)], ids=str)
+@pytest.mark.parametrize("program", [rotated, part_written], ids=lambda p: p.__name__)
+def test_short_last_axes(program, shape, dtype):
+    x = (np.arange(np.prod(shape)).reshape(shape) % 11).astype(dtype)
+    want = program(np, x)
+    np.testing.assert_array_equal(np.asarray(tj.jit(lambda x: program(jnp, x))(x)), want.astype(dtype))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_folds_of_short_last_axes(n):
+    x = (np.arange(75 * n).reshape(75, n) % 11).astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(tj.jit(lambda x: folded(jnp, x))(x)), folded(np, x))
+
+
+def test_neighbours_are_loaded_and_stored_together():
+    code = code_of(rotated, np.zeros((1024, 3), np.float32))
+    text = "".join(code.modules)
+    assert "masked.gather" not in text and "masked.scatter" not in text

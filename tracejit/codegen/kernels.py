@@ -76,7 +76,8 @@ class Kernel:
 
     @property
     def outputs(self) -> list[Var]:
-        return [s.var for stage in self.stages for s in stage.stores + stage.row_stores if not isinstance(s.var, Scratch)]
+        stores = [s for stage in self.stages for s in stage.stores + stage.row_stores]
+        return list(dict.fromkeys(s.var for s in stores if not isinstance(s.var, Scratch)))
 
     @property
     def size(self) -> int:

@@ -8,13 +8,16 @@ import numpy as np
 
 from tracejit.codegen.fuse import SPLIT_ELEMENTS
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, total_cost
-from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder
+from tracejit.codegen.zones import MOST_NODES, inside
+from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder
 
 TASK_COST = 1 << 16         # element operations that are worth a task of their own
 MOST_TASKS = 256
 MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
 STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
+MOST_WRITTEN = 4            # elements of a last axis that is written out
+LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
 
 
@@ -78,16 +81,43 @@ def merged(kernel: Kernel, group: str, d: int) -> Kernel:
 
 def substituted(kernel: Kernel, images: dict) -> Kernel:
     memo: dict[Expr, Expr] = {}
-    store = lambda s: Store(s.var, s.offset.substitute(images), s.expr.substitute(images, memo))
-    stages = [Stage([store(s) for s in stage.stores],
-                    [Fold(f.var, f.op, f.types, [e.substitute(images, memo) for e in f.states]) for f in stage.folds],
-                    [store(s) for s in stage.row_stores]) for stage in kernel.stages]
+    stages = [stage_with(stage, images, memo) for stage in kernel.stages]
     return replace(kernel, stages=stages, scratch={v: i.substitute(images) for v, i in kernel.scratch.items()})
+
+
+def stage_with(stage: Stage, images: dict, memo: dict[Expr, Expr]) -> Stage:
+    """A stage with axes replaced by indices."""
+    store = lambda s: Store(s.var, s.offset.substitute(images), s.expr.substitute(images, memo))
+    return Stage([store(s) for s in stage.stores],
+                 [Fold(f.var, f.op, f.types, [e.substitute(images, memo) for e in f.states]) for f in stage.folds],
+                 [store(s) for s in stage.row_stores])
+
+
+def written_out(kernel: Kernel) -> Kernel:
+    """With a last axis shorter than a vector (coordinates, colours) written out: its neighbours are vectors instead."""
+    if len(kernel.row_axes) < 2 or kernel.fold_axes or len(kernel.stages) > 1:
+        return kernel
+    last, before = kernel.row_axes[-1], kernel.row_axes[-2]
+    [stage] = kernel.stages
+    stores = stage.stores + stage.row_stores
+    nodes: set[Expr] = set()
+    for s in stores:
+        nodes.update(postorder(s.expr, nodes))
+    if not 1 < last.size <= MOST_WRITTEN or before.size < LEAST_BESIDE or len(nodes) * last.size > MOST_NODES or \
+            any(s.offset.coefficient(last) != 1 or s.offset.coefficient(before) != last.size for s in stores):
+        return kernel
+    copies = []
+    for k in range(last.size):
+        there = inside(kernel, {last: (k, k + 1)})
+        copies.append(substituted(there, {last: Index((), k)}).stages[0])
+    each = lambda of: [s for same in zip(*map(of, copies)) for s in same]
+    return replace(kernel, row_axes=kernel.row_axes[:-1],
+                   stages=[Stage(each(lambda c: c.stores), [], each(lambda c: c.row_stores))])
 
 
 def schedule(kernel: Kernel, lanes_of) -> Schedule:
     """`lanes_of(dtype)` is how many elements fit a vector register."""
-    kernel = collapse(kernel)
+    kernel = collapse(written_out(collapse(kernel)))
     vector, along = vector_axis(kernel)
     widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in kernel.roots), default=4)
     for e in kernel.loads:

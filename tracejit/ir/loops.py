@@ -245,8 +245,9 @@ class Expr:
         """The expression with axes replaced by indices."""
         memo = {} if memo is None else memo
         for e in postorder(self, memo):
-            args = tuple(memo[a] for a in e.args)
-            memo[e] = Expr(e.kind, args, substituted(e.data, images), e.dtype, e.cost)
+            args, data = tuple(memo[a] for a in e.args), substituted(e.data, images)
+            same = data == e.data and all(a is b for a, b in zip(args, e.args))
+            memo[e] = e if same else Expr(e.kind, args, data, e.dtype, e.cost)
         return memo[self]
 
     def __repr__(self) -> str:

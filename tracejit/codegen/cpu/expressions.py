@@ -11,7 +11,16 @@ from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
 
+NEIGHBOURS = (2, 3, 4)      # strides of which whole vectors are loaded or stored and sorted with shuffles
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
+
+
+def fills_groups(var, offset: Index, stride: int, dtype) -> bool:
+    """Whether an array is groups of `stride` elements, and an index one place in some of them."""
+    if np.dtype(dtype).kind not in "fiu" or not hasattr(var, "type") or any(c % stride for _, c in offset.terms):
+        return False
+    lo, hi = (offset - offset.const % stride).range
+    return lo >= 0 and hi + stride <= var.type.size
 
 
 class Dependence:
@@ -52,6 +61,7 @@ class Position:
         self.axes = axes if outer is None else {**outer.axes, **axes}
         self.vector, self.lanes, self.mask = vector, lanes, mask
         self.values = Chained(outer.values if outer else None)
+        self.groups: dict[tuple, list] = {}
         # where lanes are rows, each point of a row-local buffer holds a value per row of the block
         self.row_pitch: int = outer.row_pitch if outer else 1
         self.column: int = outer.column if outer else 0
@@ -92,7 +102,8 @@ class Position:
         if e.kind == METHOD:
             return getattr(b, e.data[0])(*args, *e.data[1])
         if e.kind == WHERE:
-            return b.select(self.condition(e.data), *args)
+            condition = self.condition(e.data)
+            return args[0] if condition is None else b.select(condition, *args)
         raise AssertionError(f"{e.kind} has no value here")
 
     # --- indices
@@ -146,7 +157,8 @@ class Position:
             out = b.binary(operation, whole, b.const(atom.by, unsigned, whole.lanes))
         return b.convert(b.bitcast(out, of.dtype), kind)
 
-    def condition(self, insides: tuple[Inside, ...]) -> Value:
+    def condition(self, insides: tuple[Inside, ...]) -> Value | None:
+        """Whether all hold; None if they always do."""
         b, out = self.b, None
         for inside in insides:
             lo, hi = inside.index.range
@@ -171,8 +183,27 @@ class Position:
         stride = self.stride(offset)
         if stride == 1:
             return b.load(dtype, self.address(base, offset, dtype), self.lanes, mask=mask, other=other)
+        if mask is None and stride in NEIGHBOURS and fills_groups(var, offset, stride, dtype):
+            return self.group(var, offset - offset.const % stride, stride, dtype)[offset.const % stride]
         at = b.splat(self.number(offset), self.lanes)
         return b.gather(dtype, base, at, mask, other)
+
+    def group(self, var, offset: Index, n: int, dtype) -> list:
+        """n values of each lane that lie side by side in memory, as n vectors: whole vectors are loaded and sorted out."""
+        key = var, offset
+        if key not in self.groups:
+            flat = self.b.load(dtype, self.address(self.buffers[var], offset, dtype), self.lanes * n)
+            self.groups[key] = [self.b.shuffle(flat, None, range(k, self.lanes * n, n)) for k in range(n)]
+        return self.groups[key]
+
+    def store_group(self, var, offset: Index, values: list, dtype) -> None:
+        """The opposite of `group`."""
+        b, n, lanes = self.b, len(values), self.lanes
+        values = [b.splat(v, lanes) for v in values]
+        pairs = [b.shuffle(values[k], values[min(k + 1, n - 1)], range(2 * lanes)) for k in range(0, n, 2)]
+        order = [k * lanes + i for i in range(lanes) for k in range(n)]
+        flat = b.shuffle(pairs[0], pairs[1] if n > 2 else None, order)
+        b.store(flat, self.address(self.buffers[var], offset, dtype))
 
     def local(self, base: Value, offset: Index, dtype) -> Value:
         """The place of this block's rows in a row-local buffer."""

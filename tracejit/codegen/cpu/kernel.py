@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
-from tracejit.codegen.cpu.expressions import BOOL, I64, Dependence, Position
+from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
 from tracejit.codegen.kernels import Fold, Stage, Store
-from tracejit.codegen.schedule import Schedule
+from tracejit.codegen.schedule import Schedule, stage_with
 from tracejit.codegen.zones import Zone, zones_of
-from tracejit.ir.loops import ROW, Axis, Expr
+from tracejit.ir.loops import ROW, Axis, Expr, Index
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
 
@@ -208,8 +208,8 @@ class KernelEmitter:
         lo, hi = self.bounds(axis, part)
         if not rest and axis.size <= UNROLLED_FOLD and part is None:
             for k in range(axis.size):
-                inner = [p.inner({axis: b.const(k, I64)}, p.vector, p.lanes, p.mask) for p in places]
-                states = self.fold_loops(inner, stage, states, None, rest)
+                there = stage_with(stage, {axis: Index((), k)}, {})
+                states = [self.point(p, there, mine) for p, mine in zip(places, states)]
             return states
         for p in places:
             p.hoist(self.stage_roots(stage), {axis, *rest})
@@ -238,9 +238,28 @@ class KernelEmitter:
 
     def store_all(self, p: Position, stores: Sequence[Store]) -> None:
         """All values are computed before the first is stored: it may take the memory of what another reads."""
-        values = [p.value(s.expr) for s in stores]
-        for s, value in zip(stores, values):
-            p.store(s.var, s.offset, value, s.var.type.dtype, self.plan.streams)
+        values = {s: p.value(s.expr) for s in stores}
+        for group in self.groups(p, stores):
+            if len(group) > 1:
+                p.store_group(group[0].var, group[0].offset, [values[s] for s in group], group[0].var.type.dtype)
+            else:
+                [s] = group
+                p.store(s.var, s.offset, values[s], s.var.type.dtype, self.plan.streams)
+
+    def groups(self, p: Position, stores: Sequence[Store]) -> list[list[Store]]:
+        """Stores to neighbouring places in each lane together, if they leave no gap between lanes."""
+        out: list[list[Store]] = []
+        for s in stores:
+            stride = p.stride(s.offset) if p.lanes > 1 and p.mask is None and p.is_vector(s.offset) else 1
+            group = out[-1] if out else []
+            if stride in NEIGHBOURS and 0 < len(group) < stride and group[0].var is s.var and \
+                    s.offset == group[0].offset + len(group):
+                group.append(s)
+            else:
+                out.append([s])
+        complete = lambda group: len(group) == p.stride(group[0].offset) and \
+            fills_groups(group[0].var, group[0].offset, len(group), group[0].var.type.dtype)
+        return [part for group in out for part in ([group] if len(group) == 1 or complete(group) else [[s] for s in group])]
 
     def combined(self, fold: Fold, states, element, p: Position, mask: Value | None = None):
         b = self.b
