@@ -19,6 +19,12 @@ from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.reference import is_half
 from tracejit.lax.shape import pad
 
+I64 = np.dtype("int64")
+BLOCK = 1 << 13         # elements of a long row that one task folds at a time
+FEW_ROWS = 8            # more rows than this keep all threads busy uncut
+WIDE = 4                # vectors side by side
+MOST_SHARES = 64
+
 
 @op_dataclass
 class Cumulative(Opaque):
@@ -69,37 +75,155 @@ class Cumulative(Opaque):
 
     def batch(self, ctx, args, batched): return bind(dataclasses.replace(self, axis=self.axis + 1), *args), True
 
+    def lengths(self, t) -> tuple[int, int, int]:
+        """Elements before, along and behind the axis."""
+        return math.prod(t.shape[:self.axis]), t.shape[self.axis], math.prod(t.shape[self.axis + 1:])
+
+    def blocks(self, t) -> int:
+        """Into how many blocks few long rows are cut; by their shape alone, so that all threads give the same bits."""
+        outer, n, inner = self.lengths(t)
+        return -(-n // BLOCK) if inner == 1 and outer < FEW_ROWS and n >= 4 * BLOCK else 1
+
+    def scratch_bytes(self, types):
+        return (self.blocks(types[0]) + 1) * self.lengths(types[0])[0] * 16
+
     def call(self, b, ins, outs, types):
-        """Native loops over the axes before, then columns (in vectors) of the axes after, then the axis itself."""
+        outer, n, inner = self.lengths(types[0])
+        operands = [(ins[0], 0), (outs[0], 0)]
+        if not types[0].size:
+            return
+        if inner > 1:
+            strips = -(-inner // (WIDE * b.isa.lanes(types[0].dtype)))
+            emit = lambda f, pointers, scratch: self.fold_strip(f, *pointers, types, strips)
+            b.lanes(outer * strips, min(outer * strips, MOST_SHARES), operands, 0, emit)
+        elif self.blocks(types[0]) == 1:
+            emit = lambda f, pointers, scratch: self.fold_row(
+                f, *[self.at(f, p, types, f.mul(f.lane, n)) for p in pointers], types, f.const(n, I64), self.init(f, types))
+            b.lanes(outer, min(outer, MOST_SHARES), operands, 0, emit)
+        else:
+            self.fold_in_blocks(b, operands, types)
+
+    def at(self, f, base, types, index): return f.gep(base, index, types[0].dtype)
+
+    # --- the last axis: a running fold inside each vector, then with what came before it
+
+    def fold_row(self, f, source, target, types, n, states):
+        """Fold a row of n elements on from `states`."""
+        t, lanes = types[0], f.isa.lanes(types[0].dtype)
+        whole = f.sub(n, f.rem(n, f.const(lanes, I64)))
+        neutral = tuple(f.splat(x, lanes) for x in self.init(f, types))
+        last = 0 if self.reverse else lanes - 1
+
+        def place(i, width: int):
+            return f.sub(f.sub(n, i), width) if self.reverse else i
+        with f.loop(0, whole, lanes, carries=states) as loop:
+            at = place(loop.index, lanes)
+            here = (f.load(t.dtype, self.at(f, source, types, at), lanes),)
+            for distance in (1 << k for k in range(lanes.bit_length() - 1)):
+                here = self.combine(f, self.moved(f, here, neutral, distance), here)
+            total = tuple(f.extract(x, last) for x in here)
+            folded = self.combine(f, tuple(f.splat(x, lanes) for x in loop.carries), here)
+            f.store(self.finish(f, folded), self.at(f, target, types, at))
+            loop.carry(*self.combine(f, tuple(loop.carries), total))
+        with f.loop(whole, n, carries=loop.results) as loop:
+            at = place(loop.index, 1)
+            folded = self.combine(f, tuple(loop.carries), (f.load(t.dtype, self.at(f, source, types, at)),))
+            f.store(self.finish(f, folded), self.at(f, target, types, at))
+            loop.carry(*folded)
+
+    def moved(self, f, states, neutral, distance: int):
+        """Each lane's neighbour from which it is folded on."""
+        lanes = neutral[0].lanes
+        order = [lanes + i + distance if i + distance < lanes else i for i in range(lanes)] if self.reverse else \
+            [i if i < distance else lanes + i - distance for i in range(lanes)]
+        return tuple(f.shuffle(e, x, order) for e, x in zip(neutral, states))
+
+    def fold_in_blocks(self, b, operands, types):
+        """The fold of each block; then where each begins; then all blocks side by side."""
+        outer, n, _ = self.lengths(types[0])
+        blocks, dtype = self.blocks(types[0]), types[0].dtype
+        nbytes = dtype.itemsize
+
+        def bounds(f):
+            """Row, number in the order of folding, first element and length of the lane's block."""
+            row = f.div(f.lane, blocks)
+            k = f.sub(f.lane, f.mul(row, blocks))
+            first = f.mul(k, BLOCK)
+            length = f.min(f.sub(f.const(n, I64), first), f.const(BLOCK, I64))
+            first = f.sub(f.sub(f.const(n, I64), first), length) if self.reverse else first
+            return row, k, f.add(f.mul(row, n), first), length
+        start = lambda f, scratch, row, k: f.gep(scratch, f.mul(f.add(f.mul(row, blocks + 1), k), nbytes))
+
+        def totals(f, pointers, scratch):
+            row, k, first, length = bounds(f)
+            f.store(self.fold_of(f, self.at(f, pointers[0], types, first), types, length)[0], start(f, scratch, row, f.add(k, 1)))
+
+        def begins(f, pointers, scratch):
+            f.store(self.init(f, types)[0], start(f, scratch, f.lane, 0))
+            with f.loop(1, blocks + 1) as loop:
+                before = f.load(dtype, start(f, scratch, f.lane, f.sub(loop.index, 1)))
+                here = start(f, scratch, f.lane, loop.index)
+                f.store(self.combine(f, (before,), (f.load(dtype, here),))[0], here)
+
+        def fold(f, pointers, scratch):
+            row, k, first, length = bounds(f)
+            source, target = [self.at(f, p, types, first) for p in pointers]
+            self.fold_row(f, source, target, types, length, (f.load(dtype, start(f, scratch, row, k)),))
+        shares = min(outer * blocks, MOST_SHARES)
+        b.lanes(outer * blocks, shares, operands, 0, totals)
+        b.lanes(outer, 1, operands, 0, begins)
+        b.lanes(outer * blocks, shares, operands, 0, fold)
+
+    def fold_of(self, f, source, types, n):
+        """The fold of n elements, in vectors."""
+        t, lanes = types[0], f.isa.lanes(types[0].dtype)
+        neutral = self.init(f, types)
+        whole = f.sub(n, f.rem(n, f.const(WIDE * lanes, I64)))
+        with f.loop(0, whole, WIDE * lanes, carries=[f.splat(neutral[0], lanes)] * WIDE) as loop:
+            at = [self.at(f, source, types, f.add(loop.index, u * lanes)) for u in range(WIDE)]
+            loop.carry(*[self.combine(f, (s,), (f.load(t.dtype, p, lanes),))[0] for s, p in zip(loop.carries, at)])
+        wide = list(loop.results)
+        while len(wide) > 1:
+            wide = [self.combine(f, (x,), (y,))[0] for x, y in zip(wide[::2], wide[1::2])]
+        [x] = wide
+        while x.lanes > 1:
+            x = self.combine(f, *[(half,) for half in f.split(x, x.lanes // 2)])[0]
+        with f.loop(whole, n, carries=[x]) as loop:
+            loop.carry(*self.combine(f, tuple(loop.carries), (f.load(t.dtype, self.at(f, source, types, loop.index)),)))
+        return loop.results
+
+    # --- other axes: lanes are neighbouring columns
+
+    def fold_strip(self, f, source, target, types, strips: int):
+        """Some vectors of columns side by side, then the columns that fill none."""
+        _, n, inner = self.lengths(types[0])
+        lanes = f.isa.lanes(types[0].dtype)
+        row = f.div(f.lane, strips)
+        first = f.mul(f.sub(f.lane, f.mul(row, strips)), WIDE * lanes)
+        last = f.min(f.add(first, WIDE * lanes), f.const(inner, I64))
+        base = f.mul(row, n * inner)
+        full = f.eq(f.sub(last, first), f.const(WIDE * lanes, I64))
+        columns = lambda at, lanes, count: self.fold_columns(f, source, target, types, f.add(base, at), lanes, count)
+
+        def rest():
+            stop = f.sub(last, f.rem(f.sub(last, first), f.const(lanes, I64)))
+            for begin, end, step in ((first, stop, lanes), (stop, last, 1)):
+                with f.loop(begin, end, step) as column:
+                    columns(column.index, step, 1)
+        f.cond(full, lambda: columns(first, lanes, WIDE), rest)
+
+    def fold_columns(self, f, source, target, types, first, lanes: int, count: int):
         t = types[0]
-        n, inner = t.shape[self.axis], math.prod(t.shape[self.axis + 1:])
-        lanes = b.isa.lanes(t.dtype)
-        whole = inner - inner % lanes
-        with b.loop(0, math.prod(t.shape[:self.axis])) as outer:
-            first = b.mul(outer.index, n * inner)
-            for start, stop, step in ((0, whole, lanes), (whole, inner, 1)):
-                if start < stop:
-                    with b.loop(start, stop, step) as column:
-                        self.fold_column(b, ins[0], outs[0], types, b.add(first, column.index), step)
-
-    def device_lanes(self, types): return types[0].size // max(1, types[0].shape[self.axis])
-
-    def device_lane(self, b, lane, ins, outs, types):
-        shape = types[0].shape
-        n, inner = shape[self.axis], math.prod(shape[self.axis + 1:])
-        outer = b.div(lane, inner)
-        column = b.sub(lane, b.mul(outer, inner))
-        self.fold_column(b, ins[0], outs[0], types, b.add(b.mul(outer, n * inner), column), 1)
-
-    def fold_column(self, b, source, target, types, first, lanes: int):
-        t = types[0]
-        n, inner = t.shape[self.axis], math.prod(t.shape[self.axis + 1:])
-        neutral = tuple(b.splat(v, lanes) for v in self.init(b, types))
-        with b.loop(0, n, carries=neutral) as loop:
-            k = b.sub(n - 1, loop.index) if self.reverse else loop.index
-            at = b.add(first, b.mul(k, inner))
-            folded = self.combine(b, loop.carries, (b.load(t.dtype, b.gep(source, at, t.dtype), lanes),))
-            b.store(self.finish(b, folded), b.gep(target, at, t.dtype))
+        _, n, inner = self.lengths(t)
+        neutral = f.splat(self.init(f, types)[0], lanes)
+        with f.loop(0, n, carries=[neutral] * count) as loop:
+            k = f.sub(n - 1, loop.index) if self.reverse else loop.index
+            at = f.add(first, f.mul(k, inner))
+            folded = []
+            for u, before in enumerate(loop.carries):
+                place = f.add(at, u * lanes)
+                folded += self.combine(f, (before,), (f.load(t.dtype, self.at(f, source, types, place), lanes),))
+                f.store(self.finish(f, tuple(folded[-1:])), self.at(f, target, types, place))
             loop.carry(*folded)
 
 

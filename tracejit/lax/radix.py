@@ -16,7 +16,7 @@ from tracejit.ir.types import is_float, real_dtype
 U8, U32, U64 = (np.dtype(t) for t in ("u1", "u4", "u8"))
 I32, I64 = np.dtype("i4"), np.dtype("i8")
 SHORT = 40        # lanes up to this length are sorted by insertion
-FEW = SHORT       # up to so many largest are kept sorted while the lane is walked once
+FEW = 128         # up to so many largest are kept sorted while the lane is walked once
 SLOTS = 256       # values of a digit
 
 
