@@ -300,3 +300,43 @@ def test_a_branch_of_few_operations_is_a_selection():
     cheap = lambda x: lax.cond(x > 0, lambda x: x * 2, lambda x: x - 1, x)
     assert not loops_of(cheap, np.float32(1))
     assert [float(cheap(v)) for v in (3., -3.)] == [6., -4.]
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("lanes", [255, 256, 257, 700, 1300])
+def test_batched_scans_over_rows(lanes, dtype, reverse):
+    """Lanes that read a row each trip, with a carry of their own, one that all share, and constants."""
+    x = (np.arange(23 * lanes).reshape(23, lanes) % 13).astype(dtype)
+    scale = (np.arange(lanes) % 3).astype(dtype)
+
+    def step(carry, row):
+        total, count = carry
+        total = total * scale - row + count
+        return (total, count + 1), total - count
+
+    start = (np.ones(lanes, dtype), dtype(2))
+    (total, count), ys = tj.jit(lambda start, x: lax.scan(step, start, x, reverse=reverse))(start, x % 2)
+    carry, want = start, np.zeros_like(x)
+    for t in (reversed(range(23)) if reverse else range(23)):
+        carry, want[t] = step(carry, x[t] % 2)
+    np.testing.assert_array_equal(np.asarray(total), carry[0])
+    np.testing.assert_array_equal(np.asarray(count), carry[1])
+    np.testing.assert_array_equal(np.asarray(ys), want)
+
+
+def test_gradient_of_a_batched_scan_over_rows():
+    x = np.linspace(-1, 1, 12 * 300).reshape(12, 300)
+
+    def last(x):
+        return jnp.sum(lax.scan(lambda c, row: (jnp.sin(c + row), None), x[0], x)[0])
+    got = np.asarray(tj.jit(tj.grad(last))(x))
+    carries = [x[0]]
+    for row in x:
+        carries.append(np.sin(carries[-1] + row))
+    want, ct = np.zeros_like(x), np.ones(300)
+    for t in reversed(range(12)):
+        ct = ct * np.cos(carries[t] + x[t])
+        want[t] = ct
+    want[0] += ct
+    np.testing.assert_allclose(got, want, rtol=1e-12)

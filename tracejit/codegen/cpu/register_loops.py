@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
 from tracejit.ir.loops import LOAD, Axis, Expr, Index
 
+LEAST_STRIP, MOST_STRIP = 128, 512
+MOST_STATE = 1 << 12        # carried elements of a strip
 TASK_COST = 1 << 16
 MOST_TASKS = 256
 
@@ -36,11 +38,27 @@ class RegisterLoopEmitter:
         while self.vector and self.unroll < 4 and elements * self.unroll * 2 <= module.isa.n_registers // 2 and \
                 self.vector.size >= 2 * self.unroll * self.lanes:
             self.unroll *= 2
-        step = self.lanes * self.unroll
+        step = self.strip = self.strip_width()
+        if not self.strip:
+            step = self.lanes * self.unroll
         self.blocks = -(-self.vector.size // step) if self.vector else 1
         self.units = math.prod(a.size for a in loop.lanes[:-1]) * self.blocks
         cost = max(1, sum(1 + e.cost for e in nodes_of(loop.roots)) * step * min(trips or 1000, 1 << 20))
         self.per_task = max(1, TASK_COST // cost, -(-self.units // MOST_TASKS))
+
+    def strip_width(self) -> int:
+        """Lanes that make each trip together, with their carry in the first-level cache; 0: few lanes, in registers.
+
+        Where a trip reads rows of arrays, a few lanes at a time would jump from row to row, a page each time, and wait.
+        """
+        loop, elements = self.loop, sum(len(c.points) for c in self.loop.carried)
+        if self.vector is None or loop.alive is not None or loop.summed or self.vector.size < 2 * LEAST_STRIP:
+            return 0
+        offsets = {e.data[:2] for e in nodes_of(loop.roots) if e.kind == LOAD}
+        streams = sum(o.coefficient(self.vector) == 1 and o.coefficient(loop.time) != 0 for _, o in offsets)
+        if elements > 4 * streams or elements * MOST_STRIP > MOST_STATE:
+            return 0
+        return min(MOST_STRIP, -(-self.vector.size // 2 // LEAST_STRIP) * LEAST_STRIP)
 
     @property
     def n_tasks(self) -> int:
@@ -67,8 +85,10 @@ class RegisterLoopEmitter:
         for axis in reversed(loop.lanes[:-1]):
             rest = b.binary("udiv", whole, b.const(axis.size, I64))
             point[axis], whole = b.sub(whole, b.mul(rest, axis.size)), rest
-        first, n = b.mul(block, self.lanes * self.unroll), self.vector.size
         here = top.inner(point)
+        if self.strip:
+            return self.run_strip(here, b.mul(block, self.strip))
+        first, n = b.mul(block, self.lanes * self.unroll), self.vector.size
         places = []
         for u in range(self.unroll):
             at = b.add(first, u * self.lanes)
@@ -92,6 +112,60 @@ class RegisterLoopEmitter:
             state = trips.results
         for u, (p, mine) in enumerate(zip(places, self.per_place(places, state))):
             self.store(p, mine, u)
+
+    # --- strips: all lanes of one make a trip before the next trip begins
+
+    def run_strip(self, here: Position, first: Value) -> None:
+        b, loop = self.b, self.loop
+        last = b.min(b.add(first, self.strip), b.const(self.vector.size, I64))
+        areas = [b.alloca((self.strip + self.lanes) * c.type.dtype.itemsize) if c.lane_dims else None
+                 for _, c, _ in self.elements()]
+        start = [None if area else here.load(("init", k), c.offset(point), (), c.type.dtype)
+                 for area, (k, c, point) in zip(areas, self.elements())]
+
+        def place(p: Position, k: int) -> Value:
+            return b.gep(areas[k], b.sub(p.axes[self.vector], first), self.elements()[k][1].type.dtype)
+
+        def state(p: Position, common: Sequence) -> list:
+            return [b.load(c.type.dtype, place(p, k), self.lanes) if c.lane_dims else common[k]
+                    for k, (_, c, _) in enumerate(self.elements())]
+
+        def keep(p: Position, values: Sequence) -> None:
+            for k, value in enumerate(values):
+                if areas[k] is not None:
+                    b.store(b.splat(value, self.lanes), place(p, k))
+        self.sweep(here, first, last, lambda p: keep(p, self.initial(p)))
+        here.hoist(loop.roots, {loop.time, self.vector, CARRY})
+        n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
+        with b.loop(b.const(0, I64), n, carries=[x for x in start if x is not None]) as trips:
+            now = iter(trips.carries)
+            common = [None if area else next(now) for area in areas]
+            time = {loop.time: b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index}
+            row = here.inner(time)
+            row.hoist(loop.roots, {self.vector, CARRY})
+            following = self.seeded(row, [b.const(0, c.type.dtype) if c.lane_dims else x
+                                          for x, (_, c, _) in zip(common, self.elements())], {})
+            wanted = [following.value(e) for e, area in zip(self.next(), areas) if area is None]
+            self.sweep(row, first, last, lambda p: keep(p, self.trip([p], state(p, common), {})))
+            trips.carry(*wanted)
+        ended = iter(trips.results)
+        common = [None if area else next(ended) for area in areas]
+        self.sweep(here, first, last, lambda p: self.store(p, state(p, common), 0))
+
+    def next(self) -> list[Expr]:
+        return [e for row in self.loop.next for e in row]
+
+    def sweep(self, here: Position, first: Value, last: Value, visit: Callable[[Position], None]) -> None:
+        """visit(position) for each vector of a strip's lanes, the last one masked."""
+        b, whole = self.b, self.vector.size % self.lanes == 0
+        stop = last if whole else b.sub(last, b.rem(b.sub(last, first), b.const(self.lanes, I64)))
+        with b.loop(first, stop, self.lanes) as loop:
+            visit(here.inner({self.vector: loop.index}, self.vector, self.lanes))
+        if not whole:
+            mask = lambda: b.lane_mask(b.sub(last, stop), self.lanes)
+            b.when(b.lt(stop, last), lambda: visit(here.inner({self.vector: stop}, self.vector, self.lanes, mask())))
+
+    # --- while
 
     def run_while(self, places, state) -> list:
         """Trips while any lane is alive. What a trip records goes on tapes: (address, capacity in bytes) in registers."""
