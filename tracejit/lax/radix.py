@@ -108,9 +108,9 @@ class Lane:
         for x, p, t in zip(item, planes, self.items.planes):
             self.f.store(x, self.f.gep(p, i, t))
 
-    def fill(self, item_at: Any) -> list:
-        """Put item_at(i) in every place, and sort."""
-        f, radix = self.f, self.n > SHORT
+    def fill(self, item_at: Any, few: bool = False) -> list:
+        """Put item_at(i) in every place, and sort; `few` are sorted by insertion, and need no second area."""
+        f, radix = self.f, self.n > SHORT and not few
         if radix:
             with f.loop(0, SLOTS * self.items.n_bytes) as loop:
                 f.store(f.const(0, I32), f.gep(self.counts, loop.index, I32))
@@ -288,7 +288,7 @@ def select_largest(f: Any, where: Strided, source: Any, areas: list, dtype: np.d
     planes = [areas[0]] if len(items.planes) == 1 else areas[:2]
     best = Lane(f, items, k, [*planes, *planes, areas[4]])
     key_at = functools.partial(key_of_place, f, where, base, dtype, 0, dtype, True, True)
-    best.fill(lambda i: packed(f, items, key_at(i), i))
+    best.fill(lambda i: packed(f, items, key_at(i), i), few=True)
     own, lanes = unsigned(dtype), f.isa.lanes(dtype) if where.inner == 1 else 1
 
     def enter(i: Any) -> None:
