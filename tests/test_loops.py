@@ -340,3 +340,30 @@ def test_gradient_of_a_batched_scan_over_rows():
         want[t] = ct
     want[0] += ct
     np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("trips", [0, 1, 7, 8, 9, 50, 200])
+def test_masked_loops_end_when_nothing_changes(trips):
+    """Lanes that stop at different trips, or never, or hold nan: as if every trip had been made."""
+    start = np.linspace(-3, 3, 77).astype(np.float32)
+    start[5], limit = np.nan, np.linspace(0.5, 40, 77).astype(np.float32)
+
+    def body(_, carry):
+        x, count = carry
+        live = jnp.abs(x) < limit
+        return jnp.where(live, x * 1.25 + 0.125, x), count + live
+    x, count = tj.jit(lambda x: lax.fori_loop(0, trips, body, (x, jnp.zeros(77, jnp.int32))))(start)
+    want, counted = start.copy(), np.zeros(77, np.int32)
+    for _ in range(trips):
+        live = np.abs(want) < limit
+        want, counted = np.where(live, want * np.float32(1.25) + np.float32(0.125), want), counted + live
+    np.testing.assert_allclose(np.asarray(x), want, rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(count), counted)
+
+
+def test_trips_that_count_are_all_made():
+    def body(i, carry):
+        x, seen = carry
+        return jnp.where(i == 40, x + 1, x), jnp.where(i % 20 == 3, seen + 1, seen)
+    x, seen = tj.jit(lambda x: lax.fori_loop(0, 60, body, (x, x)))(np.zeros(100, np.float32))
+    assert (np.asarray(x) == 1).all() and (np.asarray(seen) == 3).all()

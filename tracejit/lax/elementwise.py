@@ -225,6 +225,9 @@ def reciprocal(x: Any) -> Any:
     return integer_pow(x, -1)
 
 
+MOST_ROOTS = 2.5    # a known power of at most this, if twice it is whole, is multiplications and a square root
+
+
 @op_dataclass
 class Pow(Inexact):
     """x to the power y; y may be an integer."""
@@ -235,7 +238,22 @@ class Pow(Inexact):
 
     def eval(self, x, y): return in_f32(np.power, x, y.astype(x.dtype))
 
-    def scalar(self, b, x, y): return b.pow(x, b.convert(y, x.dtype))
+    def scalar(self, b, x, y):
+        y = b.convert(y, x.dtype)
+        known = getattr(y, "const", None)
+        if known is not None and x.dtype.kind == "f" and x.dtype.itemsize >= 4 and abs(known) <= MOST_ROOTS and 2 * known % 1 == 0:
+            return self.by_root(b, x, float(known))
+        return b.pow(x, y)
+
+    def by_root(self, b, x, y: float):
+        """A small power of which twice is whole, several times as fast: at most three roundings."""
+        if y % 1 == 0:
+            return b.integer_pow(x, int(y))
+        infinite = b.eq(x, -np.inf)     # pow, unlike sqrt, takes it for +inf; and -0 for +0
+        x = b.select(infinite, b.const(np.inf, x.dtype), b.add(x, 0))
+        whole = int(abs(y) - 0.5)
+        power = b.mul(b.integer_pow(x, whole), b.sqrt(x)) if whole else b.sqrt(x)
+        return b.div(b.const(1, x.dtype), power) if y < 0 else power
 
     def partials(self, out, x, y):
         if is_integer(type_of(y).dtype):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Value
+from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
-from tracejit.ir.loops import LOAD, Axis, Expr, Index
+from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
 
+SETTLING = 8                # trips between two looks whether anything changes
 LEAST_STRIP, MOST_STRIP = 128, 512
 MOST_STATE = 1 << 12        # carried elements of a strip
 TASK_COST = 1 << 16
@@ -106,12 +108,50 @@ class RegisterLoopEmitter:
             n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
             for p in places:
                 p.hoist(loop.roots, {loop.time, CARRY})
-            with b.loop(b.const(0, I64), n, carries=state) as trips:
-                at = b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index
-                trips.carry(*self.trip(places, trips.carries, {loop.time: at}))
-            state = trips.results
+            if self.may_settle():
+                state = self.run_until_settled(places, state, n)
+            else:
+                state = self.trips_of(places, state, b.const(0, I64), n, n)
         for u, (p, mine) in enumerate(zip(places, self.per_place(places, state))):
             self.store(p, mine, u)
+
+    def trips_of(self, places: list[Position], state, start: Value, stop: Value, n: Value) -> list:
+        b = self.b
+        with b.loop(start, stop, carries=state) as trips:
+            at = b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index
+            trips.carry(*self.trip(places, trips.carries, {self.loop.time: at}))
+        return trips.results
+
+    # --- masked loops: a trip that changed nothing is the last, if all trips are alike
+
+    def may_settle(self) -> bool:
+        """Whether trips depend on their carry alone, and some of it is kept where a condition says so."""
+        loop = self.loop
+        if self.vector is None or loop.stores or loop.summed or any(loop.time in self.depends(e) for e in loop.roots):
+            return False
+        own = [Expr(CARRY, (), (k, c.offset(self.without_lanes(c, point)).const), c.type.dtype) for k, c, point in self.elements()]
+        return any(e.kind == APPLY and e.data.name == "select_n" and x in e.args[1:] for e, x in zip(self.next(), own))
+
+    def run_until_settled(self, places: list[Position], state, n: Value) -> list:
+        b, m = self.b, len(state)
+
+        def some(carries: list) -> list:
+            *now, i = carries
+            stop = b.min(b.add(i, SETTLING), n)
+            before = self.trips_of(places, now, i, b.sub(stop, 1), n)
+            after = self.trip(places, before, {})
+            return [*after, b.select(self.differ(places, before, after), stop, n)]
+        return b.while_loop([*state, b.const(0, I64)], lambda s: b.lt(s[m], n), some)[:m]
+
+    def differ(self, places: list[Position], before, after) -> Value:
+        """Whether a trip has changed a bit of any lane."""
+        b, found = self.b, None
+        for p, old, new in zip(places, self.per_place(places, before), self.per_place(places, after)):
+            for x, y in zip(old, new):
+                for part, other in zip(parts_of(x), parts_of(y)):
+                    changed = b.any(b.ne(bits_of(b, part), bits_of(b, other)))
+                    found = changed if found is None else b.or_(found, changed)
+        return found
 
     # --- strips: all lanes of one make a trip before the next trip begins
 
@@ -238,9 +278,11 @@ class RegisterLoopEmitter:
     def seeded(self, p: Position, state, axes) -> Position:
         inner = p.inner(axes, p.vector, p.lanes, p.mask)
         for (k, c, point), value in zip(self.elements(), state):
-            rest = tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))
-            inner.values[Expr(CARRY, (), (k, c.offset(rest).const), c.type.dtype)] = value
+            inner.values[Expr(CARRY, (), (k, c.offset(self.without_lanes(c, point)).const), c.type.dtype)] = value
         return inner
+
+    def without_lanes(self, c: Carried, point: tuple[Index, ...]) -> tuple[Index, ...]:
+        return tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))
 
     def trip(self, places, state, axes) -> list:
         out = []
@@ -261,6 +303,14 @@ class RegisterLoopEmitter:
                 alive = b.any(alive if p.mask is None else b.and_(alive, p.mask))
             any_of = alive if any_of is None else b.or_(any_of, alive)
         return b.and_(any_of, b.eq(interrupt_flag(b), b.const(0, np.dtype("i4"))))
+
+
+def parts_of(x: AnyValue) -> list[Value]:
+    return [x.re, x.im] if isinstance(x, ComplexValue) else [x]
+
+
+def bits_of(b: Builder, x: Value) -> Value:
+    return b.bitcast(x, np.dtype(f"u{x.dtype.itemsize}")) if x.dtype.kind not in "biu" else x
 
 
 def interrupt_flag(b: Builder) -> Value:
