@@ -95,3 +95,20 @@ def test_scale_and_translate_like_jax(method):
     arguments = PICTURE, (6, 9, 2), (0, 1), np.array([1.3, 0.7], np.float32), np.array([0.4, -1.2], np.float32), method
     expected = jax.image.scale_and_translate(*arguments)
     np.testing.assert_allclose(np.asarray(image.scale_and_translate(*arguments)), np.asarray(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.complex64], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("kind,ufunc", [("add", np.add), ("max", np.maximum), ("min", np.minimum), ("multiply", np.multiply)])
+def test_many_updates_of_few_elements(kind, ufunc, dtype):
+    """Combined in parts that are put together: as one after another."""
+    if dtype == np.complex64 and kind in ("max", "min"):
+        return
+    rng = np.random.default_rng(0)
+    index, n = rng.integers(-3, 103, 70_001).astype(np.int32), 100
+    values = rng.integers(1, 9, index.size).astype(dtype) if kind != "multiply" else rng.integers(0, 2, index.size).astype(dtype) * 2 - 1
+    start = np.arange(n).astype(dtype)
+    place = np.where(index < 0, n, index)       # negative indices count from the end, which NumPy does too: drop them
+    got = tracejit.jit(lambda x, i, v: getattr(x.at[i], kind)(v, mode="drop"))(start, place, values)
+    want, inside = start.copy(), place < n
+    ufunc.at(want, place[inside], values[inside])
+    np.testing.assert_array_equal(np.asarray(got), want)

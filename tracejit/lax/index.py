@@ -20,6 +20,7 @@ from tracejit.lax.convert import convert_element_type, operands
 from tracejit.lax.elementwise import Add, Max, Min, Mul, add, div, mul, neg, rem
 from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_linear, op_dataclass
 from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
+from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.shape import concatenate, expand_dims, reshape
 from tracejit.lax.windows import GatherDimensionNumbers as GatherDimensionNumbers
 from tracejit.lax.windows import GatherScatterMode as GatherScatterMode
@@ -177,13 +178,20 @@ class Scatter(Indexed, Opaque):
         """A copy of the operand, and native loops over the updates in order, by vectors along a common last axis."""
         operand, indices, updates = types
         b.emitter.copy(outs[0], ins[0], operand.nbytes)
+        if updates.size:
+            self.write_all(b, outs[0], ins[1], ins[2], types)
+
+    def write_all(self, b, target, where, source, types, first=0, last=None):
+        """Write the updates in order; `first` and `last` limit their first batch axis."""
+        operand, indices, updates = types
         axes = self.windows.batch_axes(updates.ndim)
-        if not updates.size:
-            return
+        ranges = [(0, updates.shape[a]) for a in axes]
+        if last is not None:
+            ranges[0] = first, last
         with contextlib.ExitStack() as loops:
-            batch = [loops.enter_context(b.loop(0, updates.shape[a])).index for a in axes]
-            begin, inside = self.windows.native(b, batch, ins[1], operand, indices, self.clips)
-            write = lambda: self.write_window(b, outs[0], ins[2], types, batch, begin)
+            batch = [loops.enter_context(b.loop(*ends)).index for ends in ranges]
+            begin, inside = self.windows.native(b, batch, where, operand, indices, self.clips)
+            write = lambda: self.write_window(b, target, source, types, batch, begin)
             write() if inside is None else b.when(inside, write)
 
     def apart(self, ndim: int, atomic: bool = False) -> list[int]:
@@ -293,13 +301,59 @@ class Scatter(Indexed, Opaque):
         return bind(op, ctx.materialize(operand, batched[0]), indices, ctx.materialize(updates, batched[2])), True
 
 
+PARTS = 8                   # fixed, so that results do not depend on the number of threads
+MANY_UPDATES = 1 << 15
+OWN_BYTES = 1 << 16         # a part's own result stays in a private cache
+
+
 @op_dataclass
 class ScatterCombine(Scatter):
     """operand with each element of the updates combined into the element that it falls on."""
     monoid: ClassVar[Elementwise]
     linear: ClassVar[bool] = False
 
+    def neutral(self, dtype: np.dtype): raise NotImplementedError
     def combine(self, b, old, new): return self.monoid.scalar(b, old, new)
+
+    def parts(self, types) -> int:
+        """In how many parts, each with a result of its own, many updates of few elements are combined."""
+        operand, _, updates = types
+        axes = self.windows.batch_axes(updates.ndim)
+        many = axes and updates.shape[axes[0]] >= PARTS and updates.size >= max(MANY_UPDATES, 2 * PARTS * operand.size)
+        return PARTS if many and not self.indices_batching and operand.nbytes <= OWN_BYTES else 0
+
+    def scratch_bytes(self, types): return self.parts(types) * -(-types[0].nbytes // 64) * 64
+
+    def call(self, b, ins, outs, types):
+        operand, _, updates = types
+        parts, pitch = self.parts(types), -(-operand.nbytes // 64) * 64
+        if not parts or not operand.size:
+            return super().call(b, ins, outs, types)
+        b.emitter.copy(outs[0], ins[0], operand.nbytes)
+        n, dtype = updates.shape[self.windows.batch_axes(updates.ndim)[0]], operand.dtype
+        own = lambda f, scratch, k: f.gep(scratch, f.mul(f.index(k), pitch))
+
+        def gather(f, pointers, scratch):
+            area = own(f, scratch, f.lane)
+            with f.loop(0, operand.size) as loop:
+                f.store(f.const(self.neutral(dtype), dtype), f.gep(area, loop.index, dtype))
+            ends = [f.div(f.mul(f.add(f.lane, k), n), parts) for k in (0, 1)]
+            self.write_all(f, area, *pointers, types, *ends)
+
+        def add_up(f, pointers, scratch):
+            lanes, chunk = f.isa.lanes(dtype), -(-operand.size // PARTS)
+            first = f.mul(f.lane, chunk)
+            last = f.min(f.add(first, chunk), f.const(operand.size, np.dtype("i8")))
+            stop = f.sub(last, f.rem(f.max(f.sub(last, first), 0), lanes))
+            for begin, end, step in ((first, stop, lanes), (stop, last, 1)):
+                with f.loop(begin, end, step) as loop:
+                    place = f.gep(pointers[0], loop.index, dtype)
+                    total = f.load(dtype, place, step)
+                    for k in range(parts):
+                        total = self.combine(f, total, f.load(dtype, f.gep(own(f, scratch, k), loop.index, dtype), step))
+                    f.store(total, place)
+        b.lanes(parts, parts, [(ins[1], 0), (ins[2], 0)], 0, gather)
+        b.lanes(PARTS, PARTS, [(outs[0], 0)], 0, add_up)
 
 
 @op_dataclass
@@ -311,6 +365,8 @@ class ScatterAdd(ScatterCombine):
     linear: ClassVar[bool] = True
     atomic: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
+
+    def neutral(self, dtype): return -0.0 if dtype.kind == "f" else 0
 
     def write(self, out, place, values): np.add.at(out, place, values)
 
@@ -326,6 +382,8 @@ class ScatterMul(ScatterCombine):
     monoid: ClassVar[Elementwise] = Mul()
     accepts: ClassVar[str] = "iufc"
     ulp: ClassVar[float] = 16
+
+    def neutral(self, dtype): return 1
 
     def write(self, out, place, values): np.multiply.at(out, place, values)
 
@@ -369,6 +427,8 @@ class ScatterMin(ScatterExtreme):
     """operand lowered to the updates."""
     monoid: ClassVar[Elementwise] = Min()
 
+    def neutral(self, dtype): return highest(dtype)
+
     def write(self, out, place, values): np.minimum.at(out, place, values)
 
 
@@ -376,6 +436,8 @@ class ScatterMin(ScatterExtreme):
 class ScatterMax(ScatterExtreme):
     """operand raised to the updates."""
     monoid: ClassVar[Elementwise] = Max()
+
+    def neutral(self, dtype): return lowest(dtype)
 
     def write(self, out, place, values): np.maximum.at(out, place, values)
 
