@@ -155,6 +155,16 @@ def test_training_step():
     agrees(tj.grad(loss), [f32(20, 32) * .2, f32(32, 10) * .2], f32(16, 20), f32(16, 10), ulps=1e4)
 
 
+def test_products_with_epilogues():
+    """The library adds the bias and takes what is positive, unless the product itself is needed too."""
+    x, w, b = f32(20, 30), f32(30, 24), f32(24)
+    code = agrees(lambda x, w, b: jnp.maximum(x @ w + b, 0.), x, w, b, ulps=2000)
+    assert launches(code) == 0 and len(code.block.commands) == 1
+    assert launches(agrees(lambda x, w: jnp.maximum(x @ w, 0.), x, w, ulps=2000)) == 0
+    assert launches(agrees(lambda x, w, b: (x @ w, x @ w + b), x, w, b, ulps=2000)) == 1
+    assert launches(agrees(lambda x, w, b: jnp.sin(x @ w + b), x, w, b, ulps=2000)) == 1
+
+
 def test_products_of_halves():
     x, y = f32(20, 30).astype(bfloat16), f32(30, 24).astype(bfloat16)
     found, _ = on_device(lambda x, y: (x @ y, lax.dot(x, y, preferred_element_type=np.float32)), x, y)

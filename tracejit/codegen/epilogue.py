@@ -23,7 +23,10 @@ class Blocks(NamedTuple):
 BlocksOf = Callable[[Eqn], Blocks | None]   # None if the back end cannot run an epilogue
 
 
-def attach_epilogues(program: Program, blocks_of: BlocksOf, donated: Iterable[Var]) -> None:
+Takes = Callable[[Kernel, Var], bool]       # whether a back end runs this kernel as the epilogue of that product
+
+
+def attach_epilogues(program: Program, blocks_of: BlocksOf, donated: Iterable[Var], takes: Takes) -> None:
     donated, results = set(donated), {program.home(r) for r in program.graph.results if isinstance(r, Var)}
     readers: dict[Var, list[Step]] = {}
     for step in program.steps:
@@ -37,7 +40,7 @@ def attach_epilogues(program: Program, blocks_of: BlocksOf, donated: Iterable[Va
             continue
         reader, out = found[0], product.eqn.outputs[0]
         kernel = blockwise(reader.kernel, out, blocks)
-        if kernel is not None:
+        if kernel is not None and takes(kernel, out):
             fuse_steps(program, product, reader, kernel)
             place |= {product: None, reader: product}
             for v in dict.fromkeys(map(program.home, reader.reads)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.codegen.epilogue import BlocksOf, attach_epilogues
+from tracejit.codegen.epilogue import BlocksOf, Takes, attach_epilogues
 from tracejit.codegen.fuse import Group, Single, fuse, is_view, sources_of
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
@@ -27,18 +27,19 @@ LONG_ROW = 64           # elements of a row, of which most are in code without c
 @dataclass(frozen=True)
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
-    why it cannot run a loop in registers ("": it can), and the scratch memory of one that does."""
+    why it cannot run a loop in registers ("": it can), the scratch memory of one that does, and which epilogues it takes."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
     refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
     loop_bytes: Callable[[RegisterLoop], int] = lambda loop: 0
+    takes: Takes = lambda kernel, product: True
 
 
 def lower(graph: Graph, target: Target, owned: Sequence[Var] = (), donated: Sequence[Var] = ()) -> Program:
     """The program may overwrite its `owned` params, and put results into the memory of its `donated` params."""
     graph = Graph(graph.params, live_eqns(graph), graph.results)
     program = Lowering(graph, target).run()
-    attach_epilogues(program, target.blocks_of, donated)
+    attach_epilogues(program, target.blocks_of, donated, target.takes)
     update_in_place(program, {*owned, *donated})
     program.reused = reusable(program, donated)
     plan_memory(program)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracejit.codegen.cuda.epilogues import LibraryEpilogue, library_epilogue, product_blocks
 from tracejit.codegen.cuda.general import KernelEmitter
 from tracejit.codegen.cuda.parts import part_offsets
 from tracejit.codegen.cuda.schedule import plans_of
@@ -57,10 +58,12 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Library:
-    """An op on whole arrays."""
+    """An op on whole arrays; a product may have an epilogue, and its bias."""
     eqn: Eqn
     ins: tuple[Place, ...]
     outs: tuple[Place, ...]
+    epilogue: LibraryEpilogue | None = None
+    bias: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -217,13 +220,25 @@ class BlockEmitter:
             return [Copy(self.place(out), self.emitter.literal(np.asarray(eqn.op.eval(), out.type.dtype)), out.type.nbytes)]
         lanes = eqn.op.device_lanes(types)
         if lanes is None:
-            return [Library(eqn, self.places(eqn.inputs), self.places(eqn.outputs))]
+            return self.library(step)
         before = self.overwritten(eqn)
         if not lanes:
             return before
         source = lane_source("kernel", eqn, types)
         launch = self.launch(source, (-(-lanes // source.threads),), [*eqn.inputs, *eqn.outputs])
         return [*before, Kernels((launch,))]
+
+    def library(self, step: NativeStep) -> list[Command]:
+        """The call; where the product is needed as well as what its epilogue makes of it, that is a kernel of its own."""
+        eqn, kernel = step.eqn, step.epilogue
+        call = Library(eqn, self.places(eqn.inputs), self.places(eqn.outputs))
+        if kernel is None:
+            return [call]
+        out = eqn.outputs[0]
+        if self.program.home(out) is out:
+            return [call, *self.kernel(kernel)]
+        epilogue = library_epilogue(kernel, out)
+        return [replace(call, epilogue=epilogue, bias=None if epilogue.bias is None else self.place(epilogue.bias))]
 
     def overwritten(self, eqn: Eqn) -> list[Command]:
         """An op that changes a copy of an operand finds the copy in its result."""
@@ -280,7 +295,8 @@ def element_dtype(x: Any) -> np.dtype:
     return x.type.element.dtype if isinstance(x.type, TapeType) else x.type.dtype
 
 
-TARGET = Target(scratch_of=lambda eqn: 0, blocks_of=lambda eqn: None, refusal=refusal, loop_bytes=part_bytes)
+TARGET = Target(scratch_of=lambda eqn: 0, blocks_of=product_blocks, refusal=refusal, loop_bytes=part_bytes,
+                takes=lambda kernel, product: library_epilogue(kernel, product) is not None)
 
 
 def generate(graph: Graph, donated: Sequence[Var] = ()) -> Code:

@@ -84,7 +84,8 @@ class RowEmitter(KernelEmitter):
     def holds_rows(self) -> bool:
         """Whether a row stays in registers."""
         per_thread = -(-self.axis.size // self.shape.step) * self.shape.lanes
-        fits = per_thread * max(1, len(self.vectors)) <= MOST_HELD and per_thread * weight(self.kernel) <= MOST_STATEMENTS
+        most = MOST_HELD if self.shape.group < 1024 else MOST_HELD // 2     # 1024 threads have 64 registers each
+        fits = per_thread * max(1, len(self.vectors)) <= most and per_thread * weight(self.kernel) <= MOST_STATEMENTS
         return fits and not self.chunk
 
     def emit(self) -> None:

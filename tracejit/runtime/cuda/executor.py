@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cuda.interface import Buffer, Runtime, View
+from tracejit.codegen.cuda.interface import Buffer, Epilogue, Runtime, View
 from tracejit.codegen.cuda.program import ALIGNMENT, Block, Code, ControlFlow, Copy, Kernels, Launch, Library, OpenTape, Place
 from tracejit.codegen.lower import aligned, carry_params, size_of
 from tracejit.ir.types import ArrayType
@@ -141,9 +141,18 @@ class Executor:
         ins = [view(p, x.type) for p, x in zip(command.ins, eqn.inputs)]
         outs = [view(p, v.type) for p, v in zip(command.outs, eqn.outputs)]
         if isinstance(eqn.op, Contraction):
-            contract(self.runtime, eqn.op, *ins, *outs)
+            contract(self.runtime, eqn.op, *ins, *outs, self.epilogue(command, frame))
         else:
             eqn.op.device_call(self.runtime, ins, outs)
+
+    def epilogue(self, command: Library, frame: Frame) -> Epilogue | None:
+        found = command.epilogue
+        if found is None:
+            return None
+        if command.bias is None:
+            return Epilogue(None, found.activation)
+        t = found.bias.type
+        return Epilogue(View(self.address(command.bias, frame), (t.size,), t.dtype), found.activation)
 
 
 class ControlRunner:

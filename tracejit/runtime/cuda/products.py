@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracejit.codegen.cuda.interface import ConvWindow, Runtime, View
+from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, Runtime, View
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Contraction
 from tracejit.transforms.passes.products import merged_axes
 
 
-def contract(runtime: Runtime, op: Contraction, x: View, y: View, out: View) -> None:
+def contract(runtime: Runtime, op: Contraction, x: View, y: View, out: View, epilogue: Epilogue | None = None) -> None:
     if isinstance(op, ConvGeneralDilated):
         return runtime.conv(*[turned(v, order) for v, order in zip((x, y, out), op.dimension_numbers)], window_of(op))
     assert isinstance(op, DotGeneral)
@@ -18,7 +18,7 @@ def contract(runtime: Runtime, op: Contraction, x: View, y: View, out: View) -> 
     left = as_matrices(x, spec.batch[0], spec.free[0], spec.contract[0])
     right = as_matrices(y, spec.batch[1], spec.contract[1], spec.free[1])
     batch = left.shape[:-2]
-    return runtime.gemm(left, right, out._replace(shape=(*batch, left.shape[-2], right.shape[-1])))
+    return runtime.gemm(left, right, out._replace(shape=(*batch, left.shape[-2], right.shape[-1])), epilogue=epilogue)
 
 
 def as_matrices(view: View, batch: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> View:
