@@ -70,7 +70,7 @@ from jax._src.flatten_util import ravel_pytree
 from jax import lax, random
 assert jax.numpy is tracejit.numpy and jax.Array is tracejit.Array and jax.lax is lax
 assert int(importlib.metadata.version('jax').split('.')[1]) >= 4 and jax.__version_info__ > (0, 4)
-try: import jax._src.interpreters.partial_eval
+try: import jax._src.interpreters.pxla
 except ImportError as error: print(str(error)[-40:])
 print(jnp.asarray(np.ones(2)).dtype, jnp.zeros(2, 'float64').dtype)
 jax.config.update('jax_enable_x64', True)
@@ -88,9 +88,9 @@ def test_jax_variables_count() -> None:
 def test_compat_lists_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.py").write_text("import jax\nfrom jax import numpy as jnp\nx = jax.lax.add_p\ny = jnp.linalg.svd(jnp.eye(2)).S\n"
                                    "jax.config.update('jax_enable_x64', True)\n")
-    (tmp_path / "b.py").write_text("def f():\n    from jax.interpreters import mlir\n    return mlir.register_lowering\n")
+    (tmp_path / "b.py").write_text("def f():\n    from jax.interpreters import xla\n    return xla.Backend\n")
     assert compat.main([str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "present  jax.numpy.linalg.svd" in out and "ABSENT   jax.lax.add_p" in out and "a.py:3" in out
-    assert "ABSENT   jax.interpreters.mlir" in out and "b.py:2" in out
+    assert "ABSENT   jax.interpreters.xla" in out and "b.py:2" in out
     assert compat.main([str(ROOT / "tests" / "optax_programs.py")]) == 0

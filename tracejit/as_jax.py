@@ -39,13 +39,27 @@ class JaxModule(types.ModuleType):
         return sorted({*dir(tracejit), "__version__", "__version_info__"})
 
 
+# Private modules of JAX that widely used libraries read, and the public modules that have these names here.
+PRIVATE = {"jax._src.ad_util": "tracejit.interpreters.ad", "jax._src.checkify": "tracejit.experimental.checkify",
+           "jax._src.state.types": "tracejit.experimental.hijax"}
+# Modules with no names of their own: packages, and private modules in which libraries look for what may be missing.
+EMPTY = {"jax._src", "jax._src.state", "jax._src.compiler", "jax._src.dispatch", "jax._src.xla_bridge"}
+
+
+def version_module() -> types.ModuleType:
+    """The module `jax.version`."""
+    made = types.ModuleType("jax.version", "The version of JAX's public API that is followed.")
+    made.__version__, made.__version_info__ = JaxModule.__version__, JaxModule.__version_info__
+    return made
+
+
 def counterpart(name: str) -> str:
     """The module of tracejit that a module of jax stands for.
 
     >>> counterpart("jax.scipy.special"), counterpart("jax._src.flatten_util")
     ('tracejit.scipy.special', 'tracejit.flatten_util')
     """
-    return "tracejit" + name.removeprefix("jax").replace("._src.", ".", 1)
+    return PRIVATE.get(name) or "tracejit" + name.removeprefix("jax").replace("._src.", ".", 1)
 
 
 class Loader:
@@ -55,7 +69,9 @@ class Loader:
         return JaxModule("jax", tracejit.__doc__) if spec.name == "jax" else None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        if module.__name__ not in ("jax", "jax._src"):
+        if module.__name__ == "jax":
+            module.version = sys.modules["jax.version"] = version_module()
+        elif module.__name__ not in EMPTY:
             sys.modules[module.__name__] = importlib.import_module(counterpart(module.__name__))
 
 
@@ -66,7 +82,7 @@ class Finder:
                   ) -> importlib.machinery.ModuleSpec | None:
         if name != "jax" and not name.startswith("jax."):
             return None
-        if name not in ("jax", "jax._src") and not exists(counterpart(name)):
+        if name != "jax" and name not in EMPTY and not exists(counterpart(name)):
             raise ModuleNotFoundError(instead(name), name=name)
         return importlib.machinery.ModuleSpec(name, Loader(), is_package=True)
 

@@ -7,17 +7,31 @@ from tracejit.ir.graph import Eqn as JaxprEqn
 from tracejit.ir.graph import Graph as Jaxpr
 from tracejit.ir.graph import Lit as Literal
 from tracejit.ir.graph import Var as Tracer
-from tracejit.ir.trace import call
+from tracejit.ir.trace import call, current_builder
 from tracejit.ir.types import ArrayType as ShapedArray
 from tracejit.transforms.inspect import ClosedGraph as ClosedJaxpr
 from tracejit.transforms.inspect import ensure_compile_time_eval
 
 Var = Tracer
+Atom = Tracer | Literal
 AbstractValue = ShapedArray
 Value = Any
 
-__all__ = ["AbstractValue", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "ShapedArray", "Tracer", "Value", "Var",
-           "ensure_compile_time_eval", "eval_jaxpr"]
+__all__ = ["AbstractValue", "Atom", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "ShapedArray", "Trace", "Tracer", "Value",
+           "Var", "ensure_compile_time_eval", "eval_jaxpr", "trace_state_clean"]
+
+
+class Trace:
+    """The base of JAX's interpreters. It can be subclassed; transforms here are rewrites of programs, so making one raises."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        raise NotImplementedError(f"{type(self).__name__}: programs are not interpreted here, they are traced and rewritten; "
+                                  "walk over make_jaxpr(f)(*args).eqns instead")
+
+
+def trace_state_clean() -> bool:
+    """Whether no function is being traced."""
+    return current_builder() is None
 
 
 def eval_jaxpr(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:

@@ -6,5 +6,8 @@ from tracejit.transforms.custom import closure_convert as closure_convert
 from tracejit.transforms.custom import custom_gradient as custom_gradient
 from tracejit.transforms.custom import custom_jvp as custom_jvp
 from tracejit.transforms.custom import custom_vjp as custom_vjp
+from tracejit.transforms.primitives import Primitive as Primitive
+
+custom_jvp_call_p = Primitive("custom_jvp_call")  # for tables of rules: calls here are ops that hold their rule
 
 __getattr__ = getter(__name__)

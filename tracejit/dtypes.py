@@ -16,8 +16,14 @@ from tracejit.random.keys import extended as extended
 from tracejit.random.keys import prng_key as prng_key
 from tracejit.typing import DTypeLike
 
-__all__ = ["TypePromotionError", "bfloat16", "canonicalize_dtype", "extended", "finfo", "float0", "iinfo", "issubdtype",
-           "itemsize_bits", "prng_key", "promote_types", "result_type", "scalar_type_of"]
+DType = np.dtype
+
+__all__ = ["ExtendedDType", "TypePromotionError", "bfloat16", "canonicalize_dtype", "extended", "finfo", "float0", "iinfo",
+           "issubdtype", "itemsize_bits", "prng_key", "promote_types", "result_type", "scalar_type_of"]
+
+
+class ExtendedDType:
+    """The base of a library's own dtypes. Arrays of them cannot be made: elements here are numbers."""
 
 
 def canonicalize_dtype(dtype: DTypeLike, allow_extended_dtype: bool = False) -> Any:

@@ -22,6 +22,8 @@ R = TypeVar("R")
 PACKAGE = os.path.dirname(__file__) + os.sep
 # A library callback into user code (a context manager, a cached method) is not where the user wrote the mistake.
 BRIDGES = frozenset({functools.__file__, os.path.join(os.path.dirname(os.__file__), "contextlib.py")})
+# Files of libraries that asked to be left out of messages and tracebacks.
+EXCLUDED: list[str] = []
 
 
 class Source(NamedTuple):
@@ -49,7 +51,13 @@ class Source(NamedTuple):
 
 def is_internal(code: CodeType) -> bool:
     file = code.co_filename
-    return file.startswith((PACKAGE, "<frozen ")) or file in BRIDGES
+    return file.startswith((PACKAGE, "<frozen ")) or file in BRIDGES or file in EXCLUDED
+
+
+def register_exclusion(path: str) -> None:
+    """Leave a library's file out: errors then show the line of the program that called it."""
+    if path not in EXCLUDED:
+        EXCLUDED.append(path)
 
 
 def user_source() -> Source | None:

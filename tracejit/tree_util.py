@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from tracejit.errors import TreeError, filtered
 from tracejit.pytree import (
-    LEAF, CustomKind, DictKey, FlattenedIndexKey, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef, SequenceKey,
-    difference_here, differences, keystr, kind_of, node_of, register, tree_flatten, tree_flatten_with_path,
+    KINDS, LEAF, CustomKind, DictKey, FlattenedIndexKey, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef,
+    SequenceKey, difference_here, differences, keystr, kind_of, node_of, register, tree_flatten, tree_flatten_with_path,
     treedef_of, unflatten)
 
 __all__ = [
@@ -474,3 +474,24 @@ class Partial(functools.partial):  # type: ignore[type-arg]
 
 register_pytree_node(Partial, lambda p: ((p.args, p.keywords), p.func),
                      lambda function, parts: Partial(function, *parts[0], **parts[1]))
+
+
+class Registry:
+    """The node types that are known."""
+
+    @staticmethod
+    def flatten_one_level(tree: Any) -> tuple[list[Any], Any] | None:
+        """The children of a node and what it takes to put it together; None for a leaf.
+
+        >>> default_registry.flatten_one_level({"a": [1, 2]})
+        ([[1, 2]], ('a',))
+        """
+        kind = kind_of(type(tree))
+        if kind is None:
+            return None
+        children, aux = kind.flatten(tree)
+        return list(children), aux
+
+
+default_registry = Registry()
+_registry = KINDS  # libraries look up in it whether a type is a node

@@ -2,6 +2,9 @@
 from tracejit.absent import getter
 from tracejit.config import disable_x64 as disable_x64
 from tracejit.config import enable_x64 as enable_x64
+from tracejit.experimental.hijax import Ref as MutableArray
 from tracejit.lax.callback import io_callback as io_callback
+
+__all__ = ["MutableArray", "io_callback"]
 
 __getattr__ = getter(__name__)

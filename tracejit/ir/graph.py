@@ -45,6 +45,11 @@ class Var:
     def aval(self) -> ArrayType:
         return self.type
 
+    @property
+    def _trace(self) -> Any:
+        """What is being traced when the value is made, as libraries ask for it."""
+        return self.builder
+
     def __repr__(self) -> str:
         return f"Traced<{self.type}>"
 
@@ -67,6 +72,14 @@ class Lit:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+    @property
+    def val(self) -> Any:
+        return self.value
+
+    @property
+    def aval(self) -> ArrayType:
+        return self.type
 
     def __repr__(self) -> str:
         return f"Lit({self.value!r})"
@@ -95,6 +108,24 @@ class Eqn:
     def __init__(self, op, inputs: Sequence[Atom], outputs: Sequence[Var], source: Source | None = None):
         self.op, self.inputs, self.outputs, self.source = op, inputs, outputs, source
 
+    @property
+    def invars(self) -> Sequence[Atom]:
+        return self.inputs
+
+    @property
+    def outvars(self) -> Sequence[Var]:
+        return self.outputs
+
+    @property
+    def primitive(self) -> Any:
+        """What a program that walks over equations tells them apart by; `primitive.bind(*values, **params)` applies it."""
+        return self.op.primitive
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The op's static parameters by name."""
+        return self.op.params
+
 
 class Graph:
     """A closed program: params -> results by a list of equations in dependency order."""
@@ -112,6 +143,20 @@ class Graph:
     @property
     def out_types(self) -> list:
         return [r.type for r in self.results]
+
+    @property
+    def invars(self) -> list[Var]:
+        """The params that are arguments, not captured values."""
+        return self.params[len(self.constvars):]
+
+    @property
+    def constvars(self) -> list[Var]:
+        """The params that stand for captured values: none, where they are not told apart."""
+        return []
+
+    @property
+    def outvars(self) -> list[Atom]:
+        return self.results
 
     @property
     def effects(self) -> bool:
@@ -138,6 +183,20 @@ class Graph:
         if self._text is None:
             self._text = "\n".join(lines_of(self))
         return self._text
+
+
+class CapturingGraph(Graph):
+    """A graph whose first params stand for values that the traced function captured."""
+
+    __slots__ = ("n_captured",)
+
+    def __init__(self, graph: Graph, n_captured: int):
+        super().__init__(graph.params, graph.eqns, graph.results)
+        self.n_captured = n_captured
+
+    @property
+    def constvars(self) -> list[Var]:
+        return self.params[:self.n_captured]
 
 
 Apply = Callable[[Eqn, list], Sequence]

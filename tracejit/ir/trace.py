@@ -30,6 +30,7 @@ class _Local(threading.local):
     def __init__(self):
         self.stack: list[Builder] = []
         self.source = None
+        self.known_run_now = False              # ops whose operands are all known run at once, also inside a trace
         self.axes: dict[Any, int] = {}
         self.substitutes: dict[int, Any] = {}   # id of a captured Var -> the value that stands for it in a rule
 
@@ -50,6 +51,11 @@ class Builder:
         self.eqns: list[Eqn] = []
         self.captured: dict[Any, tuple[Any, Var]] = {}
         self.seen: dict[tuple, list[Var]] = {}  # common subexpressions are found at birth
+
+    @property
+    def main(self) -> Builder:
+        """What all values of one trace share, as libraries ask for it."""
+        return self
 
     def param(self, type, concrete=None) -> Var:
         v = Var(type, self, concrete=concrete)
@@ -159,11 +165,24 @@ def no_trace():
         _local.stack = before
 
 
+@contextlib.contextmanager
+def running_known(on: bool = True):
+    """Inside, ops on known arrays run at once; those on traced values are recorded as ever."""
+    before, _local.known_run_now = _local.known_run_now, on
+    try:
+        yield
+    finally:
+        _local.known_run_now = before
+
+
 def bind(op, *args) -> Any:
     """Apply an op: record it in the active trace, or run it now where there is none."""
     stack = _local.stack
     if stack:
         builder = stack[-1]
+        if _local.known_run_now and not any(x.__class__ is Var for x in args):
+            with running_known(False), no_trace():
+                return hooks.run_op(op, [x.value if x.__class__ is Lit else x for x in args])
         outs = builder.record(op, [builder.lift(x) for x in args])
         return list(outs) if op.multiple else outs[0]
     for x in args:

@@ -40,7 +40,8 @@ class ArrayType:
     size: int
     nbytes: int
 
-    def __new__(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool = False) -> ArrayType:
+    def __new__(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool = False, *, sharding: Any = None,
+                vma: Any = None, memory_space: Any = None) -> ArrayType:  # JAX's types say where an array is; these do not
         key = (shape, dtype, weak_type)
         try:
             return cls._interned[key]
@@ -65,6 +66,10 @@ class ArrayType:
     def vma(self) -> frozenset:
         """The mesh axes that the value varies over, as JAX's shard_map tracks them: none are tracked."""
         return frozenset()
+
+    def to_tangent_aval(self) -> ArrayType:
+        """The type of derivatives with respect to values of this type; integers have none, and keep theirs."""
+        return self.strong()
 
     def __reduce__(self):
         return ArrayType, (self.shape, self.dtype, self.weak_type)
@@ -175,14 +180,15 @@ def kind_of(dtype: np.dtype) -> str:
 
 
 # NumPy's default scalars (what np.sqrt(2.0) or np.prod(shape) give) are weak, as Python's own are:
-# a stray np.float64 constant must not turn a float32 model into a float64 one.
+# a stray np.float64 constant must not turn a float32 model into a float64 one. Where 64-bit types are truncated it
+# cannot, and they are as strong as in JAX.
 WEAK_SCALARS = (np.float64, np.int64, np.complex128)
 
 
 @functools.lru_cache(maxsize=4096)
 def _scalar_type(python_type: type, x64: bool | None) -> ArrayType:
     if issubclass(python_type, WEAK_SCALARS):
-        return ArrayType((), canonicalize_dtype(np.dtype(python_type)), True)
+        return ArrayType((), canonicalize_dtype(np.dtype(python_type)), x64 is not False)
     if issubclass(python_type, (np.generic, ml_dtypes.bfloat16)):
         return ArrayType((), canonicalize_dtype(np.dtype(python_type)))
     for base, kind in ((bool, "b"), (int, "i"), (float, "f"), (complex, "c")):

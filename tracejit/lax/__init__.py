@@ -21,7 +21,7 @@ from tracejit.lax.conv import (conv, conv_general_dilated, conv_general_dilated_
 from tracejit.lax.conv_dimensions import (ConvDimensionNumbers, ConvGeneralDilatedDimensionNumbers,
                                           conv_dimension_numbers, conv_general_permutations, conv_general_shape_tuple,
                                           conv_shape_tuple, conv_transpose_shape_tuple)
-from tracejit.lax.convert import convert_element_type, stop_gradient
+from tracejit.lax.convert import convert_element_type, stop_gradient, stop_gradient_p
 from tracejit.lax.cumulative import cumlogsumexp, cummax, cummin, cumprod, cumsum
 from tracejit.lax.dot import (DotAlgorithm, DotAlgorithmPreset, DotDimensionNumbers, Precision, PrecisionLike, batch_matmul, dot,
                               dot_general)

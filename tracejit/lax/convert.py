@@ -10,7 +10,7 @@ from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
 from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
                                type_of)
-from tracejit.lax.kinds import Elementwise, op_dataclass
+from tracejit.lax.kinds import BuiltIn, Elementwise, op_dataclass
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -80,6 +80,9 @@ class StopGradient(Elementwise):
 
     def eval(self, x): return x
     def scalar(self, b, x): return x
+
+
+stop_gradient_p = BuiltIn(StopGradient)
 
 
 def stop_gradient(x: Any) -> Any:

@@ -57,6 +57,30 @@ def is_linear(x: Any) -> bool:
     return isinstance(x, Linear)
 
 
+@dataclasses.dataclass(frozen=True)
+class BuiltIn:
+    """A class of ops as programs that walk over equations see it: its name, and how to apply it again."""
+    op: type
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    @property
+    def multiple_results(self) -> bool:
+        return self.op.multiple
+
+    def bind(self, *args, **params):
+        return bind(self.op(**params), *args)
+
+    def get_bind_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What `bind` takes, from the params of an equation: the same."""
+        return params
+
+    def __repr__(self) -> str:
+        return self.name
+
+
 @op_dataclass
 class Op(Operation):
     multiple: ClassVar[bool] = False       # results are a tuple
@@ -87,6 +111,14 @@ class Op(Operation):
         """The static parameters."""
         own = self.__dict__
         return tuple([own[name] for name in field_names(self.__class__)])
+
+    @property
+    def primitive(self) -> Any:
+        return BuiltIn(self.__class__)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(fields_of(self))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (self.__class__ is other.__class__ and self.values() == other.values())

@@ -16,6 +16,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import jit
 from tracejit.config import config
+from tracejit.runtime.array import Array
 from tracejit.tree_util import register_pytree_node
 
 from . import rbg, threefry
@@ -73,6 +74,26 @@ class KeyDType:
         return self.name
 
 
+@dataclass(frozen=True)
+class KeyArrayType:
+    """The type of an array of keys, as `typeof` gives it."""
+    shape: tuple[int, ...]
+    dtype: KeyDType
+    weak_type = False
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@Array.register
 class PRNGKeyArray:
     """An array of keys: a pytree node whose one leaf is the key data, ``uint32[*shape, words]``.
 
@@ -102,6 +123,10 @@ class PRNGKeyArray:
     @property
     def dtype(self) -> KeyDType:
         return KeyDType(self.generator)
+
+    @property
+    def aval(self) -> KeyArrayType:
+        return KeyArrayType(self.shape, self.dtype)
 
     @property
     def itemsize(self) -> int:
@@ -164,6 +189,8 @@ class PRNGKeyArray:
         raise TypeError("a key array cannot be converted to a NumPy array; random.key_data(keys) gives its uint32 data")
 
     def __repr__(self) -> str:
+        if not isinstance(self.data, Array):  # pytree code rebuilt it around something else
+            return f"PRNGKeyArray({self.generator.name!r}, {self.data!r})"
         return f"Array({self.shape}, dtype={self.dtype}) overlaying:\n{self.data}"
 
     def reshape(self, *shape) -> PRNGKeyArray:

@@ -240,13 +240,19 @@ if is_native:
 
 
 class AnyArray(type):
-    """Makes isinstance(x, Array) mean: an array whose elements are known, or one that is being traced."""
+    """Makes isinstance(x, Array) mean: an array whose elements are known, one that is being traced, or one of keys."""
+    classes: tuple[type, ...] = (*CONCRETE, Var)
 
     def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, (*CONCRETE, Var)) if cls is Array else type.__instancecheck__(cls, x)
+        return isinstance(x, AnyArray.classes) if cls is Array else type.__instancecheck__(cls, x)
 
     def __subclasscheck__(cls, c: type) -> bool:
-        return issubclass(c, (*CONCRETE, Var)) if cls is Array else type.__subclasscheck__(cls, c)
+        return issubclass(c, AnyArray.classes) if cls is Array else type.__subclasscheck__(cls, c)
+
+    def register(cls, c: type) -> type:
+        """Count a class as arrays, which are made of arrays of numbers."""
+        AnyArray.classes = (*AnyArray.classes, c)
+        return c
 
     def __getattr__(cls, name: str) -> Any:
         return getattr(ArrayImpl, name)  # Array.sum, Array.at

@@ -289,15 +289,18 @@ class VjpRule(Interned):
         residuals, res_tree = tree_flatten(result[1])
         kept, fixed = apart(residuals)
         types = tuple(type_of(x) for x in primals)
-        pull = BwdRule.of(bwd, in_tree, out_tree, res_tree, static, types, fixed, captured)
+        pull = BwdRule.of(bwd, in_tree, out_tree, res_tree, static, types, fixed, captured, tuple(type(x) for _, x in fixed))
         return outs, [*consts, *kept], pull
 
 
+PYTHON_NUMBERS = (bool, int, float, complex)
+
+
 def apart(residuals: Sequence) -> tuple[list, tuple]:
-    """The residuals that are arrays, and (position, value) of those that are not."""
+    """The residuals that are arrays, and (position, value) of those that are not: bwd gets Python's numbers as they are."""
     kept, fixed = [], []
     for i, x in enumerate(residuals):
-        if isinstance(x, Var) or is_array(x):
+        if isinstance(x, Var) or (is_array(x) and not isinstance(x, PYTHON_NUMBERS)):
             kept.append(x)
         else:
             fixed.append((i, x))
@@ -316,7 +319,7 @@ class BwdRule(Interned):
     """bwd(residuals, cotangents of the outputs) -> cotangents of the arguments, flat; None where zero."""
 
     def __call__(self, residuals: Sequence, cts: Sequence) -> list:
-        bwd, in_tree, out_tree, res_tree, static, types, fixed, captured = self.parts
+        bwd, in_tree, out_tree, res_tree, static, types, fixed, captured, _ = self.parts  # the last tells 1 from True
         n, residuals, cts = len(captured), user_values(residuals), user_values(cts)
         kept = with_static(fixed, len(residuals) - n + len(fixed), residuals[n:])
         out_cts = unflatten(out_tree, list(cts))

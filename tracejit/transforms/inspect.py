@@ -9,8 +9,8 @@ from typing import Any
 
 from tracejit.errors import filtered
 from tracejit.ir.float0 import flatten_result
-from tracejit.ir.graph import Eqn, Graph, evaluate
-from tracejit.ir.trace import axis_bound, bound_axes, no_trace, trace
+from tracejit.ir.graph import CapturingGraph, Eqn, Graph, evaluate
+from tracejit.ir.trace import axis_bound, bound_axes, running_known, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, is_inexact, type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.transforms.ad import linearize_graph
@@ -77,13 +77,14 @@ def struct_of(t: ArrayType) -> ShapeDtypeStruct:
 
 
 def typeof(x: Any) -> ArrayType:
-    """The type of an array, a traced value or a number: shape, dtype and weakness.
+    """The type of an array, a traced value or a number: shape, dtype and weakness. What has an `aval` says its own.
 
     >>> import tracejit as tj
     >>> tj.typeof(1.)
     f32[]
     """
-    return type_of(x)
+    own = getattr(x, "aval", None)
+    return type_of(x) if own is None else own
 
 
 # --- traced functions ----------------------------------------------------------------------------------------------------
@@ -95,8 +96,8 @@ class ClosedGraph:
         self.graph, self.consts, self.in_tree, self.out_tree = graph, consts, in_tree, out_tree
 
     @property
-    def jaxpr(self) -> Graph:
-        return self.graph
+    def jaxpr(self) -> CapturingGraph:
+        return CapturingGraph(self.graph, len(self.consts))
 
     @property
     def eqns(self) -> list[Eqn]:
@@ -200,7 +201,8 @@ def named_call(fun: Callable, *, name: str | None = None) -> Callable:
 
 @contextlib.contextmanager
 def ensure_compile_time_eval() -> Iterator[None]:
-    """Inside, operations on known arrays run at once, also while a function is being traced.
+    """Inside, operations on known arrays run at once, also while a function is being traced; those on traced values are
+    recorded as ever.
 
     >>> import tracejit as tj, tracejit.numpy as jnp
     >>> @tj.jit
@@ -211,7 +213,7 @@ def ensure_compile_time_eval() -> Iterator[None]:
     >>> f(1.)
     Array(6., dtype=float32, weak_type=True)
     """
-    with no_trace():
+    with running_known():
         yield
 
 

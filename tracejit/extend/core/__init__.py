@@ -1,0 +1,113 @@
+"""Parts of traced programs, primitives that a library defines, and what tells one trace from another."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tracejit.absent import getter
+from tracejit.api_util import DebugInfo
+from tracejit.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, eval_jaxpr
+from tracejit.ir.trace import building, current_builder, no_trace
+from tracejit.ir.types import ArrayType
+from tracejit.transforms.primitives import Primitive
+
+__all__ = ["ClosedJaxpr", "DebugInfo", "DropVar", "Effect", "Jaxpr", "JaxprEqn", "Literal", "OpaqueTraceState", "Primitive",
+           "TraceTag", "Var", "find_top_trace", "get_opaque_trace_state", "jaxpr_as_fun", "jaxprs_in_params",
+           "mapped_aval", "set_current_trace", "subjaxprs", "take_current_trace", "unmapped_aval"]
+
+
+class DropVar(Literal):
+    """A result of an equation that nobody reads, as JAX marks it. Equations here always name their results."""
+
+
+class TraceTag:
+    """What tells the values of one of a library's own traces from those of others."""
+
+
+class Effect:
+    """The base of a library's classes that name a side effect. Effects here are a property of each op."""
+
+
+@dataclass(frozen=True)
+class OpaqueTraceState:
+    """The innermost trace; states are equal while it stays the same."""
+    builder: Any
+    convention: str = ""
+
+
+def get_opaque_trace_state(trace: Any = None, convention: str = "") -> OpaqueTraceState:
+    """What can be compared later to see whether the same function is still being traced.
+
+    >>> import tracejit as tj
+    >>> outside, seen = get_opaque_trace_state(), []
+    >>> _ = tj.jit(lambda x: seen.append(get_opaque_trace_state()) or x)(1.)
+    >>> outside == get_opaque_trace_state(), outside == seen[0]
+    (True, False)
+    """
+    return OpaqueTraceState(current_builder(), convention)
+
+
+def find_top_trace(xs: Any) -> Any:
+    """The innermost trace, None where nothing is being traced."""
+    return current_builder()
+
+
+@contextlib.contextmanager
+def take_current_trace() -> Iterator[Any]:
+    """Inside, nothing is being traced; gives the trace that was."""
+    builder = current_builder()
+    with no_trace():
+        yield builder
+
+
+@contextlib.contextmanager
+def set_current_trace(trace: Any) -> Iterator[None]:
+    """Inside, a trace that take_current_trace gave is the innermost one again."""
+    with no_trace() if trace is None else building(trace):
+        yield
+
+
+def jaxpr_as_fun(closed_jaxpr: ClosedJaxpr) -> Callable[..., list[Any]]:
+    """A program as a function of flat arguments.
+
+    >>> import tracejit as tj
+    >>> jaxpr_as_fun(tj.make_jaxpr(lambda x: x + 1.)(0.))(2.)
+    [Array(3., dtype=float32, weak_type=True)]
+    """
+    return lambda *args: eval_jaxpr(closed_jaxpr.jaxpr, closed_jaxpr.consts, *args)
+
+
+def jaxprs_in_params(params: dict[str, Any]) -> list[Jaxpr]:
+    """The programs among the static parameters of an equation."""
+    values = [v for value in params.values() for v in (value if isinstance(value, (tuple, list)) else [value])]
+    return [v.jaxpr if isinstance(v, ClosedJaxpr) else v for v in values if isinstance(v, (Jaxpr, ClosedJaxpr))]
+
+
+def subjaxprs(jaxpr: Jaxpr) -> list[Jaxpr]:
+    """The programs that the equations of a program run."""
+    return [sub for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params)]
+
+
+def mapped_aval(size: int, axis: int | None, aval: ArrayType) -> ArrayType:
+    """The type of one lane of an array with `size` lanes along an axis."""
+    if axis is None:
+        return aval
+    return ArrayType(tuple(d for i, d in enumerate(aval.shape) if i != axis % aval.ndim), aval.dtype, aval.weak_type)
+
+
+def unmapped_aval(size: int, axis: int | None, aval: ArrayType) -> ArrayType:
+    """The type of an array with `size` lanes of a type along an axis.
+
+    >>> import tracejit as tj
+    >>> unmapped_aval(3, 0, tj.core.ShapedArray((2,), "float32"))
+    f32[3,2]
+    """
+    if axis is None:
+        return aval
+    at = axis % (aval.ndim + 1)
+    return ArrayType((*aval.shape[:at], size, *aval.shape[at:]), aval.dtype, aval.weak_type)
+
+
+__getattr__ = getter(__name__)

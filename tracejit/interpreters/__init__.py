@@ -1,0 +1,4 @@
+"""Rules of primitives that a program defines itself (`extend.core.Primitive`), under JAX's names."""
+from tracejit.absent import getter
+
+__getattr__ = getter(__name__)
