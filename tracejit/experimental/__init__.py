@@ -5,6 +5,6 @@ from tracejit.config import enable_x64 as enable_x64
 from tracejit.experimental.hijax import Ref as MutableArray
 from tracejit.lax.callback import io_callback as io_callback
 
-__all__ = ["MutableArray", "io_callback"]
+__all__ = ["MutableArray", "disable_x64", "enable_x64", "io_callback"]
 
 __getattr__ = getter(__name__)
