@@ -173,8 +173,8 @@ def log_gamma(x):
 
 SLOW_CASES = {  # name: (mpmath function, intervals, largest error f32, f64)
     "erf": (mpmath.erf, [(-1.2, 1.2), (-6, 6)], 1.1, 1.7),
-    "erfc": (mpmath.erfc, [(-1, 1.5), (1.5, 9), (-4, 0)], 0.7, 3.6),
-    "erf_inv": (mpmath.erfinv, [(-1, 1), (0.99, 1)], 0.8, 2.0),
+    "erfc": (mpmath.erfc, [(-1, 1.5), (1.5, 9), (-4, 0)], 3.0, 3.6),
+    "erf_inv": (mpmath.erfinv, [(-1, 1), (0.99, 1)], 3.5, 2.0),
     "lgamma": (log_gamma, [(0.01, 4), (1, 30)], 0.6, 2.2),
     "digamma": (lambda x: mpmath.psi(0, x), [(0.01, 3), (2, 30)], 0.6, 3.0),
 }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..value import F32, F64, Value
+from ..value import F32, Value
 from .exp import exp_not_large, expm1_reduced, reduce_ln2, scale
 from .log import log
 from .poly import estrin, horner, two_product
@@ -100,13 +100,14 @@ def erf(b: Builder, x: Value) -> Value:
 
 
 def erfc(b: Builder, x: Value) -> Value:
-    """1 - erf(x), small results to full relative accuracy (f32: computed in f64)."""
+    """1 - erf(x), small results to full relative accuracy."""
     if x.dtype == F32:
-        return b.convert(_erfc(b, b.convert(x, F64), 10.3, 2.0, SCALED_F32), F32)
-    return _erfc(b, x, 27.3, 3.5, SCALED_F64)
+        return _erfc(b, x, 0.65, 10.3, 2.0, SCALED_F32)
+    return _erfc(b, x, 0.5, 27.3, 3.5, SCALED_F64)
 
 
-def _erfc(b: Builder, x: Value, most: float, k: float, coefficients: tuple[float, ...]) -> Value:
+def _erfc(b: Builder, x: Value, least: float, most: float, k: float, coefficients: tuple[float, ...]) -> Value:
+    """1 - erf(x) below `least`, 0 beyond `most`, between them exp(-x**2) / x times a polynomial in (x - k) / (x + k)."""
     near = b.sub(1.0, _near(b, x))
     t = b.max(b.min(b.abs(x), most), 0.25)
     u = b.div(b.sub(t, k), b.add(t, k))
@@ -117,22 +118,20 @@ def _erfc(b: Builder, x: Value, most: float, k: float, coefficients: tuple[float
     f = horner(b, u, coefficients)
     tail = scale(b, b.div(b.mad(f, e, f), t), n)
     far = b.select(b.lt(x, 0.0), b.sub(2.0, tail), tail)
-    return b.select(b.lt(b.abs(x), 0.5), near, b.select(b.ne(x, x), x, far))
+    return b.select(b.lt(b.abs(x), least), near, b.select(b.ne(x, x), x, far))
 
 
 def erf_inv(b: Builder, x: Value) -> Value:
     """y with erf(y) = x: x times a function of w = -log(1 - x**2) (Giles, 2010), own fits."""
-    wide = b.convert(x, F64)
-    w = b.neg(log(b, b.mul(b.sub(1.0, wide), b.add(wide, 1.0))))
-    ratio = _inverse_ratio_f32(b, w) if x.dtype == F32 else _inverse_ratio_f64(b, w)
-    out = b.convert(b.mul(wide, ratio), x.dtype)
+    w = b.neg(log(b, b.mul(b.sub(1.0, x), b.add(x, 1.0))))
+    out = b.mul(x, _inverse_ratio_f32(b, w) if x.dtype == F32 else _inverse_ratio_f64(b, w))
     out = b.select(b.eq(b.abs(x), 1.0), b.copysign(b.const(np.inf, x.dtype), x), out)
     return b.select(b.gt(b.abs(x), 1.0), np.nan, out)
 
 
 def _inverse_ratio_f32(b: Builder, w: Value) -> Value:
-    middle = estrin(b, b.sub(w, 2.5), INVERSE_F32)
-    tail = estrin(b, b.sub(b.sqrt(w), 3.0), INVERSE_TAIL_F32)
+    middle = horner(b, b.sub(w, 2.5), INVERSE_F32)     # more exact than a tree, whose parts cancel
+    tail = horner(b, b.sub(b.sqrt(w), 3.0), INVERSE_TAIL_F32)
     return b.select(b.lt(w, 5.0), middle, tail)
 
 
