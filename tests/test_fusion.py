@@ -231,3 +231,16 @@ def test_equal_kernels_of_deep_programs_are_generated_once(rng):
     for k in range(6):
         want = (np.tanh if k % 2 else np.sin)(want @ w + 1.0)
     np.testing.assert_allclose(tj.jit(deep)(x, w), want, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "c8", "bool"])
+@pytest.mark.parametrize("shape", [(5, 7), (33, 40), (3, 128), (1, 9)])
+def test_axes_that_are_repeated_tiled_and_reversed(rng, shape, dtype):
+    x = (rng.normal(size=shape) * 10).astype(dtype)
+    for by, axis in [(2, 0), (4, 1), (5, 1), (17, 1), (8, 0)]:
+        found = tj.jit(lambda x: jnp.tile(jnp.repeat(x, by, axis), (2, 3)))(x)
+        np.testing.assert_array_equal(found, np.tile(np.repeat(x, by, axis), (2, 3)))
+    for turned in (lambda x: x[::-1, ::-1], lambda x: x[:, ::-1], lambda x: x[::-1, -2::-2], lambda x: x[::-1].T.reshape(shape)):
+        np.testing.assert_array_equal(tj.jit(turned)(x), turned(x))
+    joined = tj.jit(lambda x: jnp.concatenate([x[:, ::-1], x], 1)[:, ::-1])(x)      # reversed reads in parts
+    np.testing.assert_array_equal(joined, np.concatenate([x[:, ::-1], x], 1)[:, ::-1])

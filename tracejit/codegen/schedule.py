@@ -17,6 +17,7 @@ MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
 STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
 MOST_WRITTEN = 4            # elements of a last axis that is written out
+LEAST_CUT = 16              # elements of a last axis that is cut off
 LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
 
@@ -93,6 +94,25 @@ def stage_with(stage: Stage, images: dict, memo: dict[Expr, Expr]) -> Stage:
                  [store(s) for s in stage.row_stores])
 
 
+def cut(kernel: Kernel) -> Kernel:
+    """With row axes cut in two where indices ask for their quotients and remainders: what is repeated, tiled or regrouped
+    is read evenly along the parts."""
+    for d, axis in enumerate(kernel.row_axes if not kernel.fold_axes else ()):
+        by = period(kernel, axis)
+        if by and (d < len(kernel.row_axes) - 1 or by <= MOST_WRITTEN or by >= LEAST_CUT):
+            whole, part = Axis(axis.name + "q", axis.size // by), Axis(axis.name + "r", by)
+            axes = [*kernel.row_axes[:d], whole, part, *kernel.row_axes[d + 1:]]
+            return cut(replace(substituted(kernel, {axis: Index({whole: by, part: 1})}), row_axes=axes))
+    return kernel
+
+
+def period(kernel: Kernel, axis: Axis) -> int:
+    """The largest number that divides the axis and by which an index divides it; 0 if there is none."""
+    atoms = {atom for index in kernel.indices() for atom in index.atoms() if isinstance(atom, (Quotient, Remainder))}
+    alone = Index({axis: 1})
+    return max((a.by for a in atoms if a.of == alone and axis.size % a.by == 0 and a.by < axis.size), default=0)
+
+
 def written_out(kernel: Kernel) -> Kernel:
     """With a last axis shorter than a vector (coordinates, colours) written out: its neighbours are vectors instead."""
     if len(kernel.row_axes) < 2 or kernel.fold_axes or len(kernel.stages) > 1:
@@ -117,7 +137,7 @@ def written_out(kernel: Kernel) -> Kernel:
 
 def schedule(kernel: Kernel, lanes_of) -> Schedule:
     """`lanes_of(dtype)` is how many elements fit a vector register."""
-    kernel = collapse(written_out(collapse(kernel)))
+    kernel = collapse(written_out(collapse(cut(kernel))))
     vector, along = vector_axis(kernel)
     widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in kernel.roots), default=4)
     for e in kernel.loads:

@@ -185,8 +185,17 @@ class Position:
             return b.load(dtype, self.address(base, offset, dtype), self.lanes, mask=mask, other=other)
         if mask is None and stride in NEIGHBOURS and fills_groups(var, offset, stride, dtype):
             return self.group(var, offset - offset.const % stride, stride, dtype)[offset.const % stride]
+        if stride == -1 and self.lanes > 1:
+            return self.backwards(base, offset, dtype, mask, other)
         at = b.splat(self.number(offset), self.lanes)
         return b.gather(dtype, base, at, mask, other)
+
+    def backwards(self, base: Value, offset: Index, dtype, mask: Value | None, other):
+        """Lanes that lie in memory in reverse order: a vector that ends with the first lane."""
+        b, turned = self.b, range(self.lanes - 1, -1, -1)
+        start = b.gep(self.address(base, offset, dtype), 1 - self.lanes, dtype)
+        mask = None if mask is None else b.shuffle(mask, None, turned)
+        return b.shuffle(b.load(dtype, start, self.lanes, mask=mask, other=other), None, turned)
 
     def group(self, var, offset: Index, n: int, dtype) -> list:
         """n values of each lane that lie side by side in memory, as n vectors: whole vectors are loaded and sorted out."""
