@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("numba.cuda")
 
 from device_harness import agrees, close, f32, launches, on_device, run
+from programs import PROGRAMS
 from samples import SAMPLES
 
 import tracejit as tj
@@ -15,6 +16,7 @@ import tracejit.numpy as jnp
 from tracejit import lax, tree
 from tracejit.ir.types import bfloat16, type_of
 from tracejit.runtime.compile import graph_of_op
+from tracejit.tools.fuzz import differs
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
@@ -172,6 +174,13 @@ def test_products_of_halves():
     assert [v.dtype for v in found] == [bfloat16, np.float32]
     np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(found[1], exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.name)
+def test_zoo(program):
+    found, _ = run(program.graph, program.inputs)
+    with np.errstate(all="ignore"):
+        assert differs(found, program.graph, program.inputs) is None
 
 
 def test_random_bits_are_those_of_the_cpu():
