@@ -313,7 +313,8 @@ class Pull:
         t: ArrayType = var.type
         offset = linear(index, t.shape)
         lo, hi = offset.range
-        guards = () if 0 <= lo and hi < t.size else self.guards     # what is memory anyway needs no guard
+        is_defined = all(a.of.range[0] >= 0 for a in offset.atoms() if isinstance(a, (Quotient, Remainder)))
+        guards = () if is_defined and 0 <= lo and hi < t.size else self.guards     # what is memory anyway needs no guard
         return self.node(LOAD, (), (var, offset, guards), t.dtype)
 
     def apply(self, op, args: Sequence[Expr], dtype) -> Expr:
