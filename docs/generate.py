@@ -79,7 +79,7 @@ def ops() -> str:
 # Public names whose values come from NumPy or Python on the host at run time, and why.
 ON_THE_HOST = {"lax.rng_uniform": "a generator with state has no place in a compiled program",
                "pure_callback, experimental.io_callback, debug.callback, debug.print": "calling Python is what they are for",
-               "experimental.sparse.linalg.spsolve": "the factorisation of a sparse matrix is SuperLU's; its derivatives are compiled",
+               "experimental.sparse.linalg.spsolve": "sparse matrices are factorised by SuperLU",
                "numpy.save, savez, load, fromfile, array_str, array_repr": "files and text"}
 
 
