@@ -14,7 +14,7 @@ import numpy as np
 from nvmath import CudaDataType
 from nvmath.bindings import cublas, cublasLt
 
-from tracejit.codegen.cuda.interface import View
+from tracejit.codegen.cuda.interface import Buffer, View
 from tracejit.ir.types import bfloat16
 
 WORKSPACE = 32 << 20
@@ -56,13 +56,6 @@ def matrix_of(view: View) -> Matrix | None:
     if across == 1 or n == 1:
         return Matrix(n, m, max(along, n), True)
     return None
-
-
-def is_possible(x: View, y: View, out: View) -> bool:
-    """Whether cuBLASLt can do a product as it stands: known dtypes, dense matrices, something to do."""
-    result = matrix_of(out)
-    return (x.dtype == y.dtype == out.dtype and x.dtype in DATA and 0 not in (*x.shape, *y.shape)
-            and result is not None and not result.is_transposed and matrix_of(x) is not None and matrix_of(y) is not None)
 
 
 class Plan:
@@ -148,9 +141,16 @@ def batch_axes(x: View, y: View, out: View) -> list[tuple[int, tuple[int, int, i
 class Products:
     """The plans of one device."""
 
-    def __init__(self, workspace: int) -> None:
+    def __init__(self, workspace: Buffer) -> None:
         self.handle, self.workspace = cublasLt.create(), workspace
         self.plans: dict[Any, Plan] = {}
+
+    @staticmethod
+    def can(x: View, y: View, out: View) -> bool:
+        """Whether cuBLASLt has a product as it stands: known dtypes, dense matrices, something to do."""
+        result = matrix_of(out)
+        return (x.dtype == y.dtype == out.dtype and x.dtype in DATA and 0 not in (*x.shape, *y.shape)
+                and result is not None and not result.is_transposed and matrix_of(x) is not None and matrix_of(y) is not None)
 
     def run(self, x: View, y: View, out: View, precision: str, activation: str | None, bias: View | None, accumulate: bool,
             stream: int) -> None:
@@ -159,4 +159,4 @@ class Products:
         plan = self.plans.get(key)
         if plan is None:
             plan = self.plans[key] = Plan(x, y, out, precision, activation, bias is not None, accumulate, self.handle)
-        plan.run((y.address, x.address, out.address), None if bias is None else bias.address, self.workspace, stream)
+        plan.run((y.address, x.address, out.address), None if bias is None else bias.address, self.workspace.address, stream)

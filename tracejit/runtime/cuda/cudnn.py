@@ -17,13 +17,6 @@ from tracejit.runtime.cuda.cublaslt import strides_of
 DATA = {np.dtype("float32"): cudnn.data_type.FLOAT, np.dtype("float16"): cudnn.data_type.HALF, bfloat16: cudnn.data_type.BFLOAT16}
 
 
-def is_possible(x: View, w: View, out: View, window: ConvWindow) -> bool:
-    """Whether cuDNN has this convolution: one or two spatial axes, no holes in x, no negative padding."""
-    return (x.dtype == w.dtype == out.dtype and x.dtype in DATA and len(window.strides) in (1, 2) and window.batch_groups == 1
-            and all(d == 1 for d in window.x_dilation) and all(min(p) >= 0 for p in window.padding)
-            and 0 not in (*x.shape, *w.shape, *out.shape))
-
-
 def two_dimensional(view: View) -> tuple[list[int], list[int]]:
     """Sizes and steps, with a last axis of one element where there is one spatial axis."""
     dims, steps = list(view.shape), list(strides_of(view))
@@ -36,6 +29,13 @@ class Convolutions:
     def __init__(self, allocate: Callable[..., Any]) -> None:
         self.handle, self.allocate = cudnn.create_handle(), allocate
         self.plans: dict[Any, tuple[Any, Any, list[Any]]] = {}
+
+    @staticmethod
+    def can(x: View, w: View, out: View, window: ConvWindow) -> bool:
+        """Whether cuDNN has this convolution: one or two spatial axes, no holes in x, no negative padding."""
+        return (x.dtype == w.dtype == out.dtype and x.dtype in DATA and len(window.strides) in (1, 2) and window.batch_groups == 1
+                and all(d == 1 for d in window.x_dilation) and all(min(p) >= 0 for p in window.padding)
+                and 0 not in (*x.shape, *w.shape, *out.shape))
 
     def run(self, x: View, w: View, out: View, window: ConvWindow, stream: int) -> None:
         key = (*[(v.shape, v.strides, v.dtype) for v in (x, w, out)], window)

@@ -25,7 +25,6 @@ from tracejit.runtime.cuda.order import HostCalls, waits
 from tracejit.runtime.cuda.staging import LARGE, Staging
 from tracejit.runtime.device import Device
 
-WORKSPACE = 32 << 20
 
 
 @functools.cache
@@ -45,10 +44,10 @@ class CudaKernel:
     handle: Any
 
 
-def optional_module(name: str) -> Any:
-    """A module over a library that need not be installed; None if it is not."""
+def optional(name: str, make: Callable[[Any], Any]) -> Any:
+    """What `make` makes of a module over a library that need not be installed; None if it is not."""
     try:
-        return importlib.import_module(name)
+        return make(importlib.import_module("tracejit.runtime.cuda." + name))
     except (ImportError, OSError, RuntimeError):
         return None
 
@@ -156,22 +155,17 @@ class CudaRuntime(HostCalls):
     @functools.cached_property
     def products(self) -> Any:
         """cuBLASLt, where nvmath-python and the library are installed."""
-        module = optional_module("tracejit.runtime.cuda.cublaslt")
-        if module is None:
-            return None
-        self.product_memory = self.allocate(WORKSPACE, "workspace of matrix products")
-        return module.Products(self.product_memory.address)
+        return optional("cublaslt", lambda module: module.Products(self.allocate(module.WORKSPACE, "workspace of matrix products")))
 
     @functools.cached_property
     def convolutions(self) -> Any:
         """cuDNN, where cudnn-frontend and the library are installed."""
-        module = optional_module("tracejit.runtime.cuda.cudnn")
-        return None if module is None else module.Convolutions(self.allocate)
+        return optional("cudnn", lambda module: module.Convolutions(self.allocate))
 
     def gemm(self, x: View, y: View, out: View, precision: str = "float32", epilogue: Epilogue | None = None,
              accumulate: bool = False) -> None:
         epilogue = epilogue or Epilogue()
-        if self.products is not None and importlib.import_module("tracejit.runtime.cuda.cublaslt").is_possible(x, y, out):
+        if self.products is not None and self.products.can(x, y, out):
             self.products.run(x, y, out, precision, epilogue.activation, epilogue.bias, accumulate, self.stream)
             return
         with self.cupy_stream:
@@ -179,7 +173,7 @@ class CudaRuntime(HostCalls):
             routines.multiply(cupy, self.array(x), self.array(y), self.array(out), epilogue, bias, accumulate)
 
     def conv(self, x: View, w: View, out: View, window: ConvWindow, precision: str = "float32") -> None:
-        if self.convolutions is not None and importlib.import_module("tracejit.runtime.cuda.cudnn").is_possible(x, w, out, window):
+        if self.convolutions is not None and self.convolutions.can(x, w, out, window):
             self.convolutions.run(x, w, out, window, self.stream)
             return
         with self.cupy_stream:

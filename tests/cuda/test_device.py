@@ -1,0 +1,150 @@
+"""The CUDA runtime's own code on a pretended driver: order and arguments of its calls, memory, graphs, errors."""
+from __future__ import annotations
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba.cuda", reason="needs numba-cuda")
+pytest.importorskip("cuda.core", reason="needs cuda-core")
+
+from pretended_gpu import CAPACITY, CUDARuntimeError, Driver, core_of, cupy_of
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax
+from tracejit.config import config
+from tracejit.errors import DeviceError, DeviceMemoryError
+from tracejit.runtime.cuda import devices as known
+
+NAMES = ("tracejit.runtime.cuda.device", "tracejit.runtime.cuda.staging")
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver, with the modules that use it loaded anew."""
+    made = Driver()
+    cupy = cupy_of(made)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module(NAMES[0])
+    for name, value in core_of(made).items():
+        monkeypatch.setattr(module, name, value)
+    known.runtime_of.cache_clear()
+    made.cupy = cupy
+    with config.setting(emulate_cuda=0):
+        yield made
+    known.runtime_of.cache_clear()
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def gpu(driver):
+    return tj.devices("gpu")[0]
+
+
+def test_the_device_is_found(gpu):
+    assert (gpu.device_kind, repr(gpu)) == ("Pretended GPU", "CudaDevice(id=0)")
+    assert gpu.runtime.compute_capability == (9, 0) and gpu.runtime.multiprocessors == 132 and not gpu.runtime.is_emulated
+
+
+def test_no_driver_is_an_error_with_a_fix(driver):
+    def fail():
+        raise CUDARuntimeError("cudaErrorInsufficientDriver")
+    driver.cupy.cuda.runtime.getDeviceCount = fail
+    with pytest.raises(DeviceError, match=r"(?s)cudaErrorInsufficientDriver.*doctor"):
+        tj.device_put(1.0, "gpu")
+
+
+@pytest.mark.parametrize("n", [0, 7, 100_000])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "bfloat16", "float32", "complex128"])
+def test_arrays_go_and_come_back(gpu, dtype, n):
+    x = np.asarray(jnp.asarray(np.arange(n) % 3).astype(dtype))
+    y = tj.device_put(x, gpu)
+    assert np.asarray(y).tobytes() == x.tobytes() and y.device == gpu
+
+
+def test_programs_run_and_are_replayed(gpu, driver):
+    a = np.linspace(-1, 1, 300, dtype="f4").reshape(20, 15)
+    x = tj.device_put(a, gpu)
+    f = tj.jit(lambda x: jnp.exp(x) / jnp.exp(x).sum(1, keepdims=True))
+    for _ in range(8):
+        assert np.allclose(np.asarray(f(x)), np.exp(a) / np.exp(a).sum(1, keepdims=True), rtol=1e-5)
+    g = tj.jit(lambda x: x + 1, donate_argnums=0)
+    y = x + 0
+    for k in range(6):
+        y = g(y)
+    assert np.allclose(np.asarray(y), a + 6) and driver.launched
+
+
+def test_products_loops_and_callbacks(gpu):
+    a = np.random.default_rng(0).normal(size=(8, 8)).astype("f4")
+
+    @tj.jit
+    def f(x):
+        x = lax.fori_loop(0, 3, lambda i, c: jnp.tanh(c @ x), x)
+        x = lax.cond(x[0, 0] > 5, lambda x: x * 2, lambda x: x - 1, x)
+        return tj.pure_callback(lambda x: np.asarray(x) * 2, tj.ShapeDtypeStruct((8, 8), "float32"), x)
+    assert np.allclose(np.asarray(f(tj.device_put(a, gpu))), np.asarray(f(a)), atol=1e-5)
+
+
+def test_convolutions(gpu):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3, 9, 8)).astype("f4"), rng.normal(size=(4, 3, 3, 2)).astype("f4")
+    f = tj.jit(lambda x, w: lax.conv(x, w, (2, 1), "SAME"))
+    assert np.allclose(np.asarray(f(tj.device_put(x, gpu), tj.device_put(w, gpu))), np.asarray(f(x, w)), atol=1e-5)
+
+
+def test_memory_runs_out(gpu):
+    x = tj.device_put(np.zeros(100, "f4"), gpu)
+    with pytest.raises(DeviceMemoryError, match=r"(?s)too much needs 256.0 MiB, .* of 256.0 MiB are free.*400 bytes  f32\[100\]"):
+        gpu.runtime.allocate(CAPACITY, "too much")
+    with config.setting(device_memory_limit=1000), pytest.raises(DeviceMemoryError):
+        gpu.runtime.allocate(1001)
+    stats = gpu.memory_stats()
+    assert stats["bytes_limit"] == CAPACITY and stats["bytes_reserved"] >= stats["bytes_in_use"] >= 400 and x.size
+
+
+def test_strided_views_are_downloaded(gpu):
+    from tracejit.codegen.cuda.interface import View
+    x = tj.device_put(np.arange(12, dtype="f4"), gpu)
+    view = View(x.unsafe_buffer_pointer(), (4, 3), np.dtype("f4"), (1, 4))
+    assert np.array_equal(gpu.runtime.download(view), np.arange(12).reshape(3, 4).T)
+
+
+def test_large_uploads_are_staged(gpu):
+    runtime = gpu.runtime
+    host = np.arange(1 << 16, dtype="f4")
+    for _ in range(3):
+        x = tj.device_put(host, gpu)
+        host += 1
+        assert np.asarray(x)[5] == host[5] - 1
+    assert len(runtime.staging.buffers) == 1, "page-locked memory is used again"
+
+
+def test_exchange_with_other_libraries(gpu):
+    x = tj.device_put(np.arange(6, dtype="f4").reshape(2, 3), gpu)
+    found = x.__cuda_array_interface__
+    assert (found["shape"], found["typestr"], found["data"], found["version"]) == ((2, 3), "<f4", (x.unsafe_buffer_pointer(), True), 3)
+    assert x.__dlpack_device__() == (2, 0)
+    assert not hasattr(tj.device_put(jnp.zeros(2, "bfloat16"), gpu), "__cuda_array_interface__")
+
+
+@pytest.mark.parametrize("path", ["cuda.runtime.memcpyAsync", "cuda.runtime.memsetAsync", "cuda.runtime.memcpyDeviceToHost", "cuda.Device",
+                                  "cuda.runtime.getDeviceProperties", "cuda.runtime.memGetInfo", "cuda.MemoryPool.malloc", "ndarray",
+                                  "cuda.memory.OutOfMemoryError", "cuda.alloc_pinned_memory", "cuda.UnownedMemory", "cuda.MemoryPointer",
+                                  "cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.runtime.CUDARuntimeError",
+                                  "ascontiguousarray", "matmul", "tensordot", "moveaxis", "lib.stride_tricks.as_strided"])
+def test_what_is_pretended_exists(path):
+    found = pytest.importorskip("cupy")
+    for name in path.split("."):
+        found = getattr(found, name)
+
+
+@pytest.mark.parametrize("name", ["Device", "Stream", "ObjectCode", "LaunchConfig", "launch", "Linker", "LinkerOptions"])
+def test_what_is_pretended_exists_in_cuda_core(name):
+    assert hasattr(importlib.import_module("cuda.core"), name)

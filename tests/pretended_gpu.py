@@ -1,0 +1,195 @@
+"""CuPy and cuda.core as far as `CudaRuntime` uses them, over the host's memory and the PTX interpreter.
+
+With them the runtime's own code runs without a driver: which call it makes when, with what, and what it does about errors.
+"""
+from __future__ import annotations
+
+import ctypes
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+from cuda.core import LaunchConfig
+
+from tracejit.codegen.cuda.interface import View
+from tracejit.runtime.cuda import kernels
+from tracejit.runtime.cuda.emulated import array_at
+from tracejit.runtime.cuda.ptx.machine import launch as run_kernel
+from tracejit.runtime.cuda.ptx.memory import Counters
+from tracejit.runtime.cuda.ptx.program import compile_program
+
+CAPACITY = 1 << 28
+STREAM = 0x5000
+
+
+class Driver:
+    """What the pretended libraries share: memory, and the calls of a graph that is being captured."""
+
+    def __init__(self):
+        self.memory, self.recorded, self.launched = {}, None, 0
+
+    def do(self, call):
+        if self.recorded is None:
+            call()
+        else:
+            self.recorded.append(call)
+
+    def used(self):
+        return sum(m.nbytes for m in self.memory.values())
+
+
+class Memory:
+    def __init__(self, driver, nbytes):
+        self.bytes = np.full(nbytes + 512, 0xFF, np.uint8)
+        start = self.bytes.ctypes.data
+        self.ptr, self.driver, self.nbytes = start + -start % 512, driver, nbytes
+        driver.memory[self.ptr] = SimpleNamespace(nbytes=nbytes)
+
+    def __del__(self):
+        self.driver.memory.pop(self.ptr, None)
+
+
+class DeviceArray(np.ndarray):
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+def runtime_of(driver) -> SimpleNamespace:
+    def memcpyAsync(dst, src, size, kind, stream):
+        assert stream == STREAM and kind in (1, 2, 3)
+        assert kind == 1 or any(p <= src < p + m.nbytes for p, m in driver.memory.items()), "the source is no device memory"
+        assert kind == 2 or any(p <= dst < p + m.nbytes for p, m in driver.memory.items()), "the target is no device memory"
+        if kind == 1:       # the host's memory is read before the call returns
+            held = ctypes.string_at(src, size)
+            driver.do(lambda: ctypes.memmove(dst, held, size))
+        else:
+            driver.do(lambda: ctypes.memmove(dst, src, size))
+
+    def memsetAsync(ptr, value, size, stream):
+        assert stream == STREAM
+        driver.do(lambda: ctypes.memset(ptr, value, size))
+    return SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"Pretended GPU"}, memcpyAsync=memcpyAsync,
+                           memsetAsync=memsetAsync, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
+                           memGetInfo=lambda: (CAPACITY - driver.used(), CAPACITY), CUDARuntimeError=CUDARuntimeError)
+
+
+class Context:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def cupy_of(driver: Driver) -> ModuleType:
+    class Device(Context):
+        compute_capability, attributes = "90", {"MultiProcessorCount": 132}
+
+        def __init__(self, number):
+            assert number == 0
+
+    class Graph:
+        def __init__(self, calls):
+            self.calls = calls
+
+        def launch(self, stream):
+            for call in self.calls:
+                call()
+
+    class Stream(Context):
+        ptr = STREAM
+
+        def __init__(self, non_blocking=False):
+            assert non_blocking
+
+        def synchronize(self):
+            assert driver.recorded is None, "a captured stream cannot be waited for"
+
+        def record(self):
+            return SimpleNamespace(done=True)
+
+        def begin_capture(self):
+            driver.recorded = []
+
+        def end_capture(self):
+            graph, driver.recorded = Graph(driver.recorded), None
+            return graph
+
+    class MemoryPool:
+        def malloc(self, nbytes):
+            assert driver.recorded is None, "memory is allocated while a graph is captured"
+            if driver.used() + nbytes > CAPACITY:
+                raise OutOfMemoryError
+            return Memory(driver, nbytes)
+
+        def total_bytes(self):
+            return driver.used()
+
+    def pinned(nbytes):
+        kind = type("Pinned", (ctypes.c_char * nbytes,), {})
+        memory = kind()
+        memory.ptr, memory.mem = ctypes.addressof(memory), SimpleNamespace(size=nbytes)
+        return memory
+
+    def ndarray(shape, dtype, memptr, strides=None):
+        steps = None if strides is None else tuple(s // np.dtype(dtype).itemsize for s in strides)
+        return array_at(View(memptr.ptr, tuple(shape), np.dtype(dtype), steps), memptr).view(DeviceArray)
+
+    def ascontiguousarray(x):
+        if x.flags.c_contiguous:
+            return x
+        memory = Memory(driver, x.nbytes)
+        dense = array_at(View(memory.ptr, x.shape, x.dtype), memory).view(DeviceArray)
+        dense[...] = x
+        return dense
+
+    cupy = ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(runtime=runtime_of(driver), Device=Device, Stream=Stream, MemoryPool=MemoryPool,
+                                memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), alloc_pinned_memory=pinned,
+                                UnownedMemory=lambda ptr, size, owner, device_id=-1: SimpleNamespace(ptr=ptr, owner=owner),
+                                MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset, memory=memory))
+    cupy.ndarray = ndarray
+    cupy.__getattr__ = lambda name: getattr(np, name)       # CuPy's functions are NumPy's
+    cupy.ascontiguousarray = ascontiguousarray
+    return cupy
+
+
+def core_of(driver: Driver) -> dict:
+    class CoreDevice:
+        def __init__(self, number):
+            self.number = number
+
+        def set_current(self):
+            pass
+
+    class Stream:
+        @staticmethod
+        def from_handle(handle):
+            assert handle == STREAM
+            return ("stream", handle)
+
+    class ObjectCode:
+        @classmethod
+        def from_cubin(cls, cubin, *, name=""):
+            made = cls()
+            made.artifact = next(a for a in kernels.made.values() if a.cubin == cubin)
+            return made
+
+        def get_kernel(self, name):
+            assert name == self.artifact.name
+            return compile_program(self.artifact.ptx)
+
+    def launch(stream, config, kernel, *arguments):
+        assert stream == ("stream", STREAM) and isinstance(config, LaunchConfig) and config.block[1:] == (1, 1)
+        regions = [(p, m.nbytes) for p, m in driver.memory.items()]
+        driver.launched += 1
+        driver.do(lambda: run_kernel(kernel, config.grid, config.block[0], arguments, regions, Counters()))
+    return {"CoreDevice": CoreDevice, "Stream": Stream, "ObjectCode": ObjectCode, "launch": launch}
