@@ -255,6 +255,16 @@ def test_debug_nans(gpu):
         tj.jit(lambda x: jnp.log(x) * 2)(x)
 
 
+def test_explain_tells_launches_and_copies(gpu):
+    x = tj.device_put(np.ones((8, 8), "f4"), gpu)
+    text = str(tj.explain(lambda x, y: jnp.sin(x @ x).sum() + y)(x, np.float32(1)))
+    assert "on cuda:0 (emulated)" in text and "registers" in text
+    assert "copied 1 x, 4 bytes together: an argument of a program was on the host" in text
+    assert "nothing is copied" in str(tj.explain(lambda x: x + 1)(x))
+    looped = str(tj.explain(lambda x: lax.while_loop(lambda c: c.sum() < 1e4, lambda c: c @ c, x))(x))
+    assert "while, driven by the host" in looped and "the condition of a loop" in looped
+
+
 def test_exchange(gpu):
     a = np.arange(6, dtype="f4").reshape(2, 3)
     x = tj.device_put(a, gpu)

@@ -16,9 +16,11 @@ from tracejit.ir.types import TapeType, type_of
 from tracejit.pytree import tree_flatten, unflatten
 from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.compile import compile_graph
+from tracejit.runtime.placed import place_of
 from tracejit.runtime.report import Report, quiet, reports
 from tracejit.runtime.timing import StepTime, best_time, measured, names_of
 from tracejit.tools import picture
+from tracejit.tools.device_report import DeviceExplanation, explain_on
 from tracejit.tools.limits import Limits, machine_limits
 from tracejit.tools.unfused import Unfused, why_not_fused
 
@@ -172,19 +174,19 @@ def step_values(program: Program, arrays: Sequence[Any]) -> dict[Var, Any]:
 
 # --- the public function ---------------------------------------------------------------------------------------------
 
-def explain(fun: Callable) -> Callable[..., Explanation]:
+def explain(fun: Callable) -> Callable[..., Explanation | DeviceExplanation]:
     """explain(f)(*args): how f is compiled for these arguments, as an object that prints as a report.
 
     It compiles f, runs it, and times it and each of its steps alone, beside the limits of this machine. These are measured on
     first use, in a second or two, and kept in the cache folder. In a notebook the object shows tables and the graph of
-    the steps; `.html()` is the same as a page.
+    the steps; `.html()` is the same as a page. For arrays on a GPU it tells launches, library calls and copies instead.
 
     >>> import tracejit.numpy as jnp
     >>> found = explain(lambda x: jnp.exp(x) / jnp.exp(x).sum())(jnp.ones(8))
     >>> [step.name for step in found.kernels]
     ['exp reduce_sum div']
     """
-    def explained(*args, **kwargs) -> Explanation:
+    def explained(*args, **kwargs) -> Explanation | DeviceExplanation:
         leaves, tree = tree_flatten((args, kwargs))
 
         def flat(*values):
@@ -193,6 +195,9 @@ def explain(fun: Callable) -> Callable[..., Explanation]:
         start = time.perf_counter()
         graph, captured = trace(flat, [type_of(x) for x in leaves])
         traced = time.perf_counter() - start
+        device = place_of([*captured, *leaves])
+        if device is not None:
+            return explain_on(device, getattr(fun, "__name__", "function"), graph, captured, leaves)
         limits = machine_limits()
         with config.setting(debug=0, log_compiles=False):
             code = compile_graph(graph, whole=True)
