@@ -63,7 +63,8 @@ def explain_on(device: Device, name: str, graph: Graph, captured: Sequence[Any],
     made.run(arrays)
     before = device.transfers()
     made.run(arrays)
-    copies = {why: tuple(now - was for now, was in zip(counts, before.get(why, (0, 0)))) for why, counts in device.transfers().items()}
+    since = lambda why, counts: tuple(now - was for now, was in zip(counts, before.get(why, (0, 0))))
+    copies = {why: since(why, counts) for why, counts in device.transfers().items()}
     facts = {source.name: kernel.facts for source, kernel in zip(report.code.sources, device.runtime.load(report.code.sources))}
     return DeviceExplanation(name, graph, device, report.code, facts, {why: n for why, n in copies.items() if n[0]},
                              made.executor.is_capturable)

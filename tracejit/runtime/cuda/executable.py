@@ -20,7 +20,7 @@ from tracejit.runtime.cuda.executor import Executor
 from tracejit.runtime.device import Device
 from tracejit.runtime.placed import PlacedArray, check_copy
 from tracejit.runtime.report import Report
-from tracejit.transforms.passes.pipeline import IMPROVING, INLINING
+from tracejit.transforms.passes.pipeline import DEVICE_PASSES
 
 ARGUMENT, CAPTURED = "an argument of a program was on the host", "an array that a program captured was on the host"
 RUNS_BEFORE_CAPTURE = 2
@@ -32,7 +32,7 @@ def compile_graph(graph: Graph, consts: Sequence[Any], donated: Sequence[int], d
     take the memory of the params whose numbers are `donated`."""
     report, source = Report(graph), graph
     start, before = time.perf_counter(), (kernels.stats.compiled, kernels.stats.disk)
-    for name, change in (*INLINING, *IMPROVING):
+    for name, change in DEVICE_PASSES:
         graph = report.stage(name, change, graph)
     code: Code = report.stage("generate", generate, graph, [graph.params[i] for i in donated])
     executor = report.stage("compile", Executor, code, device.runtime)
