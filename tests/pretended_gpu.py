@@ -151,7 +151,19 @@ def cupy_of(driver: Driver) -> ModuleType:
         dense[...] = x
         return dense
 
+    class Foreign:
+        """A tensor of another library on the device."""
+
+        def __init__(self, x):
+            memory = Memory(driver, x.nbytes)
+            self.array = array_at(View(memory.ptr, x.shape, x.dtype), memory).view(DeviceArray)
+            self.array[...] = x
+
+        def __dlpack_device__(self):
+            return 2, 0
+
     cupy = ModuleType("cupy")
+    cupy.Foreign = Foreign
     cupy.cuda = SimpleNamespace(runtime=runtime_of(driver), Device=Device, Stream=Stream, MemoryPool=MemoryPool,
                                 memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), alloc_pinned_memory=pinned,
                                 UnownedMemory=lambda ptr, size, owner, device_id=-1: SimpleNamespace(ptr=ptr, owner=owner),
@@ -159,6 +171,7 @@ def cupy_of(driver: Driver) -> ModuleType:
     cupy.ndarray = ndarray
     cupy.__getattr__ = lambda name: getattr(np, name)       # CuPy's functions are NumPy's
     cupy.ascontiguousarray = ascontiguousarray
+    cupy.from_dlpack = lambda tensor: tensor.array
     return cupy
 
 

@@ -134,7 +134,17 @@ def test_exchange_with_other_libraries(gpu):
     assert not hasattr(tj.device_put(jnp.zeros(2, "bfloat16"), gpu), "__cuda_array_interface__")
 
 
-@pytest.mark.parametrize("path", ["cuda.runtime.memcpyAsync", "cuda.runtime.memsetAsync", "cuda.runtime.memcpyDeviceToHost", "cuda.Device",
+def test_tensors_of_other_libraries_are_used_in_place(gpu, driver):
+    tensor = driver.cupy.Foreign(np.arange(6, dtype="f4").reshape(2, 3))
+    x = tj.dlpack.from_dlpack(tensor)
+    assert x.device == gpu and x.unsafe_buffer_pointer() == tensor.array.ctypes.data and np.array_equal(np.asarray(x + 1), tensor.array + 1)
+    tensor.array = tensor.array[:, ::2]
+    with pytest.raises(ValueError, match="strided"):
+        tj.dlpack.from_dlpack(tensor, copy=False)
+    assert np.asarray(tj.dlpack.from_dlpack(tensor)).tolist() == [[0, 2], [3, 5]]
+
+
+@pytest.mark.parametrize("path", ["from_dlpack", "cuda.runtime.memcpyAsync", "cuda.runtime.memsetAsync", "cuda.runtime.memcpyDeviceToHost", "cuda.Device",
                                   "cuda.runtime.getDeviceProperties", "cuda.runtime.memGetInfo", "cuda.MemoryPool.malloc", "ndarray",
                                   "cuda.memory.OutOfMemoryError", "cuda.alloc_pinned_memory", "cuda.UnownedMemory", "cuda.MemoryPointer",
                                   "cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.runtime.CUDARuntimeError",

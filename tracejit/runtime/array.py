@@ -15,7 +15,8 @@ from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.array_text import ARRAY_BYTES, BASE, DATA, EXPORTS, WEAKREFS, Info
-from tracejit.runtime.placed import PlacedArray
+from tracejit.runtime.device import gpu_devices
+from tracejit.runtime.placed import GPU_MEMORY, PlacedArray, adopted
 from tracejit.runtime.pool import size_class
 
 is_native = library.symbols is not None
@@ -176,11 +177,14 @@ def from_dlpack(x: Any, copy: bool | None = None) -> Any:
     """An Array from an object with `__dlpack__` (a tensor of another library), on its memory where that is dense.
 
     With copy=True, or where the memory is strided or not aligned to its elements, the elements are copied
-    (copy=False: ValueError). The other library must not change the memory afterwards.
+    (copy=False: ValueError). The other library must not change the memory afterwards. A tensor on a GPU gives an Array there.
 
     >>> from_dlpack(np.arange(3.0))
     Array([0., 1., 2.], dtype=float64)
     """
+    kind, number = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else (1, 0)
+    if kind == GPU_MEMORY:
+        return adopted(gpu_devices().devices()[number], x, copy)
     tensor = dlpack.consume(x)
     t = ArrayType(tensor.shape, tensor.dtype)
     if tensor.is_dense and not copy:

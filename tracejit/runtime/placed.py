@@ -133,6 +133,12 @@ class PlacedArray(ArrayMethods):
                 "stream": runtime.stream or 1}
 
 
+def adopted(device: Device, tensor: Any, copy: bool | None) -> PlacedArray:
+    """An array on the memory of another library's tensor on a device, or of a copy of it."""
+    buffer, shape, dtype = device.runtime.imported(tensor, copy)
+    return PlacedArray(ArrayType(shape, dtype), buffer, device)
+
+
 def on_host(x: Any) -> Any:
     """x itself, or the elements of an array on a device as a NumPy array."""
     return x._host() if x.__class__ is PlacedArray else x

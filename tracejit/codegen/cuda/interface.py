@@ -121,6 +121,11 @@ class Runtime(Protocol):
         """A DLPack capsule on the memory of a view, which it keeps alive."""
         ...
 
+    def imported(self, tensor: Any, copy: bool | None) -> tuple[Buffer, tuple[int, ...], np.dtype]:
+        """The memory, shape and dtype of another library's tensor on the device. ValueError if it would need a copy that
+        `copy` forbids."""
+        ...
+
     def memory_stats(self) -> dict[str, int]:
         """bytes_in_use, peak_bytes_in_use, bytes_limit, num_allocs, largest_alloc_size, bytes_reserved."""
         ...

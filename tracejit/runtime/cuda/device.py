@@ -130,6 +130,15 @@ class CudaRuntime(HostCalls):
         with self.cupy_stream:
             return self.array(view, buffer).__dlpack__(stream=stream, **version)
 
+    def imported(self, tensor: Any, copy: bool | None) -> tuple[DeviceBuffer, tuple[int, ...], np.dtype]:
+        """The memory of another library's tensor, which the buffer keeps alive, or of a dense copy of it."""
+        with cupy.cuda.Device(self.number), self.cupy_stream:
+            found = cupy.from_dlpack(tensor)
+            dense = found.copy() if copy else cupy.ascontiguousarray(found)
+        if copy is False and dense.data.ptr != found.data.ptr:
+            raise ValueError("this tensor is strided and cannot become an Array without a copy")
+        return DeviceBuffer(dense.data.ptr, dense.nbytes, "memory of another library", dense), dense.shape, dense.dtype
+
     def memory_stats(self) -> dict[str, int]:
         return {**self.accounts.stats(), "bytes_reserved": self.pool.total_bytes()}
 

@@ -117,6 +117,10 @@ class EmulatedRuntime(HostCalls):
         """A DLPack capsule on the memory of a view."""
         return array_at(view, buffer).__dlpack__(**({} if max_version is None else {"max_version": max_version}))
 
+    def imported(self, tensor: Any, copy: bool | None) -> tuple[DeviceBuffer, tuple[int, ...], np.dtype]:
+        """No other library knows this device."""
+        raise BufferError("a tensor on a GPU cannot be read where GPUs are emulated")
+
     def memory_stats(self) -> dict[str, int]:
         return self.accounts.stats()
 
