@@ -278,3 +278,21 @@ def test_compile_time_evaluation_leaves_traced_values_alone() -> None:
     np.testing.assert_allclose(f(0.5), np.sin(0.5) * 6 + 4, rtol=1e-6)
     np.testing.assert_allclose(tj.grad(f)(0.5), np.cos(0.5) * 6, rtol=1e-6)
     np.testing.assert_allclose(tj.vmap(f)(jnp.ones(2)), np.sin([1, 1]) * 6 + 4, rtol=1e-6)
+
+
+def test_a_custom_jvp_function_is_transposed() -> None:
+    @tj.custom_jvp
+    def product(x, y):
+        return 3 * x * y
+
+    @product.defjvp
+    def rule(primals, tangents):
+        return product(*primals), 3 * (tangents[0] * primals[1] + primals[0] * tangents[1])
+    transposed = lambda ct: tj.linear_transpose(lambda x: product(x, jnp.arange(3.0)) + x, jnp.ones(3))(ct)[0]
+    for f in (transposed, tj.jit(transposed)):
+        np.testing.assert_allclose(f(jnp.ones(3)), [1, 4, 7])
+
+
+def test_eval_shape_passes_structs_on() -> None:
+    struct = tj.ShapeDtypeStruct((2,), "float32")
+    assert tj.eval_shape(lambda x: (struct, x), 1) == (struct, tj.ShapeDtypeStruct((), "int32", weak_type=True))

@@ -49,6 +49,17 @@ class Call(Op):
                    pick(eqn.outputs, part.out_linear, True), eqn.source)
         return [known], [rest]
 
+    def transpose(self, ctx, cts, *args):
+        """A call of the transposed sub-graph."""
+        return self.transposed(Call, ctx, cts, args)
+
+    def transposed(self, kind: type[Call], ctx, cts, args):
+        linear = [is_linear(x) for x in args]
+        cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts, self.graph.out_types)]
+        known = [x for x in args if not is_linear(x)]
+        outs = iter(bind(kind(ctx.transpose(self.graph, linear)), *known, *cts))
+        return [next(outs) if lin else None for lin in linear]
+
     def batch(self, ctx, args, batched):
         graph, out_batched = ctx.batch(self.graph, batched)
         return bind(replace(self, graph=graph), *args), out_batched
@@ -336,11 +347,7 @@ class Rematerialized(Call):
         return Checkpoint(self.graph).jvp(ctx, primals, tangents)
 
     def transpose(self, ctx, cts, *args):
-        linear = [is_linear(x) for x in args]
-        cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts, self.graph.out_types)]
-        known = [x for x in args if not is_linear(x)]
-        outs = iter(bind(Checkpoint(ctx.transpose(self.graph, linear)), *known, *cts))
-        return [next(outs) if lin else None for lin in linear]
+        return self.transposed(Checkpoint, ctx, cts, args)
 
     def batch(self, ctx, args, batched):
         graph, out_batched = ctx.batch(self.graph, batched)

@@ -174,14 +174,22 @@ make_graph = make_jaxpr
 
 @filtered
 def eval_shape(fun: Callable, *args: Any, **kwargs: Any) -> Any:
-    """The shapes and dtypes of fun(*args, **kwargs), as ShapeDtypeStructs, without computing it.
+    """The shapes and dtypes of fun(*args, **kwargs), as ShapeDtypeStructs, without computing it. A ShapeDtypeStruct that
+    fun returns is its own.
 
     >>> import tracejit as tj, tracejit.numpy as jnp
     >>> tj.eval_shape(lambda x: jnp.sum(x, 0), tj.ShapeDtypeStruct((2, 3), jnp.float32))
     ShapeDtypeStruct(shape=(3,), dtype=float32)
     """
-    made = traced(fun, args, kwargs)
-    return unflatten(made.out_tree, map(struct_of, made.graph.out_types))
+    given: list[ShapeDtypeStruct | None] = []
+
+    def with_numbers(*args: Any, **kwargs: Any) -> Any:
+        leaves, tree = tree_flatten(fun(*args, **kwargs))
+        given[:] = [x if isinstance(x, ShapeDtypeStruct) else None for x in leaves]
+        return unflatten(tree, [x if own is None else 0 for x, own in zip(leaves, given)])
+    made = traced(with_numbers, args, kwargs)
+    structs = [struct_of(t) if own is None else own for t, own in zip(made.graph.out_types, given)]
+    return unflatten(made.out_tree, structs)
 
 
 # --- names and phases --------------------------------------------------------------------------------------------------------
