@@ -296,3 +296,14 @@ def test_a_custom_jvp_function_is_transposed() -> None:
 def test_eval_shape_passes_structs_on() -> None:
     struct = tj.ShapeDtypeStruct((2,), "float32")
     assert tj.eval_shape(lambda x: (struct, x), 1) == (struct, tj.ShapeDtypeStruct((), "int32", weak_type=True))
+
+
+def test_trees_with_unhashable_parts_are_hashable() -> None:
+    class Tagged:
+        def __init__(self, x, tags):
+            self.x, self.tags = x, tags
+    tj.tree_util.register_pytree_node(Tagged, lambda t: ((t.x,), t.tags), lambda tags, xs: Tagged(*xs, tags))
+    one, same, other = (tj.tree.structure(Tagged(0, tags)) for tags in (["a"], ["a"], ["b"]))
+    assert one == same != other and hash(one) == hash(same)
+    f = tj.jit(lambda t: Tagged(t.x + len(t.tags), t.tags))
+    assert [f(Tagged(1, tags)).x for tags in (["a"], ["a", "b"], ["a"])] == [2, 3, 2]

@@ -277,7 +277,11 @@ class PyTreeDef:
 
     def __hash__(self) -> int:
         if self.hash is None:
-            self.hash = hash((self.kind, self.aux, self.nodes))
+            try:
+                own = hash(self.aux)
+            except TypeError:  # a list, say: equality tells such nodes apart
+                own = 0
+            self.hash = hash((self.kind, own, self.nodes))
         return self.hash
 
     def __eq__(self, other: object) -> bool:
