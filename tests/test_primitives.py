@@ -307,3 +307,8 @@ def test_trees_with_unhashable_parts_are_hashable() -> None:
     assert one == same != other and hash(one) == hash(same)
     f = tj.jit(lambda t: Tagged(t.x + len(t.tags), t.tags))
     assert [f(Tagged(1, tags)).x for tags in (["a"], ["a", "b"], ["a"])] == [2, 3, 2]
+
+
+def test_modules_of_extend_come_with_it() -> None:
+    assert tj.extend.core.valid_jaxtype(np.ones(2)) and not tj.extend.core.valid_jaxtype("a")
+    assert tj.extend.linear_util.wrap_init(abs).call_wrapped(-1) == 1

@@ -2,21 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tracejit.absent import getter
-from tracejit.extend.linear_util import Store, WrappedFun, transformation_with_aux2
+from tracejit.extend.linear_util import DebugInfo, Store, WrappedFun, transformation_with_aux2
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 
 __all__ = ["DebugInfo", "debug_info", "flatten_fun", "flatten_fun_nokwargs"]
-
-
-@dataclass(frozen=True)
-class DebugInfo:
-    """What is traced, for messages."""
-    traced_for: str
-    func_name: str
 
 
 def debug_info(traced_for: str, fun: Callable, args: Sequence[Any], kwargs: dict[str, Any], **more: Any) -> DebugInfo:

@@ -3,12 +3,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tracejit.absent import getter
 
-__all__ = ["StoreException", "WrappedFun", "transformation", "transformation2", "transformation_with_aux",
+__all__ = ["DebugInfo", "StoreException", "WrappedFun", "transformation", "transformation2", "transformation_with_aux",
            "transformation_with_aux2", "wrap_init"]
+
+
+@dataclass(frozen=True)
+class DebugInfo:
+    """What is traced, for messages."""
+    traced_for: str
+    func_name: str
 
 
 class StoreException(Exception):

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracejit.absent import getter
-from tracejit.api_util import DebugInfo
 from tracejit.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, eval_jaxpr
+from tracejit.extend.linear_util import DebugInfo
 from tracejit.ir.trace import building, current_builder, no_trace
-from tracejit.ir.types import ArrayType
+from tracejit.ir.types import ArrayType, type_of
 from tracejit.transforms.primitives import Primitive
 
 __all__ = ["ClosedJaxpr", "DebugInfo", "DropVar", "Effect", "Jaxpr", "JaxprEqn", "Literal", "OpaqueTraceState", "Primitive",
            "TraceTag", "Var", "find_top_trace", "get_opaque_trace_state", "jaxpr_as_fun", "jaxprs_in_params",
-           "mapped_aval", "set_current_trace", "subjaxprs", "take_current_trace", "unmapped_aval"]
+           "mapped_aval", "set_current_trace", "subjaxprs", "take_current_trace", "unmapped_aval", "valid_jaxtype"]
 
 
 class DropVar(Literal):
@@ -88,6 +88,19 @@ def jaxprs_in_params(params: dict[str, Any]) -> list[Jaxpr]:
 def subjaxprs(jaxpr: Jaxpr) -> list[Jaxpr]:
     """The programs that the equations of a program run."""
     return [sub for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params)]
+
+
+def valid_jaxtype(x: Any) -> bool:
+    """Whether x can be an argument of a traced function.
+
+    >>> valid_jaxtype(1.0), valid_jaxtype("a")
+    (True, False)
+    """
+    try:
+        type_of(x)
+    except TypeError:
+        return False
+    return True
 
 
 def mapped_aval(size: int, axis: int | None, aval: ArrayType) -> ArrayType:
