@@ -1,4 +1,4 @@
-"""The source -> the tables of docs/: settings.md, errors.md, ops.md and coverage.md. `make docs` runs it; --check compares."""
+"""The source -> the tables of docs/: accuracy.md, settings.md, errors.md and so on. `make docs` runs it; --check compares."""
 from __future__ import annotations
 
 import argparse
@@ -112,7 +112,23 @@ def by_reason(namespace: str, names: list[str]) -> dict[str, list[str]]:
     return grouped
 
 
-PAGES = {"settings.md": settings, "errors.md": error_classes, "ops.md": ops, "coverage.md": coverage}
+def accuracy() -> str:
+    """The table of largest errors, from what `tracejit.tools.accuracy` stored."""
+    stored = json.loads((DOCS / "accuracy.json").read_text())
+    dtypes = ["float32", "float64", "float16", "bfloat16", "complex64", "complex128"]
+    shown = lambda found: "" if found is None else f"{found['ulp']:.2f} ({found['tested']})"
+    rows = [[f"`{name}`", *[shown(found.get(d)) for d in dtypes]] for name, found in sorted(stored["functions"].items())]
+    return ("# Accuracy\n\n" + NOTE + "The largest error found of each elementary function, in units in the last place of the "
+            "true result (0.5 is correct rounding), and in parentheses what was tested. float32, float16 and bfloat16 are "
+            "compared with the float64 function: all numbers, or 1 of N evenly spread over all of them; float64 and complex "
+            "with mpmath at random and hard arguments: close to zeros, poles, branch points, multiples of pi / 2, and at both "
+            "ends of the exponents. A complex result's error is its distance from the true one in units of its absolute "
+            "value; that of `lgamma` and `digamma` below 0, where they cross zero between poles, is in units of 1 at least.\n\n"
+            f"Measured on {stored['isa'].upper()} code with `python -m tracejit.tools.accuracy --save docs/accuracy.json`.\n\n"
+            + table(["function", *dtypes], rows))
+
+
+PAGES = {"accuracy.md": accuracy, "settings.md": settings, "errors.md": error_classes, "ops.md": ops, "coverage.md": coverage}
 
 
 def main() -> int:

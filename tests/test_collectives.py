@@ -119,3 +119,48 @@ def test_one_device():
         NamedSharding(mesh, PartitionSpec("z"))
     with pytest.raises(ValueError, match="needs 2 devices"):
         make_mesh((2,), ("a",))
+
+
+GROUPS = [[0, 3], [2, 1], [5, 4]]
+LANES = np.random.default_rng(0).normal(size=(6, 4, 3))
+
+
+def by_group(f):
+    """f(values of a lane's group, its place in it) for each lane."""
+    group_of = {lane: group for group in GROUPS for lane in group}
+    return np.stack([f(LANES[group_of[lane]], group_of[lane].index(lane)) for lane in range(6)])
+
+
+@pytest.mark.parametrize("collective, expected", [
+    (lambda x: lax.psum(x, "i", axis_index_groups=GROUPS), lambda xs, _: xs.sum(0)),
+    (lambda x: lax.pmean(x, "i", axis_index_groups=GROUPS), lambda xs, _: xs.mean(0)),
+    (lambda x: lax.pmax(x, "i", axis_index_groups=GROUPS), lambda xs, _: xs.max(0)),
+    (lambda x: lax.pmin(x, "i", axis_index_groups=GROUPS), lambda xs, _: xs.min(0)),
+    (lambda x: lax.all_gather(x, "i", axis_index_groups=GROUPS), lambda xs, _: xs),
+    (lambda x: lax.all_gather(x, "i", axis_index_groups=GROUPS, axis=1), lambda xs, _: np.moveaxis(xs, 0, 1)),
+    (lambda x: lax.all_gather(x, "i", axis_index_groups=GROUPS, axis=-1, tiled=True), lambda xs, _: np.concatenate(xs, -1)),
+    (lambda x: lax.psum_scatter(x, "i", axis_index_groups=GROUPS, tiled=True), lambda xs, p: xs.sum(0)[2 * p:2 * p + 2]),
+    (lambda x: lax.psum_scatter(x[:2], "i", axis_index_groups=GROUPS), lambda xs, p: xs.sum(0)[p]),
+    (lambda x: lax.all_to_all(x[:2], "i", 0, 1, axis_index_groups=GROUPS), lambda xs, p: xs[:, p].T),
+    (lambda x: lax.all_to_all(x, "i", 0, 1, axis_index_groups=GROUPS, tiled=True),
+     lambda xs, p: np.concatenate(xs[:, 2 * p:2 * p + 2], 1)),
+], ids=lambda f: "")
+def test_groups_of_lanes(collective, expected):
+    over_lanes = tj.vmap(collective, axis_name="i")
+    want = by_group(expected)
+    np.testing.assert_allclose(tj.jit(over_lanes)(LANES), want)
+    tangents = np.random.default_rng(1).normal(size=LANES.shape)
+    step = 1e-6
+    slope = (np.asarray(over_lanes(LANES + step * tangents)) - np.asarray(over_lanes(LANES - step * tangents))) / (2 * step)
+    np.testing.assert_allclose(tj.jvp(over_lanes, (LANES,), (tangents,))[1], slope, atol=1e-7)
+    pulled = tj.vjp(over_lanes, LANES)[1](want)[0]
+    np.testing.assert_allclose((pulled * tangents).sum(), (want * slope).sum(), rtol=1e-6)
+    np.testing.assert_allclose(tj.vmap(over_lanes)(np.stack([LANES, 2 * LANES])), np.stack([want, 2 * want]))
+
+
+def test_groups_of_numbers_and_what_is_no_partition():
+    count = tj.vmap(lambda x: x * lax.psum(1, "i", axis_index_groups=GROUPS), axis_name="i")
+    np.testing.assert_array_equal(count(np.ones(6)), np.full(6, 2.0))
+    for groups in ([[0, 1], [2]], [[0, 1], [1, 2]], [[0, 3]]):
+        with pytest.raises(ValueError, match="equally long"):
+            tj.vmap(lambda x: lax.psum(x, "i", axis_index_groups=groups), axis_name="i")(np.ones(3))

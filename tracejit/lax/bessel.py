@@ -32,7 +32,7 @@ def scaled_bessel(b, x, order: int):
     for k in range(tail_terms, 0, -1):
         ratio = b.const(((2 * k - 1) ** 2 - 4 * order**2) / k, dtype)
         tail = b.mad(b.mul(tail, inverse), ratio, b.const(1.0, dtype))
-    tail = b.mul(tail, b.sqrt(b.mul(inverse, 4 / math.pi)))
+    tail = b.mul(tail, b.div(1 / math.sqrt(2 * math.pi), b.sqrt(high)))
     out = b.select(b.le(size, border), series, b.select(b.ne(size, size), size, tail))
     return b.convert(b.mul(out, b.sign(b.convert(x, dtype))) if order else out, x.dtype)
 

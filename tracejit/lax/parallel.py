@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,11 +68,12 @@ class Collective(Op):
 @op_dataclass
 class Psum(Collective):
     """The sum over lanes."""
+    fold: ClassVar[Callable] = staticmethod(reduce_sum)
     linear: ClassVar[bool] = True
 
     def over_lanes(self, ctx, x, batched):
         if batched:
-            return reduce_sum(x, (0,)), False
+            return self.fold(x, (0,)), False
         return mul(x, full(type_of(x).shape, ctx.size, type_of(x).dtype)), False
 
     def transpose(self, ctx, ct, x): return (bind(self, ct),)
@@ -203,10 +204,40 @@ def is_number(x: Any) -> bool:
     return isinstance(x, (bool, int, float, complex, np.generic))
 
 
-def refuse_groups(what: str, groups: Any) -> None:
-    if groups is not None:
-        raise NotImplementedError(f"{what}: axis_index_groups is not supported over the lanes of vmap; "
-                                  "reshape to two axes and name both")
+@dataclass
+class Groups:
+    """Lanes that work together: row i of `members` has the lanes of lane i's group, `place` its place among them."""
+    name: Hashable
+    members: np.ndarray
+    place: np.ndarray
+
+    @property
+    def size(self) -> int: return self.members.shape[1]
+
+    def rows(self, x: Any) -> Any:
+        """The values of the lane's group along a new leading axis."""
+        lane, size = axis_index(self.name), len(self.members)
+        own = reshape(dynamic_slice_in_dim(self.members, lane, 1, 0), (self.size,))
+        everywhere = bind(AllGather(self.name, size, 0), x)
+        return reshape(index_take(everywhere, (own,), (0,)), (self.size, *type_of(x).shape))
+
+    def own_place(self) -> Any:
+        return reshape(dynamic_slice_in_dim(self.place, axis_index(self.name), 1, 0), ())
+
+
+def groups_of(what: str, groups: Any, axis_name: Any) -> Groups | None:
+    """axis_index_groups as given: equally many lanes in each, and every lane in one."""
+    if groups is None:
+        return None
+    (name,) = names_of(axis_name)
+    groups = [[int(i) for i in group] for group in groups]
+    if sorted(i for group in groups for i in group) != list(range(size_of(name))) or len({len(group) for group in groups}) != 1:
+        raise ValueError(f"{what}: axis_index_groups must be equally long and name each of the {size_of(name)} lanes once, "
+                         f"got {groups}")
+    members, place = np.empty((size_of(name), len(groups[0])), np.int32), np.empty(size_of(name), np.int32)
+    for group in groups:
+        members[group], place[group] = group, np.arange(len(group))
+    return Groups(name, members, place)
 
 
 def axis_in(what: str, axis: int, ndim: int) -> int:
@@ -217,13 +248,15 @@ def axis_in(what: str, axis: int, ndim: int) -> int:
 
 # --- public functions ------------------------------------------------------------------------------------------------
 
-def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, groups: Any) -> Any:
-    refuse_groups(what, groups)
+def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, axis_index_groups: Any) -> Any:
+    groups = groups_of(what, axis_index_groups, axis_name)
     names = [(name, size_of(name)) for name in names_of(axis_name)]
 
     def one(leaf: Any) -> Any:
         if type_of(leaf).dtype == bool and op is Psum:
             leaf = convert_element_type(leaf, np.int32)
+        if groups:
+            return leaf * groups.size if op is Psum and is_number(leaf) else op.fold(groups.rows(leaf), (0,))
         for name, size in names:
             leaf = leaf * size if op is Psum and is_number(leaf) else bind(op(name, size), leaf)
         return leaf
@@ -232,6 +265,8 @@ def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, groups: Any
 
 def psum(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:
     """The sum of x (a pytree) over the lanes of the vmap that has this axis name, or of several. A number gives a number.
+
+    With axis_index_groups, here and below, over the lanes of each lane's group: lists of lanes, equally long, that name each once.
 
     >>> import tracejit as tj
     >>> tj.vmap(lambda x: x / lax.psum(x, "i"), axis_name="i")(np.array([1., 3.]))
@@ -248,7 +283,7 @@ def pmean(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:
     Array([-1.,  1.], dtype=float64)
     """
     total = psum(x, axis_name, axis_index_groups=axis_index_groups)
-    n = psum(1, axis_name)
+    n = psum(1, axis_name, axis_index_groups=axis_index_groups)
 
     def mean(leaf: Any) -> Any:
         if is_number(leaf):
@@ -300,13 +335,15 @@ def all_gather(x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: i
     Array([[1, 2],
            [1, 2]], dtype=int64)
     """
-    refuse_groups("all_gather", axis_index_groups)
+    groups = groups_of("all_gather", axis_index_groups, axis_name)
 
     def one(leaf: Any) -> Any:
         t = type_of(leaf)
         at, shape = axis_in("all_gather", axis, t.ndim + (not tiled)), t.shape
-        n = 1
-        for name in reversed(names_of(axis_name)):
+        n = groups.size if groups else 1
+        if groups:
+            leaf = moved_to(groups.rows(leaf), at)
+        for name in () if groups else reversed(names_of(axis_name)):
             leaf = bind(AllGather(name, size_of(name), at), leaf)
             n *= size_of(name)
             leaf = reshape(leaf, (*shape[:at], n, *shape[at:]))
@@ -317,8 +354,9 @@ def all_gather(x: Any, axis_name: Any, *, axis_index_groups: Any = None, axis: i
 def psum_scatter(x: Any, axis_name: Any, *, scatter_dimension: int = 0, axis_index_groups: Any = None,
                  tiled: bool = False) -> Any:
     """The sum over lanes, of which each lane keeps its own slice along an axis (with tiled=True its own block)."""
-    refuse_groups("psum_scatter", axis_index_groups)
-    n = psum(1, axis_name)
+    groups = groups_of("psum_scatter", axis_index_groups, axis_name)
+    n = groups.size if groups else psum(1, axis_name)
+    place = groups.own_place() if groups else axis_index(axis_name)
 
     def one(leaf: Any) -> Any:
         at = axis_in("psum_scatter", scatter_dimension, type_of(leaf).ndim)
@@ -327,7 +365,8 @@ def psum_scatter(x: Any, axis_name: Any, *, scatter_dimension: int = 0, axis_ind
             raise ShapeError(f"psum_scatter: axis {at} of {type_of(leaf)} cannot be split among {n} lanes",
                              source=user_source())
         block = shape[at] // n
-        total, start = psum(leaf, axis_name), mul(axis_index(axis_name), np.int32(block))
+        total = psum(leaf, axis_name, axis_index_groups=axis_index_groups)
+        start = mul(place, np.int32(block))
         piece = dynamic_slice_in_dim(total, start, block, at)
         return piece if tiled else reshape(piece, shape[:at] + shape[at + 1:])
     return each(x, one)
@@ -365,9 +404,16 @@ def pswapaxes(x: Any, axis_name: Any, axis: int, *, axis_index_groups: Any = Non
 def all_to_all(x: Any, axis_name: Any, split_axis: int, concat_axis: int, *, axis_index_groups: Any = None,
                tiled: bool = False) -> Any:
     """Lane i's slice j along split_axis becomes lane j's slice i along concat_axis (with tiled=True: blocks)."""
-    refuse_groups("all_to_all", axis_index_groups)
     (name,) = names_of(axis_name)
-    size = size_of(name)
+    groups = groups_of("all_to_all", axis_index_groups, axis_name)
+    size = groups.size if groups else size_of(name)
+
+    def exchanged(leaf: Any, split: int, concat: int) -> Any:
+        if groups is None:
+            return bind(AllToAll(name, size, split, concat), leaf)
+        rows = dynamic_slice_in_dim(groups.rows(leaf), groups.own_place(), 1, split + 1)
+        shape = type_of(rows).shape
+        return moved_to(reshape(rows, shape[:split + 1] + shape[split + 2:]), concat)
 
     def one(leaf: Any) -> Any:
         t = type_of(leaf)
@@ -375,9 +421,9 @@ def all_to_all(x: Any, axis_name: Any, split_axis: int, concat_axis: int, *, axi
         if t.shape[split] % size or not tiled and t.shape[split] != size:
             raise ShapeError(f"all_to_all: axis {split} of {t} cannot be split among {size} lanes", source=user_source())
         if not tiled:
-            return bind(AllToAll(name, size, split, concat), leaf)
+            return exchanged(leaf, split, concat)
         leaf = reshape(leaf, (*t.shape[:split], size, t.shape[split] // size, *t.shape[split + 1:]))
-        out = bind(AllToAll(name, size, split, concat), leaf)
+        out = exchanged(leaf, split, concat)
         shape = type_of(out).shape
         return reshape(out, (*shape[:concat], shape[concat] * shape[concat + 1], *shape[concat + 2:]))
     return each(x, one)

@@ -188,7 +188,15 @@ def _float_divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
     wrong_side = lax.bitwise_and(lax.ne(lax.sign(x2), lax.sign(rest)), lax.ne(rest, zero))
     rest = lax.select(wrong_side, lax.add(rest, x2), rest)
     quotient = lax.select(wrong_side, lax.sub(quotient, literal(1, quotient.dtype)), quotient)
-    return lax.select(lax.eq(x2, zero), lax.div(x1, x2), lax.round(quotient)), rest
+    whole, ratio = lax.round(quotient), lax.div(x1, x2)
+    whole = lax.select(lax.eq(whole, zero), lax.mul(ratio, zero), whole)    # a zero of the ratio's sign
+    return lax.select(lax.eq(x2, zero), ratio, whole), _zero_with_sign_of(x2, rest)
+
+
+def _zero_with_sign_of(x2: Array, rest: Array) -> Array:
+    """A remainder of zero has the divisor's sign, as others have."""
+    zero = literal(0, rest.dtype)
+    return lax.select(lax.eq(rest, zero), lax.select(lax.lt(x2, zero), lax.neg(zero), zero), rest)
 
 
 def _same_shape(*args: ArrayLike) -> list[Array]:
@@ -216,7 +224,8 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     if dtype.kind == "u":
         return rest
     wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, zero), lax.lt(x2, zero)), lax.ne(rest, zero))
-    return lax.select(wrong_side, lax.add(rest, x2), rest)
+    rest = lax.select(wrong_side, lax.add(rest, x2), rest)
+    return rest if dtype.kind == "i" else _zero_with_sign_of(x2, rest)
 
 
 mod = remainder

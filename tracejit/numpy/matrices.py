@@ -438,7 +438,7 @@ def matrix_rank(
     limit = lax.mul(
         reductions.max(s, -1, keepdims=True), expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1))
     )
-    return reductions.sum(lax.gt(s, expand_to(limit, s.shape)), -1, dtype=INT)
+    return reductions.sum(lax.gt(s, expand_to(limit, s.shape)), -1)
 
 
 def lstsq(

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_inexact
+from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.indexing import read
 from tracejit.numpy.logic import to_bool
@@ -192,6 +192,11 @@ def nonzero(a: ArrayLike, *, size: int | None = None, fill_value: Any = None) ->
     >>> jnp.nonzero(jnp.array([0, 5, 6]), size=3, fill_value=-1)
     (Array([ 1,  2, -1], dtype=int32),)
     """
+    return tuple(convert(i, default_dtype("i")) for i in places_of(a, size, fill_value))
+
+
+def places_of(a: ArrayLike, size: int | None = None, fill_value: Any = None) -> tuple[Array, ...]:
+    """`nonzero` with int32 indices."""
     check_arraylike("nonzero", a)
     mask = to_bool("nonzero", a)
     if mask.ndim == 0:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_inexact
+from tracejit.ir.types import default_dtype, is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.indexing import get_item
 from tracejit.numpy.joining import concatenate
@@ -24,7 +24,7 @@ from tracejit.numpy.promotion import (
     expand_to,
     promote_dtypes,
 )
-from tracejit.numpy.selection import choose_by, nonzero
+from tracejit.numpy.selection import choose_by, places_of
 from tracejit.numpy.sorting import searchsorted
 
 INT = np.dtype("int32")
@@ -110,7 +110,7 @@ def _unique_rows(
     ordered = get_item(rows, (order,))
     first = _first_of_run(ordered, equal_nan)
     count = int(concrete(reductions.sum(first), "unique without size=")) if size is None else size
-    bounds = nonzero(first, size=count + 1, fill_value=n)[0]
+    bounds = places_of(first, size=count + 1, fill_value=n)[0]
     starts = lax.slice_in_dim(bounds, 0, count)
     values = get_item(ordered, (lax.min(starts, np.int32(n - 1)),))
     present = lax.lt(starts, np.int32(n))
@@ -133,7 +133,7 @@ def _unique_rows(
         inverse = lax.full((n,), 0, INT).at[order].set(rank, unique_indices=True)
     if want_counts:
         counts = lax.sub(lax.slice_in_dim(bounds, 1, count + 1), starts)
-    return values, index, inverse, counts
+    return values, *[x if x is None else convert(x, default_dtype("i")) for x in (index, inverse, counts)]
 
 
 def _first_of_run(ordered: Array, equal_nan: bool) -> Array:
@@ -152,8 +152,8 @@ def _unique_of_nothing(rows: Array, size: int | None, fill_value: Any) -> tuple:
         raise ValueError("jnp.unique: for zero-sized input with nonzero size argument, fill_value must be specified")
     count = size or 0
     values = lax.full((count, rows.shape[1]), 0 if fill_value is None else fill_value, rows.dtype)
-    zeros = lax.full((count,), 0, INT)
-    return values, zeros, lax.full((0,), 0, INT), zeros
+    zeros = lax.full((count,), 0, default_dtype("i"))
+    return values, zeros, lax.full((0,), 0, zeros.dtype), zeros
 
 
 def unique_all(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike | None = None) -> UniqueAllResult:
@@ -283,7 +283,7 @@ def _picked(x: Array, keep: Array, size: int | None, fill_value: Any) -> Array:
     """The elements to keep, `size` of them; missing ones are fill_value, or the smallest kept."""
     if size is None:
         return get_item(x, (keep,))
-    places = nonzero(keep, size=size, fill_value=x.shape[0])[0]
+    places = places_of(keep, size=size, fill_value=x.shape[0])[0]
     values = get_item(x, (places,))
     present = lax.lt(places, np.int32(x.shape[0]))
     if fill_value is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +59,8 @@ class ufunc:
         self.nargs = nin if nargs is None else nargs
         self.__name__ = name or func.__name__
         self.__doc__ = func.__doc__ or ufunc.__doc__
+        with contextlib.suppress(TypeError, ValueError):    # not all functions of C have one
+            self.__signature__ = inspect.signature(func)
 
     def __repr__(self) -> str:
         return f"<jnp.ufunc '{self.__name__}'>"

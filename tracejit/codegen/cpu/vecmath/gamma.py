@@ -112,6 +112,7 @@ def _reflect_lgamma(b: Builder, negative: Value, size: Value, right: Value) -> V
     sine, _ = quarter_turns(b, b.sub(size, b.rint(size)))
     denominator = b.mul(size, b.abs(sine))
     left = b.sub(math.log(math.pi), b.add(log(b, denominator), right))
+    left = b.select(b.lt(size, 2.0**-60), right, left)     # where the product vanishes
     # At the poles the sine is 0; beyond 2**52 every number is an integer, a pole.
     return b.select(negative, b.select(b.eq(sine, 0.0), np.inf, left), right)
 
