@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 
 import tracejit as tj
@@ -33,7 +34,6 @@ CHUNK, PAIRS = 1 << 22, 1 << 24
 
 def references() -> dict[str, Callable]:
     """Functions of tracejit.lax and what they mean, on numbers of mpmath."""
-    import mpmath as mp
     return {
         "exp": mp.exp, "exp2": lambda x: mp.power(2, x), "expm1": mp.expm1, "log": mp.log, "log1p": mp.log1p,
         "logistic": lambda x: 1 / (1 + mp.exp(-x)), "sqrt": mp.sqrt, "rsqrt": lambda x: 1 / mp.sqrt(x),
@@ -140,7 +140,6 @@ def complex_arguments(dtype: np.dtype, n: int, rng: np.random.Generator) -> np.n
 
 def true_value(reference: Callable, xs: Iterable) -> Any:
     """The function at numbers of a machine, by mpmath; None where it has no finite value or mpmath does not find it."""
-    import mpmath as mp
     exact = lambda x: mp.mpc(float(x.real), float(x.imag)) if np.iscomplexobj(x) else mp.mpf(float(x))
     try:
         value = reference(*map(exact, xs))
@@ -151,7 +150,6 @@ def true_value(reference: Callable, xs: Iterable) -> Any:
 
 def error_in_ulp(found: Any, want: Any, real: np.dtype, least: float = 0) -> float:
     """Of one number against the true value, in units of that or of `least`."""
-    import mpmath as mp
     info, size = np.finfo(real), max(abs(want), least)
     if size >= mp.mpf(2) ** info.maxexp:
         return 0.0 if not np.isfinite(found) else np.inf
@@ -166,7 +164,6 @@ def error_in_ulp(found: Any, want: Any, real: np.dtype, least: float = 0) -> flo
 
 def worst_wide(name: str, dtype: np.dtype, n: int) -> dict[str, Any]:
     """The largest error of a function over random and hard arguments."""
-    import mpmath as mp
     rng, f, reference = np.random.default_rng(0), function(name), references()[name]
     make = complex_arguments if dtype.kind == "c" else arguments
     xs = [rng.permutation(make(dtype, n, rng)) for _ in range(n_arguments(name))]
