@@ -88,3 +88,8 @@ def test_float32_is_the_rounded_double(op, args):
     single = np.asarray(op(*map(np.float32, args)))
     double = op(*[np.array(np.float32(v), np.float64) for v in args])
     assert abs(single - np.float32(double)) <= np.spacing(single)
+
+
+def test_zeta_at_infinity():
+    x, q, want = np.array([(INF, 0.5, INF), (INF, 1, 1), (INF, 2, 0), (INF, INF, 0), (2, INF, 0), (2, 1, np.pi**2 / 6), (1, INF, INF)]).T
+    np.testing.assert_allclose(lax.zeta(x, q), want, rtol=1e-15)

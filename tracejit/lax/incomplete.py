@@ -200,7 +200,9 @@ class Igamma(IncompleteGammaValue):
     """P(a, x), the lower incomplete gamma function over gamma(a)."""
     sign: ClassVar[float] = -1.0
 
-    def eval(self, a, x): return in_f32(special("gammainc"), a, x)
+    def eval(self, a, x):
+        out = in_f32(special("gammainc"), a, x)
+        return np.where((a == np.inf) & (x == np.inf), out.dtype.type(1), out)
 
     def joined(self, b, a, x, upper, series, fraction):
         weight = gamma_weight(b, a, x)
@@ -224,7 +226,9 @@ class Igammac(IncompleteGammaValue):
     """Q(a, x) = 1 - P(a, x), exact where it is small."""
     sign: ClassVar[float] = 1.0
 
-    def eval(self, a, x): return in_f32(special("gammaincc"), a, x)
+    def eval(self, a, x):
+        out = in_f32(special("gammaincc"), a, x)
+        return np.where((a == np.inf) & (x == np.inf), out.dtype.type(0), out)
 
     def joined(self, b, a, x, upper, series, fraction):
         weight = gamma_weight(b, a, x)

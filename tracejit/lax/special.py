@@ -122,7 +122,8 @@ class Zeta(Float):
         inf, nan = b.const(np.inf, F64), b.const(np.nan, F64)
         below = b.select(b.eq(q, b.floor(q)), inf, b.select(b.eq(x, b.floor(x)), total, nan))
         total = b.select(b.le(q, 0.0), below, total)
-        total = b.select(b.and_(b.eq(x, np.inf), b.and_(b.gt(q, 0.0), b.lt(q, 1.0))), inf, total)
+        limit = b.select(b.gt(q, 1.0), b.const(0.0, F64), b.select(b.eq(q, 1.0), b.const(1.0, F64), inf))
+        total = b.select(b.and_(b.eq(x, np.inf), b.gt(q, 0.0)), limit, b.select(b.eq(q, np.inf), b.const(0.0, F64), total))
         return b.select(b.gt(x, 1.0), total, b.select(b.eq(x, 1.0), inf, nan))
 
     def jvp(self, ctx, primals, tangents):
