@@ -26,7 +26,8 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
-from tracejit.runtime.placed import PlacedArray, default_place
+from tracejit.runtime.array import from_dlpack as array_on_tensor
+from tracejit.runtime.placed import GPU_MEMORY, PlacedArray, default_place
 from tracejit.runtime.transfer import device_put
 
 # --- from Python objects -----------------------------------------------------------------------------
@@ -246,7 +247,8 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     """
     if isinstance(x, Array):
         return asarray(x, copy=copy, device=device)
-    return asarray(np.from_dlpack(x), copy=copy, device=device)
+    on_gpu = hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == GPU_MEMORY
+    return asarray(array_on_tensor(x, copy) if on_gpu else np.from_dlpack(x), copy=None if on_gpu else copy, device=device)
 
 
 # --- constant arrays ---------------------------------------------------------------------------------
