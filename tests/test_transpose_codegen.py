@@ -5,19 +5,21 @@ import functools
 import itertools
 import math
 
-import gemm_harness as native
+import gemm_harness as harness
 import numpy as np
 import pytest
 
 import tracejit
 from tracejit import lax
 from tracejit.codegen.cpu.isa import make_isa
+from tracejit.codegen.cpu.routine import Routine
 from tracejit.codegen.cpu.transpose import TRANSPOSE, transpose_fields, transpose_module
 
 
 @functools.lru_cache(maxsize=None)
 def routine(item_bytes: int, isa: str):
-    return native.native(*transpose_module(item_bytes, make_isa(isa)), make_isa(isa))
+    module = transpose_module(item_bytes, make_isa(isa))
+    return harness.engine_of(isa).function(Routine(module[0], (module,)))[0]
 
 
 def fields_of(shape, permutation, item_bytes=4) -> dict[str, int] | None:
@@ -35,7 +37,7 @@ def run(x: np.ndarray, permutation, isa: str) -> np.ndarray | None:
     shape = [x.shape[a] for a in permutation]
     guarded = np.full(x.size + 64, 77, x.dtype)
     y = guarded[32:-32].reshape(shape)
-    call = native.record_of(TRANSPOSE, x=x.ctypes.data, y=y.ctypes.data, **fields)
+    call = harness.record_of(TRANSPOSE, x=x.ctypes.data, y=y.ctypes.data, **fields)
     routine(x.itemsize, isa)(call.ctypes.data)
     assert (guarded[:32] == 77).all() and (guarded[-32:] == 77).all()
     return y
