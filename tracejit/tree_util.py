@@ -476,22 +476,4 @@ register_pytree_node(Partial, lambda p: ((p.args, p.keywords), p.func),
                      lambda function, parts: Partial(function, *parts[0], **parts[1]))
 
 
-class Registry:
-    """The node types that are known."""
-
-    @staticmethod
-    def flatten_one_level(tree: Any) -> tuple[list[Any], Any] | None:
-        """The children of a node and what it takes to put it together; None for a leaf.
-
-        >>> default_registry.flatten_one_level({"a": [1, 2]})
-        ([[1, 2]], ('a',))
-        """
-        kind = kind_of(type(tree))
-        if kind is None:
-            return None
-        children, aux = kind.flatten(tree)
-        return list(children), aux
-
-
-default_registry = Registry()
 _registry = KINDS  # libraries look up in it whether a type is a node
