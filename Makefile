@@ -24,7 +24,7 @@ $(VENV)/installed-%: pyproject.toml | $(PY)
 env: $(VENV)/installed-dev $(VENV)/installed-demo $(VENV)/installed-notebooks  ## make .venv with all that tests, demo and notebooks need
 
 test: env  ## the test suite without what is marked slow (under 10 minutes on 2 cores)
-	$(PY) -m pytest -q -m "not slow and not gpu" $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu" $(ARGS)
 
 test-all: env  ## the whole test suite
 	$(PY) -m pytest -q -m "not gpu" $(ARGS)

@@ -156,7 +156,7 @@ def test_neighbours_are_loaded_and_stored_together():
 
 def test_a_quotient_that_is_not_defined_keeps_its_guard():
     """Places of strided windows are divisions, which have a value only from 0 on: their range alone says nothing."""
-    x = np.arange(168.0).reshape(3, 7, 8)
+    x = np.arange(168, dtype=np.float32).reshape(3, 7, 8)
     pooled = lambda x: lax.reduce_window(x, -np.inf, lax.max, (2, 3, 3), (1, 1, 2), "SAME")
     ct, = tj.jit(lambda x: tj.vjp(pooled, x)[1](jnp.ones((3, 7, 4))))(x)
     assert np.asarray(ct).sum() == 3 * 7 * 4
