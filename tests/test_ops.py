@@ -1,7 +1,9 @@
 """What every op promises, checked on every sample: its rules agree with its meaning, with each other and with compiled code."""
 from __future__ import annotations
 
+import importlib
 import itertools
+import pkgutil
 
 import numpy as np
 import pytest
@@ -103,9 +105,11 @@ def all_ops(cls: type = Op) -> list[type]:
 
 def test_every_op_has_samples():
     """Ops that hold sub-graphs (loops, branches, custom rules) are tested by programs, elsewhere."""
+    for module in pkgutil.iter_modules(lax.__path__, "tracejit.lax."):
+        importlib.import_module(module.name)
     sampled = {type(s.op) for s in SAMPLES}
     leaves = [c for c in all_ops() if not c.__subclasses__() and c.__module__.startswith("tracejit.lax.")]
-    by_programs = {"tracejit.lax.custom", "tracejit.lax.implicit", "tracejit.lax.parallel", "tracejit.lax.callback", "tracejit.lax.collectives"}
+    by_programs = {f"tracejit.lax.{name}" for name in ("custom", "implicit", "parallel", "callback", "collectives", "checks")}
     missing = [c.__name__ for c in leaves
                if c not in sampled and not issubclass(c, Control) and c.__module__ not in by_programs]
     assert not missing
