@@ -215,6 +215,15 @@ def type_of(x: Any) -> ArrayType:
     raise TypeError(f"{type(x).__name__} is not an array type: {x!r}")
 
 
+def is_array_like(x: Any) -> bool:
+    """Whether `type_of` knows x."""
+    try:
+        type_of(x)
+    except TypeError:
+        return False
+    return True
+
+
 def _big_int_type(x: int) -> ArrayType:
     if config.enable_x64 is False:
         raise OverflowError(f"Python int {x} too large to convert to int32")

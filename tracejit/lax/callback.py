@@ -16,7 +16,7 @@ import numpy as np
 from tracejit import tree
 from tracejit.errors import ShapeError, TreeError
 from tracejit.ir.trace import bind, hooks, no_trace
-from tracejit.ir.types import ArrayType, short_name, type_of
+from tracejit.ir.types import ArrayType, is_array_like, short_name, type_of
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.shape import expand_dims
 
@@ -165,14 +165,6 @@ def host_function(callback: Callable, args: tuple, kwargs: dict, results: Any, a
         else:
             arrays.append(leaf)
     return HostFunction.of(callback, structure, tuple(static), results), arrays
-
-
-def is_array_like(x: Any) -> bool:
-    try:
-        type_of(x)
-    except TypeError:
-        return False
-    return True
 
 
 def result_types(result_shape_dtypes: Any) -> tuple[tuple[ArrayType, ...], Any]:

@@ -13,7 +13,7 @@ from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filter
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
-from tracejit.ir.types import FLOAT0, ArrayType, is_complex, is_inexact, type_of, with_wide_numbers
+from tracejit.ir.types import FLOAT0, ArrayType, is_array_like, is_complex, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
@@ -42,14 +42,6 @@ def with_fixed_aux(result: Any) -> Any:
         return result
     leaves, tree = tree_flatten(result[1])
     return result[0], unflatten(tree, [x if is_array_like(x) else Fixed(x) for x in leaves])
-
-
-def is_array_like(x: Any) -> bool:
-    try:
-        type_of(x)
-    except TypeError:
-        return False
-    return True
 
 
 def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ...], has_aux: bool = False):
