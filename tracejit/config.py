@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -217,6 +216,7 @@ class Config:
         short = name.removeprefix("jax_")
         if short in self.settings:
             return short
+        import difflib  # seldom needed, and not quick to load
         close = difflib.get_close_matches(short, self.settings, n=3)
         raise AttributeError(f"no setting is called {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
 

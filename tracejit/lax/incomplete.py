@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,6 +122,7 @@ def gamma_complement(lanes: Lanes, a, x, needed):
 @functools.cache
 def temme_coefficients(orders: int = 6, degree: int = 17) -> list[list[float]]:
     """d[k][n] of DLMF 8.12.8: the remainder's coefficient of eta^n / a^k, from the inverse of eta (8.12.11)."""
+    from fractions import Fraction  # seldom needed, and not quick to load
     alpha = [Fraction(0), Fraction(1)]
     while len(alpha) < degree + 2 * orders + 3:
         n = len(alpha)

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import logging
 import os
 import platform
 import threading
@@ -24,7 +23,6 @@ RUNTIME_VERSION = "1"  # part of every key: raise it when the contract between c
 MAGIC = b"tjobj1\0\0"
 DIGEST_BYTES = 32
 TRIM_TO = 0.8  # of the bound, so that not every new object causes a scan
-logger = logging.getLogger("tracejit.cache")
 unique = itertools.count()
 
 
@@ -96,7 +94,8 @@ class ObjectCache:
         except OSError as error:
             self.remove(temporary)
             if not self.has_failed:
-                logger.debug("objects are not kept in %s: %s", self.folder, error)
+                import logging  # seldom needed, and not quick to load
+                logging.getLogger("tracejit.cache").debug("objects are not kept in %s: %s", self.folder, error)
             self.has_failed = True
             return
         self.bound(len(MAGIC) + DIGEST_BYTES + len(data))

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit.codegen.cuda.interface import Buffer, View
 from tracejit.config import config
 from tracejit.errors import DeviceError, user_source
 from tracejit.ir.types import ArrayType
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.device import Device, SingleDeviceSharding, devices
+
+if TYPE_CHECKING:
+    from tracejit.codegen.cuda.interface import Buffer, View
 
 READ = "an array was read on the host"
 GPU_MEMORY, HOST_MEMORY = 2, 1     # DLPack's numbers
@@ -61,6 +63,7 @@ class PlacedArray(ArrayMethods):
         return True
 
     def view(self) -> View:
+        from tracejit.codegen.cuda.interface import View  # loaded where there are GPUs
         self._check()
         return View(self.buffer.address, self.type.shape, self.type.dtype)
 
