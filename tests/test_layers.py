@@ -26,6 +26,10 @@ CONFINED = {"llvmlite": {"codegen/cpu", "runtime", *GPU}, "numba": GPU, "cupy": 
 LAZY: dict[tuple[str, str], str] = {
     ("lax/reference.py", "scipy.special"): "slow to import, and only the reference meaning of ops needs it",
     ("lax/reference.py", "scipy.linalg.lapack"): "slow to import, and only the reference meaning of ops needs it",
+    ("lax/incomplete.py", "fractions"): "only an incomplete gamma function that is compiled needs it",
+    ("config.py", "difflib"): "only a message needs it",
+    ("runtime/cache.py", "logging"): "only a message needs it",
+    ("runtime/placed.py", "tracejit.codegen.cuda.interface"): "only arrays on a GPU need it",
 }
 
 MAX_FILE, MAX_FUNCTION = 600, 60
