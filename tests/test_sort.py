@@ -64,6 +64,33 @@ def test_lengths_around_the_change_of_algorithm(n):
     same(lax.sort_key_val(x, np.arange(n))[1], np.argsort(x, kind="stable"))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_one_long_lane(dtype):
+    """Sorted in parts by all threads: values alone, with a payload that fits beside the key, with one that does not."""
+    n = 70_001
+    x, place = numbers(dtype, n), np.arange(n)
+    order = order_of(x, 0)
+    same(lax.sort(x), x[order])
+    for payload in (place.astype(np.int32), place):
+        keys, moved = lax.sort_key_val(x, payload)
+        same(keys, x[order])
+        same(moved, payload[order])
+    first = RNG.integers(0, 3, n)
+    for found, wanted in zip(lax.sort((first, x, place), num_keys=2), (first, x, place)):
+        same(found, wanted[order][np.argsort(first[order], kind="stable")])
+
+
+def test_long_lanes_that_need_no_pass_or_zeros_of_one_kind():
+    x = np.zeros(1 << 16, np.float32)
+    same(lax.sort(x), x)
+    x[7] = -0.0
+    same(lax.sort(x), x)
+    many = RNG.permutation(1 << 17).astype(np.float64)
+    values, places = lax.top_k(many, 1000)
+    same(values, np.sort(many)[:-1001:-1])
+    same(many[np.asarray(places)], np.sort(many)[:-1001:-1])
+
+
 def test_several_keys():
     first, second = RNG.integers(0, 3, (4, 90)), numbers(np.dtype("f4"), 4, 90)
     place = np.arange(360).reshape(4, 90)

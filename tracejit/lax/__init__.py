@@ -51,7 +51,7 @@ from tracejit.lax.shape import (broadcast, broadcast_like, broadcast_shapes, bro
                                 expand_dims, index_in_dim, pad, reshape, rev, shape_as_value, slice, slice_in_dim,
                                 split, squeeze, stack, tile, transpose, unstack)
 from tracejit.lax.sort import approx_max_k, approx_min_k, sort, sort_key_val, top_k
-from tracejit.lax.special import digamma, erf, erf_inv, erfc, lgamma, polygamma, zeta
+from tracejit.lax.special import digamma, erf, erf_inv, erfc, erfcx, lgamma, polygamma, zeta
 from tracejit.lax.staging import (after_all, composite, create_token, dce_sink, pcast, platform_dependent, rng_uniform,
                                   stage, with_sharding_constraint)
 from tracejit.lax.window import reduce_window, reduce_window_shape_tuple

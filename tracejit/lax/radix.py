@@ -212,10 +212,10 @@ class Strided:
         return f.gep(base, f.mul(i, self.inner), dtype)
 
 
-def load_bits(f: Any, where: Strided, base: Any, i: Any, dtype: np.dtype, part: int = 0) -> Any:
-    """The memory bits of a number, or of a complex number's part."""
+def load_bits(f: Any, where: Strided, base: Any, i: Any, dtype: np.dtype, part: int = 0, lanes: int = 1) -> Any:
+    """The memory bits of a number (or of neighbours in a dense lane), or of a complex number's part."""
     if dtype.kind != "c":
-        return f.load(unsigned(dtype), where.at(f, base, i, unsigned(dtype)))
+        return f.load(unsigned(dtype), where.at(f, base, i, unsigned(dtype)), lanes)
     own = unsigned(real_dtype(dtype))
     return f.load(own, f.gep(base, f.add(f.mul(i, 2 * where.inner), part), own))
 
@@ -235,23 +235,30 @@ def sort_values(f: Any, where: Strided, source: Any, target: Any, areas: list, d
         bits = bits_of_key(f, f.load(own, f.gep(sorted_keys, loop.index, own)), dtype)
         f.store(bits, where.at(f, target, loop.index, own))
     if is_float(dtype):
-        restore_zeros(f, where, source, target, own)
+        restore_zeros(f, where, sorted_keys, source, target, own)
 
 
-def restore_zeros(f: Any, where: Strided, source: Any, target: Any, own: np.dtype) -> None:
-    """-0.0 and 0.0 are equal: give the zeros among the sorted the order that they had."""
-    magnitude = (1 << (own.itemsize * 8 - 1)) - 1
-    is_zero = lambda base, i: f.eq(f.and_(f.load(own, where.at(f, base, i, own)), magnitude), 0)
-    first, = f.while_loop([f.const(0, I64)], lambda s: f.and_(f.lt(s[0], where.n), f.not_(is_zero(
-        target, f.min(s[0], where.n - 1)))), lambda s: [f.add(s[0], 1)])
+def first_at_least(f: Any, keys: Any, n: int, least: int, dtype: np.dtype) -> Any:
+    """Where the first of n sorted keys is that is not below `least`; n if there is none."""
+    def halve(state: list) -> list:
+        middle = f.shr_logical(f.add(*state), 1)
+        below = f.lt(f.load(dtype, f.gep(keys, middle, dtype)), least)
+        return [f.select(below, f.add(middle, 1), state[0]), f.select(below, state[1], middle)]
+    return f.while_loop([f.const(0, I64), f.const(n, I64)], lambda state: f.lt(*state), halve)[0]
+
+
+def restore_zeros(f: Any, where: Strided, keys: Any, source: Any, target: Any, own: np.dtype) -> None:
+    """-0.0 and 0.0 are equal: if there are both, give the zeros among the sorted the order that they had."""
+    sign = 1 << (own.itemsize * 8 - 1)
+    first, middle, end = (first_at_least(f, keys, where.n, sign + k, own) for k in (-1, 0, 1))
 
     def rewrite() -> None:
         with f.loop(0, where.n, carries=[first]) as loop:
-            zero = is_zero(source, loop.index)
-            f.when(zero, lambda: f.store(f.load(own, where.at(f, source, loop.index, own)),
-                                         where.at(f, target, loop.carries[0], own)))
+            bits = f.load(own, where.at(f, source, loop.index, own))
+            zero = f.eq(f.and_(bits, sign - 1), 0)
+            f.when(zero, lambda: f.store(bits, where.at(f, target, loop.carries[0], own)))
             loop.carry(f.add(loop.carries[0], f.select(zero, f.const(1, I64), f.const(0, I64))))
-    f.when(f.lt(first, where.n), rewrite)
+    f.when(f.and_(f.lt(first, middle), f.lt(middle, end)), rewrite)
 
 
 def sort_places(f: Any, where: Strided, sources: list, areas: list, dtypes: list[np.dtype], total: bool = False,

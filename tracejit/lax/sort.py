@@ -13,6 +13,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_float, type_of
+from tracejit.lax import long_sort
 from tracejit.lax.broadcast import axis_of, broadcasted_iota, full
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
@@ -54,6 +55,11 @@ def lanes_along(t: ArrayType, axis: int) -> Strided:
     return Strided(t.shape[axis], math.prod(t.shape[:axis]), math.prod(t.shape[axis + 1:]))
 
 
+def work_areas(b: Any, where: Strided, areas: list) -> list:
+    """The work areas of the only share."""
+    return [b.scratch(offset) for offset in share_lanes(where, areas).offsets[:-1]]
+
+
 def share_lanes(where: Strided, areas: list) -> Shares:
     return Shares.of(where.lanes if where.n else 0, areas)
 
@@ -85,8 +91,10 @@ class Sort(Opaque):
         return bind(moved, *[ctx.materialize(x, b) for x, b in zip(args, batched)]), (True,) * len(args)
 
     def areas(self, types) -> list[tuple[int, np.dtype]]:
-        n = types[0].shape[self.dimension]
-        return alone(types[0].dtype).bytes(n) if self.values_only(types) else place_areas(n)
+        where, dtype = lanes_along(types[0], self.dimension), types[0].dtype
+        if long_sort.is_long(where):
+            return long_sort.value_areas(dtype, where.n) if self.values_only(types) else long_sort.place_areas(where.n)
+        return alone(dtype).bytes(where.n) if self.values_only(types) else place_areas(where.n)
 
     def values_only(self, types) -> bool:
         return len(types) == 1 and types[0].dtype.kind != "c"
@@ -106,6 +114,8 @@ class Sort(Opaque):
 
     def call(self, b, ins, outs, types):
         where, dtypes = lanes_along(types[0], self.dimension), [t.dtype for t in types]
+        if long_sort.is_long(where):
+            return self.call_long(b, ins, outs, dtypes, where.n, work_areas(b, where, self.areas(types)))
 
         def emit(f, pointers, areas):
             sources, targets = pointers[:len(ins)], pointers[len(ins):]
@@ -115,6 +125,17 @@ class Sort(Opaque):
             for source, target, dtype in zip(sources, targets, dtypes):
                 take_sorted(f, where, *found, source, target, dtype, where.n)
         share_lanes(where, self.areas(types)).run(b, [*ins, *outs], emit)
+
+    def call_long(self, b, ins, outs, dtypes: list[np.dtype], n: int, areas: list):
+        if len(dtypes) == 1 and dtypes[0].kind != "c":
+            return long_sort.sort_values(b, n, ins[0], outs[0], areas, dtypes[0])
+        if long_sort.makes_pairs(dtypes, self.num_keys):
+            return long_sort.sort_pairs(b, n, ins, outs, areas, dtypes)
+        found = long_sort.sort_places(b, n, ins, areas, dtypes[:self.num_keys])
+        one_column = self.num_keys == 1 and dtypes[0].kind != "c"
+        for k, (source, target, dtype) in enumerate(zip(ins, outs, dtypes)):
+            take = long_sort.take_keys if one_column and k == 0 else long_sort.take_sorted
+            take(b, n, *found, source, target, dtype)
 
 
 def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: int = 1):
@@ -178,14 +199,25 @@ class TopK(Opaque):
         return bind(TopK(self.k, self.axis + 1), *args), (True, True)
 
     def scratch_bytes(self, types): return share_lanes(lanes_along(types[0], self.axis), self.areas(types)).nbytes
-    def areas(self, types): return place_areas(types[0].shape[self.axis])
+
+    def areas(self, types):
+        where = lanes_along(types[0], self.axis)
+        return (long_sort.place_areas if self.sorts_long(where) else place_areas)(where.n)
+
+    def selects(self, where: Strided) -> bool: return 0 < self.k <= min(FEW, where.n // 4)
+    def sorts_long(self, where: Strided) -> bool: return long_sort.is_long(where) and self.k > 0 and not self.selects(where)
 
     def call(self, b, ins, outs, types):
         where, dtype = lanes_along(types[0], self.axis), types[0].dtype
+        if self.sorts_long(where):
+            areas, how = work_areas(b, where, self.areas(types)), {"total": True, "descending": True}
+            found = long_sort.sort_places(b, where.n, ins, areas, [dtype], **how)
+            long_sort.take_keys(b, self.k, *found, ins[0], outs[0], dtype, **how)
+            return long_sort.store_places(b, self.k, *found, outs[1])
 
         def emit(f, pointers, areas):
             source, values, places = pointers
-            if 0 < self.k <= min(FEW, where.n // 4):
+            if self.selects(where):
                 found = select_largest(f, where, source, areas, dtype, self.k)
             else:
                 found = sort_places(f, where, [source], areas, [dtype], total=True, descending=True)

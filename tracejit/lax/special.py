@@ -42,6 +42,18 @@ def erfc(x: Any) -> Any: return bind(Erfc(), x)
 
 
 @op_dataclass
+class Erfcx(Float):
+    """exp(x^2) erfc(x), which decays like 1 / x."""
+    ulp: ClassVar[float] = 8
+
+    def eval(self, x): return in_f32(special("erfcx"), x)
+    def partials(self, out, x): return (sub(mul(2.0, mul(x, out)), 2 / math.sqrt(math.pi)),)
+
+
+def erfcx(x: Any) -> Any: return bind(Erfcx(), x)
+
+
+@op_dataclass
 class ErfInv(Float):
     """The number whose erf is x."""
     ulp: ClassVar[float] = 4

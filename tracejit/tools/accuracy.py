@@ -40,6 +40,7 @@ def references() -> dict[str, Callable]:
         "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)), "sin": mp.sin, "cos": mp.cos, "tan": mp.tan,
         "asin": mp.asin, "acos": mp.acos, "atan": mp.atan, "sinh": mp.sinh, "cosh": mp.cosh, "tanh": mp.tanh,
         "asinh": mp.asinh, "acosh": mp.acosh, "atanh": mp.atanh, "erf": mp.erf, "erfc": mp.erfc, "erf_inv": mp.erfinv,
+        "erfcx": lambda x: mp.exp(x * x) * mp.erfc(x),
         "lgamma": lambda x: mp.re(mp.loggamma(x)), "digamma": mp.digamma,
         "bessel_i0e": lambda x: mp.besseli(0, x) * mp.exp(-abs(x)), "bessel_i1e": lambda x: mp.besseli(1, x) * mp.exp(-abs(x)),
         "pow": mp.power, "atan2": mp.atan2,

@@ -127,6 +127,10 @@ class Elementary:
         """1 - erf(x), accurate in the tail."""
         return self._apply(erf.erfc, x)
 
+    def erfcx(self, x: AnyValue) -> AnyValue:
+        """exp(x**2) erfc(x)."""
+        return self._apply(erf.erfcx, x)
+
     def erf_inv(self, x: AnyValue) -> AnyValue:
         """The y with erf(y) = x; +-inf at +-1, nan outside."""
         return self._apply(erf.erf_inv, x)

@@ -81,8 +81,16 @@ class Instructions:
     def intrinsic(self, stem: str, x: Value, *rest: Value | str, dtype: np.dtype | None = None) -> Value:
         """`llvm.<stem>.<type of x>` of x and `rest` (Values, or literal operands such as "i1 false")."""
         dtype = x.dtype if dtype is None else dtype
+        if stem in ("maximum", "minimum") and x.lanes == 1:
+            return self._in_a_register(stem, x, *rest)
         name = f"llvm.{stem}.{suffix_text(x.dtype, x.lanes)}"
         return self.call_text(name, dtype, x.lanes, (x, *rest), merge=True)
+
+    def _in_a_register(self, stem: str, *xs: Value) -> Value:
+        """The intrinsic on scalars as lane 0 of vectors, for which LLVM selects with masks: for scalars it jumps."""
+        lanes = 16 // xs[0].dtype.itemsize
+        wide = [self.splat(x, lanes) if x.const is not None else self.insert(self.undef(x.dtype, lanes), x, 0) for x in xs]
+        return self.extract(self.intrinsic(stem, *wide), 0)
 
     def call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
         texts = [a if isinstance(a, str) else a.text for a in args]

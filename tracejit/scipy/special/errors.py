@@ -68,20 +68,6 @@ def wofz(z):
     return faddeeva(z if jnp.issubdtype(z.dtype, np.complexfloating) else lax.complex(z, jnp.zeros_like(z)))
 
 
-@custom_jvp
-def scaled_erfc(x):
-    # erfcx(x) = w(i x): real arithmetic in the same formula, with i z = -x.
-    positive = faddeeva_formula(-jnp.abs(x))
-    return jnp.where(x >= 0, positive, 2 * jnp.exp(jnp.square(jnp.minimum(x, 0))) - positive)
-
-
-@scaled_erfc.defjvp
-def _(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    value = scaled_erfc(x)
-    return value, dx * (2 * x * value - TWO_OVER_ROOT_PI)
-
-
 @jit
 def erfcx(x):
     """exp(x**2) erfc(x), which decays like 1 / x, for real or complex x.
@@ -92,12 +78,7 @@ def erfcx(x):
     x = jnp.asarray(inexact("erfcx", x))
     if jnp.issubdtype(x.dtype, np.complexfloating):
         return faddeeva(lax.complex(-x.imag, x.real))
-    return real_erfcx(x)
-
-
-@real_function
-def real_erfcx(x):
-    return scaled_erfc(x)
+    return lax.erfcx(x)
 
 
 @jit
@@ -204,10 +185,13 @@ def ndtri(p):
 
 @custom_jvp
 def log_normal_cdf(x):
-    below = jnp.minimum(x, -1)
-    lower = jnp.log(0.5 * scaled_erfc(below * -math.sqrt(0.5))) - 0.5 * jnp.square(below)
-    above = jnp.maximum(x, -1)
-    return jnp.where(x < -1, lower, jnp.log1p(-0.5 * lax.erfc(above * math.sqrt(0.5))))
+    """log(ndtr(-t) exp(t^2 / 2)) - t^2 / 2 below 0, log1p(-ndtr(-t)) above, t = abs(x): by one logarithm."""
+    scaled = 0.5 * lax.erfcx(jnp.abs(x) * math.sqrt(0.5))
+    square = 0.5 * jnp.square(x)
+    upper = scaled * jnp.exp(-square)
+    rest = 1 - upper
+    lost = (1 - rest) - upper
+    return jnp.log(jnp.where(x < 0, scaled, rest)) + jnp.where(x < 0, -square, lost / rest)
 
 
 @log_normal_cdf.defjvp

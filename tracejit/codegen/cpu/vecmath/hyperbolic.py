@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..value import F32, Value
-from .exp import EXP2_F32, LOG2_E, expm1_reduced, reduce_ln2
+from .exp import EXP2_F32, LN2, LOG2_E, expm1_reduced, reduce_ln2
 from .log import log_of_sum
 from .poly import fast_two_sum, horner, power_of_two, two_product, two_sum
 
@@ -27,7 +27,6 @@ COSH_F64 = (
 )
 # (tanh(x) - x) / x**3 in x**2 on |x| <= 0.55; Remez, weighted error 2**-29.3.
 TANH_F32 = (-3.3333325e-01, 1.3332826e-01, -5.3874504e-02, 2.1154521e-02, -6.382284e-03)
-LN2 = 0.6931471805599453
 
 
 def _parts(b: Builder, x: Value) -> tuple[Value, Value, Value, Value]:
