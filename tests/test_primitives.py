@@ -244,7 +244,7 @@ def test_keys_are_arrays_with_a_type() -> None:
     assert isinstance(keys, tj.Array) and isinstance(keys, jnp.ndarray)
     assert repr(tj.typeof(keys)) == "key<fry>[3]"
     assert tj.jit(lambda k: jnp.zeros(()) + isinstance(k, tj.Array))(keys) == 1
-    assert repr(tj.tree.map(jnp.shape, keys)) == "PRNGKeyArray('threefry2x32', (3, 2))"
+    assert tj.tree.map(jnp.shape, keys) == (3,)
 
 
 def test_numbers_among_residuals_stay_pythons() -> None:

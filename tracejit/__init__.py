@@ -43,16 +43,16 @@ __version__ = "0.1.0"
 _absent = _getter(__name__)
 
 # Where names come from that are loaded when they are first used.
-_LAZY = {"Ref": "experimental.hijax", "explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel",
-         "make_mesh": "sharding",
+_LAZY = {"Ref": "ref", "new_ref": "ref", "empty_ref": "ref", "free_ref": "ref", "freeze": "ref",
+         "explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
          "NamedSharding": "sharding", "P": "sharding", "install_as_jax": "as_jax", "reshard": "sharding",
          "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
          "make_array_from_single_device_arrays": "placement",
          "make_array_from_process_local_data": "placement", "print_environment_info": "tools.doctor"}
 _MODULES = {"ad_checkpoint", "api_util", "core", "custom_batching", "custom_derivatives", "debug", "distributed", "dlpack",
             "dtypes", "example_libraries", "experimental", "export", "extend", "flatten_util", "image", "interpreters",
-            "monitoring", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random", "scipy", "sharding", "stages",
-            "test_util", "tools", "traceback_util", "typing"}
+            "monitoring", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random", "ref", "scipy", "sharding",
+            "stages", "test_util", "tools", "traceback_util", "typing"}
 
 
 def __getattr__(name: str) -> _typing.Any:

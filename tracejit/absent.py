@@ -14,7 +14,6 @@ INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
 GUARD = "use transfer_guard, which is for copies in any direction"
 SYMBOLIC = "shapes are numbers: export once for each shape"
-REFS = "mutable references are left out: carry the state through scan, or use x.at[...].set(...)"
 
 # The longest entry that a name starts with counts.
 REASONS = {
@@ -27,8 +26,7 @@ REASONS = {
     "elementwise work, reductions and what follows a product are fused into one kernel by the compiler",
     "jax.experimental.jax2tf": XLA, "jax.experimental.hijax": INTERNAL, "jax.experimental.EArray": INTERNAL,
     "jax.experimental.rnn": "write the cell and use lax.scan: the loop is compiled into one program",
-    "jax.Ref": REFS, "jax.ref": REFS, "jax.new_ref": REFS, "jax.empty_ref": REFS, "jax.free_ref": REFS,
-    "jax.freeze": REFS, "jax.thread_guard": HOSTS, "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
+    "jax.thread_guard": HOSTS, "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
     "jax.lax.create_token": "operations run in program order, no tokens are passed",
     "jax.lax.after_all": "operations run in program order, no tokens are passed",
     "jax.lax.dce_sink": "use debug.callback, which is never removed",

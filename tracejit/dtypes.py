@@ -6,6 +6,7 @@ import numpy as np
 from tracejit.errors import DtypeError as TypePromotionError
 from tracejit.ir import types as _types
 from tracejit.ir.types import FLOAT0 as float0
+from tracejit.ir.types import ExtendedDType as ExtendedDType
 from tracejit.ir.types import bfloat16 as bfloat16
 from tracejit.ir.types import kind_of
 from tracejit.numpy.dtypes import finfo as finfo
@@ -20,10 +21,6 @@ DType = np.dtype
 
 __all__ = ["ExtendedDType", "TypePromotionError", "bfloat16", "canonicalize_dtype", "extended", "finfo", "float0", "iinfo",
            "issubdtype", "itemsize_bits", "prng_key", "promote_types", "result_type", "scalar_type_of"]
-
-
-class ExtendedDType:
-    """The base of a library's own dtypes. Arrays of them cannot be made: elements here are numbers."""
 
 
 def canonicalize_dtype(dtype: DTypeLike, allow_extended_dtype: bool = False) -> Any:

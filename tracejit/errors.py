@@ -10,7 +10,7 @@ import functools
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -119,6 +119,15 @@ class UnexpectedTracerError(TracejitError, TypeError):
     fix = "return the value from the function; do not store it in a global, a list or an object"
 
 
+class OuterWriteError(TracejitError, ValueError):
+    """A ref was written where its new value has no way out: under vmap, grad and the like, or after the function that made it."""
+    fix = "return the new value from the function, or pass the ref as an argument of the transformed function"
+
+    def __init__(self, what: str, source: Source | None = None, fix: str | None = None, cells: Sequence = ()) -> None:
+        super().__init__(what, source, fix)
+        self.cells = cells  # that were written
+
+
 class NonConcreteBooleanIndexError(TracejitError, IndexError):
     """`x[mask]` with a traced mask: the size of the result would depend on its values."""
     fix = "use jnp.where(mask, x, 0), or jnp.nonzero(mask, size=n) for at most n elements"
@@ -133,7 +142,7 @@ class ShapeError(TracejitError, TypeError, ValueError):
     """The shapes of the arguments do not fit together."""
 
 
-class DtypeError(TracejitError, TypeError):
+class DtypeError(TracejitError, TypeError, ValueError):
     """An operation is not defined for the dtypes of its arguments."""
 
 

@@ -235,6 +235,7 @@ KINDS: dict[type, Kind] = {type(None): NoneKind(type(None)), tuple: TupleKind(tu
                            dict: DictKind(dict), OrderedDict: OrderedDictKind(OrderedDict),
                            defaultdict: DefaultDictKind(defaultdict)}
 LEAF_TYPES: set[type] = {int, float, complex, bool, str}
+COMPOSITES: set[type] = set()  # arrays that are made of an array: transforms see that one, users of trees see a leaf
 
 
 def make_room(table: dict[Any, Any]) -> None:
@@ -251,6 +252,11 @@ def kind_of(cls: type) -> Kind | None:
         return KINDS.setdefault(cls, NamedTupleKind(cls))
     LEAF_TYPES.add(cls)
     return None
+
+
+def visible_kind_of(cls: type) -> Kind | None:
+    """The kind of a node type as users see it, to whom every array is a leaf."""
+    return None if cls in COMPOSITES else kind_of(cls)
 
 
 def register(kind: Kind) -> None:
@@ -375,7 +381,10 @@ def treedef_of(node_type: type | None, aux: Any, nodes: tuple[PyTreeDef, ...]) -
     return node_of(kind, aux, nodes)
 
 
-def flatten_node(tree: Any, kind: Kind, leaves: list[Any]) -> PyTreeDef:
+KindOf = Callable[[type], Kind | None]
+
+
+def flatten_node(tree: Any, kind: Kind, leaves: list[Any], kind_of: KindOf) -> PyTreeDef:
     children, aux = kind.flatten(tree)
     if LEAF_TYPES.issuperset(map(type, children)):
         leaves.extend(children)
@@ -387,32 +396,28 @@ def flatten_node(tree: Any, kind: Kind, leaves: list[Any]) -> PyTreeDef:
             leaves.append(child)
             nodes.append(LEAF)
         else:
-            nodes.append(flatten_node(child, child_kind, leaves))
+            nodes.append(flatten_node(child, child_kind, leaves, kind_of))
     return node_of(kind, aux, tuple(nodes))
 
 
-def flatten_until(tree: Any, is_leaf: IsLeaf, leaves: list[Any]) -> PyTreeDef:
+def flatten_until(tree: Any, is_leaf: IsLeaf, leaves: list[Any], kind_of: KindOf) -> PyTreeDef:
     kind = None if is_leaf(tree) else kind_of(type(tree))
     if kind is None:
         leaves.append(tree)
         return LEAF
     children, aux = kind.flatten(tree)
-    return node_of(kind, aux, tuple([flatten_until(child, is_leaf, leaves) for child in children]))
+    return node_of(kind, aux, tuple([flatten_until(child, is_leaf, leaves, kind_of) for child in children]))
 
 
-def tree_flatten(tree: Any, is_leaf: IsLeaf | None = None) -> tuple[list[Any], PyTreeDef]:
-    """The leaves from left to right, and the structure; `is_leaf` stops the descent early.
-
-    >>> tree_flatten({"b": 1, "a": (2, None)})
-    ([2, 1], PyTreeDef({'a': (*, None), 'b': *}))
-    """
+def tree_flatten(tree: Any, is_leaf: IsLeaf | None = None, kind_of: KindOf = kind_of) -> tuple[list[Any], PyTreeDef]:
+    """The leaves from left to right, and the structure; `is_leaf` stops the descent early."""
     leaves: list[Any] = []
     if is_leaf is not None:
-        return leaves, flatten_until(tree, is_leaf, leaves)
+        return leaves, flatten_until(tree, is_leaf, leaves, kind_of)
     kind = kind_of(type(tree))
     if kind is None:
         return [tree], LEAF
-    return leaves, flatten_node(tree, kind, leaves)
+    return leaves, flatten_node(tree, kind, leaves, kind_of)
 
 
 def build(treedef: PyTreeDef, leaves: Iterator[Any]) -> Any:
@@ -481,12 +486,9 @@ def difference_here(treedef: PyTreeDef, tree: Any) -> str:
 
 
 def tree_flatten_with_path(tree: Any, is_leaf: Callable[..., bool] | None = None,
-                           is_leaf_takes_path: bool = False) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
-    """Like tree_flatten, with (path, leaf) for each leaf.
-
-    >>> [(keystr(path), leaf) for path, leaf in tree_flatten_with_path({"a": [1, 2]})[0]]
-    [("['a'][0]", 1), ("['a'][1]", 2)]
-    """
+                           is_leaf_takes_path: bool = False,
+                           kind_of: KindOf = kind_of) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
+    """Like tree_flatten, with (path, leaf) for each leaf."""
     found: list[tuple[KeyPath, Any]] = []
 
     def stops(path: KeyPath, node: Any) -> bool:

@@ -7,11 +7,11 @@ import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from tracejit import pytree
 from tracejit.errors import TreeError, filtered
 from tracejit.pytree import (
     KINDS, LEAF, CustomKind, DictKey, FlattenedIndexKey, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef,
-    SequenceKey, difference_here, differences, keystr, kind_of, node_of, register, tree_flatten, tree_flatten_with_path,
-    treedef_of, unflatten)
+    SequenceKey, difference_here, differences, keystr, node_of, register, treedef_of, unflatten, visible_kind_of)
 
 __all__ = [
     "DictKey", "FlattenedIndexKey", "GetAttrKey", "KeyEntry", "KeyPath", "Partial", "PyTreeDef", "SequenceKey",
@@ -27,6 +27,25 @@ T = TypeVar("T")
 Class = TypeVar("Class", bound=type)
 KeyEntry = Hashable
 MISSING: Any = object()
+
+
+def tree_flatten(tree: Any, is_leaf: IsLeaf | None = None) -> tuple[list[Any], PyTreeDef]:
+    """The leaves from left to right, and the structure; `is_leaf` stops the descent early.
+
+    >>> tree_flatten({"b": 1, "a": (2, None)})
+    ([2, 1], PyTreeDef({'a': (*, None), 'b': *}))
+    """
+    return pytree.tree_flatten(tree, is_leaf, visible_kind_of)
+
+
+def tree_flatten_with_path(tree: Any, is_leaf: Callable[..., bool] | None = None,
+                           is_leaf_takes_path: bool = False) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
+    """Like tree_flatten, with (path, leaf) for each leaf.
+
+    >>> [(keystr(path), leaf) for path, leaf in tree_flatten_with_path({"a": [1, 2]})[0]]
+    [("['a'][0]", 1), ("['a'][1]", 2)]
+    """
+    return pytree.tree_flatten_with_path(tree, is_leaf, is_leaf_takes_path, visible_kind_of)
 
 
 @filtered
@@ -208,7 +227,7 @@ def equality_errors(tree1: Any, tree2: Any,
     [('[1]', 'tuple', 'dict')]
     """
     def kind_at(tree: Any) -> Kind | None:
-        return None if is_leaf is not None and is_leaf(tree) else kind_of(type(tree))
+        return None if is_leaf is not None and is_leaf(tree) else visible_kind_of(type(tree))
 
     def walk(one: Any, two: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str, str, str]]:
         kind, other = kind_at(one), kind_at(two)
@@ -242,7 +261,7 @@ def is_tree_node(typ: type) -> bool:
     >>> is_tree_node(dict), is_tree_node(int)
     (True, False)
     """
-    return kind_of(typ) is not None
+    return visible_kind_of(typ) is not None
 
 
 def flatten_one_level(tree: Any) -> tuple[tuple[Any, ...], Any]:
@@ -251,7 +270,7 @@ def flatten_one_level(tree: Any) -> tuple[tuple[Any, ...], Any]:
     >>> flatten_one_level({"b": 1, "a": (2, 3)})
     (((2, 3), 1), ('a', 'b'))
     """
-    kind = kind_of(type(tree))
+    kind = visible_kind_of(type(tree))
     if kind is None:
         raise ValueError(f"{type(tree).__name__} is not a pytree node type")
     children, aux = kind.flatten(tree)
@@ -261,7 +280,7 @@ def flatten_one_level(tree: Any) -> tuple[tuple[Any, ...], Any]:
 def flatten_one_level_with_keys(tree: Any) -> tuple[list[tuple[Any, Any]], Any]:
     """Like flatten_one_level, with (key, child) for each child."""
     children, aux = flatten_one_level(tree)
-    kind = kind_of(type(tree))
+    kind = visible_kind_of(type(tree))
     assert kind is not None
     return list(zip(kind.keys(tree), children, strict=True)), aux
 

@@ -8,6 +8,7 @@ from typing import Any
 from tracejit.absent import getter
 from tracejit.core import AbstractValue, ShapedArray
 from tracejit.interpreters.ad import Zero, instantiate_zeros, is_undefined_primal
+from tracejit.ref import AbstractRef, Ref
 
 __all__ = ["AbstractRef", "AbstractValue", "AvalMutableQDD", "AvalQDD", "HiPrimitive", "HiType", "MutableHiType", "Ref",
            "ShapedArray", "TransformedRef", "VJPHiPrimitive", "Zero", "aval_method", "aval_property",
@@ -15,8 +16,8 @@ __all__ = ["AbstractRef", "AbstractValue", "AvalMutableQDD", "AvalQDD", "HiPrimi
 
 
 def refuse(what: str) -> NotImplementedError:
-    return NotImplementedError(f"{what}: there are no high-level types and no mutable references here; every value of a "
-                               "program is an array. Use the library's settings that keep plain arrays")
+    return NotImplementedError(f"{what}: there are no high-level types here; every value of a program is an "
+                               "array. Use the library's settings that keep plain arrays")
 
 
 class HiType:
@@ -38,16 +39,8 @@ class AvalMutableQDD(HiType):
     """A type together with the state of a value, which a primitive may change."""
 
 
-class Ref(HiType):
-    """A mutable reference: no value is one."""
-
-
-class AbstractRef(HiType):
-    """The type of a mutable reference: no value has it."""
-
-
 class TransformedRef(HiType):
-    """A part of a mutable reference: no value is one."""
+    """A part of a ref: no value is one."""
 
 
 class HiPrimitive:

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tracejit.errors import DtypeError, UnexpectedTracerError, user_source
+from tracejit.errors import DtypeError, OuterWriteError, UnexpectedTracerError, user_source
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
-from tracejit.ir.types import type_of
+from tracejit.ir.types import ExtendedDType, type_of
+from tracejit.pytree import COMPOSITES
 
 class Hooks:
     """What higher layers provide: running things now, where no trace is active, and vmap."""
@@ -21,6 +22,7 @@ class Hooks:
     as_array: Callable[[Any], Any]                     # an Array of a NumPy array or scalar
     constant: Callable[[Any, Var], Eqn]                # the equation that makes a variable a known array
     vmap: Callable[[Callable], Callable]               # a function of one slice -> of many along the leading axis
+    run_on_parts: Callable[[Any, Sequence], Any]       # one op on arrays that are made of arrays
 
 
 hooks = Hooks()
@@ -42,6 +44,19 @@ def current_builder() -> Builder | None:
     return _local.stack[-1] if _local.stack else None
 
 
+class Place:
+    """What is read again whenever a program runs that has read it while it was traced; see cells.py."""
+    __slots__ = ()
+    type: Any
+
+    def read(self) -> Any:
+        raise NotImplementedError
+
+    def value_around(self, stack: Sequence[Builder]) -> Any:
+        """The value to the innermost of these traces that has one of its own."""
+        raise NotImplementedError
+
+
 class Builder:
     """Records the equations of one function while it runs."""
 
@@ -51,13 +66,20 @@ class Builder:
         self.eqns: list[Eqn] = []
         self.captured: dict[Any, tuple[Any, Var]] = {}
         self.seen: dict[tuple, list[Var]] = {}  # common subexpressions are found at birth
+        self.cells: dict[Place, Any] = {}       # what they hold at this point of the trace
+        self.own_cells: frozenset[Place] = frozenset()  # whose values are arguments and results of the function anyway
+        self.written: dict[Place, None] = {}    # those of the function's surroundings that it wrote, in order
 
     @property
     def main(self) -> Builder:
         """What all values of one trace share, as libraries ask for it."""
         return self
 
-    def param(self, type, concrete=None) -> Var:
+    def param(self, type, concrete=None) -> Any:
+        if isinstance(getattr(type, "dtype", None), ExtendedDType):
+            return type.dtype.wrap(self.param(type.dtype.type_of_data(type.shape)))
+        if hasattr(type, "enter"):
+            return type.enter(self.param(type.type))
         v = Var(type, self, concrete=concrete)
         self.params.append(v)
         return v
@@ -68,6 +90,8 @@ class Builder:
             return x if x.builder is self else self.capture(x)
         if x.__class__ is Lit:
             return x
+        if isinstance(x, Place):
+            raise TypeError("a ref is not an array; read it first: ref[...]")
         t = type_of(x)
         if t.ndim == 0 and not hasattr(x, "block_until_ready"):
             return Lit(x, t)
@@ -81,8 +105,11 @@ class Builder:
         if found is None:
             if x.__class__ is Var and x.builder not in _local.stack:
                 raise leaked(x)
-            value = x if x.__class__ is Var else hooks.as_array(x)
-            found = self.captured[key] = (x, value, Var(value.type, self, concrete=value))
+            if isinstance(x, Place):
+                value, known = x, x.value_around(_local.stack[:_local.stack.index(self)])
+            else:
+                value = known = x if x.__class__ is Var else hooks.as_array(x)
+            found = self.captured[key] = (x, value, Var(value.type, self, concrete=known))
         return found[-1]
 
     def record(self, op, inputs: list[Atom]) -> list[Var]:
@@ -120,7 +147,7 @@ class Builder:
         """Let go of all values: graphs are kept for reuse, and must not keep the arrays of their first call alive."""
         for v in [*self.params, *[v for *_, v in self.captured.values()], *[v for e in self.eqns for v in e.outputs]]:
             v.concrete = None
-        self.captured, self.seen = {}, {}
+        self.captured, self.seen, self.cells = {}, {}, {}
 
 
 def leaked(x: Var) -> UnexpectedTracerError:
@@ -177,6 +204,8 @@ def running_known(on: bool = True):
 
 def bind(op, *args) -> Any:
     """Apply an op: record it in the active trace, or run it now where there is none."""
+    if not COMPOSITES.isdisjoint(map(type, args)):
+        return hooks.run_on_parts(op, args)
     stack = _local.stack
     if stack:
         builder = stack[-1]
@@ -210,12 +239,21 @@ def bound_axes() -> dict[Any, int]:
 
 def trace(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tuple[Graph, list]:
     """Trace f (flat values -> flat list of values) on params of these types; (Graph, captured values)."""
+    graph, captured, written = trace_with_writes(f, types, concrete)
+    if written:
+        raise OuterWriteError("a function that is being traced writes to a ref from outside of it", cells=written)
+    return graph, [x.read() if isinstance(x, Place) else x for x in captured]
+
+
+def trace_with_writes(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tuple[Graph, list, list]:
+    """Trace f; (Graph, captured values and places, places that it writes: their new values are the last results)."""
     builder = Builder(concrete is not None)
     values = concrete if concrete is not None else [None] * len(types)
     with building(builder):
         params = [builder.param(t, v) for t, v in zip(types, values, strict=True)]
         outs = f(*params)
-        return builder.graph(outs)
+        written = list(builder.written)
+        return *builder.graph([*outs, *[builder.cells[place] for place in written]]), written
 
 
 def trace_closed(f: Callable, types: Sequence) -> Graph:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -25,6 +25,24 @@ SHORT_NAMES: dict[np.dtype, str] = {
 }
 DTYPE_OF_SHORT_NAME = {short: dtype for dtype, short in SHORT_NAMES.items()}
 FLOAT0 = np.dtype([("float0", np.void, 0)])  # the tangent dtype of integers and booleans
+
+
+class ExtendedDType:
+    """The base of dtypes whose elements are no numbers but made of some: an array of shape s is an array of numbers of
+    shape (*s, parts), in a class of its own (pytree.COMPOSITES). Ops take them where they accept the kind "V"."""
+    kind: ClassVar[str] = "V"
+    type: ClassVar[type]
+    name: str
+    itemsize: int
+    parts: int
+    part: np.dtype
+
+    def wrap(self, data: Any) -> Any:
+        """The array of this dtype that is made of `data`."""
+        raise NotImplementedError
+
+    def type_of_data(self, shape: tuple[int, ...]) -> ArrayType:
+        return ArrayType((*shape, self.parts), self.part)
 
 
 class ArrayType:
@@ -46,11 +64,12 @@ class ArrayType:
         try:
             return cls._interned[key]
         except (KeyError, TypeError):
-            return cls._make(tuple(int(d) for d in shape), np.dtype(dtype), bool(weak_type))
+            dtype = dtype if isinstance(dtype, ExtendedDType) else np.dtype(dtype)
+            return cls._make(tuple(int(d) for d in shape), dtype, bool(weak_type))
 
     @classmethod
-    def _make(cls, shape: tuple[int, ...], dtype: np.dtype, weak_type: bool) -> ArrayType:
-        if dtype not in SHORT_NAMES:
+    def _make(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool) -> ArrayType:
+        if dtype not in SHORT_NAMES and not isinstance(dtype, ExtendedDType):
             raise DtypeError(f"{dtype} is not a dtype of arrays; supported: {', '.join(map(str, SHORT_NAMES))}")
         self = object.__new__(cls)
         self.shape, self.dtype, self.weak_type = shape, dtype, weak_type
@@ -117,8 +136,8 @@ class TapeType:
         return f"tape({self.element})"
 
 
-def short_name(dtype: np.dtype) -> str:
-    return SHORT_NAMES[dtype]
+def short_name(dtype: Any) -> str:
+    return SHORT_NAMES.get(dtype) or dtype.name
 
 
 def is_float(dtype) -> bool:
@@ -168,7 +187,9 @@ def canonicalize_dtype(dtype: Any) -> np.dtype:
     if not isinstance(dtype, np.dtype):
         if dtype is int or dtype is float or dtype is complex:
             return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
-        own = getattr(dtype, "dtype", None)  # of an array, or of a dtype object of another library
+        own = getattr(dtype, "dtype", dtype)  # of an array, or of a dtype object of another library
+        if isinstance(own, ExtendedDType):
+            return own
         dtype = own if isinstance(own, np.dtype) else np.dtype(dtype)
     if config.enable_x64 is False:
         return _NARROW.get(dtype, dtype)
@@ -276,12 +297,14 @@ _EDGES = {
 
 @functools.lru_cache
 def _above(node: str) -> frozenset[str]:
-    return frozenset([node]).union(*(_above(up) for up in _EDGES[node].split()))
+    return frozenset([node]).union(*(_above(up) for up in _EDGES.get(node, "").split()))
 
 
 @functools.lru_cache
 def _join(nodes: frozenset[str]) -> str:
     common = frozenset.intersection(*map(_above, nodes))
+    if not common:
+        raise DtypeError(f"no dtype holds values of {' and '.join(sorted(nodes))}")
     return next(node for node in common if _above(node) >= common)
 
 

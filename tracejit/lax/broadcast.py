@@ -10,7 +10,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
+from tracejit.ir.types import ArrayType, ExtendedDType, canonicalize_dtype, type_of
 from tracejit.lax.convert import ConvertElementType, convert_element_type
 from tracejit.lax.elementwise import Add
 from tracejit.lax.kinds import Elementwise, Reduction, View, op_dataclass
@@ -182,6 +182,8 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: 
 def _scalar(x: Any, dtype: Any, weak: bool) -> Any:
     dtype = canonicalize_dtype(dtype)
     if isinstance(x, (bool, int, float, complex, np.generic)):
+        if isinstance(dtype, ExtendedDType):
+            return dtype.wrap(full((dtype.parts,), x, dtype.part))
         return Lit(x, ArrayType((), dtype, weak))
     return bind(ConvertElementType(dtype, True), x) if weak else convert_element_type(x, dtype)
 

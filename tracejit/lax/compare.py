@@ -25,9 +25,10 @@ class Comparison(Elementwise):
 @op_dataclass
 class Eq(Comparison):
     """x = y."""
-    accepts: ClassVar[str] = "biufc"
+    accepts: ClassVar[str] = "biufcV"
 
     def eval(self, x, y): return np.equal(x, y)
+    def joined(self, ctx, out): return ctx.all(out)
 
 
 def eq(x: Any, y: Any) -> Any: return bind(Eq(), *operands(x, y))
@@ -36,9 +37,10 @@ def eq(x: Any, y: Any) -> Any: return bind(Eq(), *operands(x, y))
 @op_dataclass
 class Ne(Comparison):
     """x is not y."""
-    accepts: ClassVar[str] = "biufc"
+    accepts: ClassVar[str] = "biufcV"
 
     def eval(self, x, y): return np.not_equal(x, y)
+    def joined(self, ctx, out): return ctx.any(out)
 
 
 def ne(x: Any, y: Any) -> Any: return bind(Ne(), *operands(x, y))
@@ -99,6 +101,7 @@ def is_finite(x: Any) -> Any: return bind(IsFinite(), x)
 @op_dataclass
 class SelectN(Elementwise):
     """cases[which], element by element; a boolean `which` takes the second case where it is true."""
+    accepts: ClassVar[str] = "biufcV"
 
     def infer(self, which, *cases):
         t = super().infer(*cases)

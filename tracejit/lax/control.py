@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from tracejit.config import config
 from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.cells import Cell, discharging, of_values, read_all, write_all
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, promote, type_of, with_wide_numbers
@@ -148,7 +150,34 @@ def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = .
     return choose("switch", index, branches, operands, [f"branch {i}" for i in range(len(branches))])
 
 
+def around_cells(functions: Sequence[Callable], operands: Sequence) -> tuple[Sequence[Callable], Sequence]:
+    """The functions and their operands, where cells among the operands are closed over instead."""
+    if not any(isinstance(x, Cell) for x in operands):
+        return functions, operands
+    places = [(i, x) for i, x in enumerate(operands) if isinstance(x, Cell)]
+    rest = [x for x in operands if not isinstance(x, Cell)]
+
+    def closed(f: Callable) -> Callable:
+        def call(*values):
+            args = list(values)
+            for i, cell in places:
+                args.insert(i, cell)
+            return f(*args)
+        return call
+    return [closed(f) for f in functions], rest
+
+
+def choose_of_values(choose, cells: list, what: str, index, functions, operands, names) -> Any:
+    values = read_all(cells)
+    pure = [functools.partial(of_values(f, cells), values) for f in functions]
+    values, out = choose(what, index, pure, operands, names)
+    write_all(cells, values)
+    return out
+
+
+@discharging(choose_of_values)
 def choose(what: str, index, functions, operands, names) -> Any:
+    functions, operands = around_cells(functions, operands)
     leaves = with_wide_numbers(tree_flatten(operands)[0])
     traced = [trace_tree(f, operands, [type_of(x) for x in leaves]) for f in functions]
     out_tree, types = traced[0][2], traced[0][0].out_types
@@ -208,7 +237,17 @@ def carry_error(what: str, path: str, was: ArrayType, now: ArrayType) -> CarryTy
                           source=user_source(), fix=cast)
 
 
+def scan_of_values(scan, cells: list, f: Callable, init: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def step(carry, x):
+        values, (carry, y) = of_values(f, cells)(*carry, x)
+        return (values, carry), y
+    (values, carry), ys = scan(step, (read_all(cells), init), *args, **kwargs)
+    write_all(cells, values)
+    return carry, ys
+
+
 @filtered
+@discharging(scan_of_values)
 def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False,
          unroll: int | bool = 1, _split_transpose: bool = False) -> tuple[Any, Any]:
     """carry, ys[i] = f(carry, xs[i]) for each i along the leading axis of xs: a compiled loop.
@@ -264,7 +303,15 @@ def scan_length(xs_leaves: list, length) -> int:
     return sizes[0]
 
 
+def while_of_values(while_loop, cells: list, cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
+    values, out = while_loop(lambda state: of_values(cond_fun, cells)(*state)[1], lambda state: of_values(body_fun, cells)(*state),
+                             (read_all(cells), init_val))
+    write_all(cells, values)
+    return out
+
+
 @filtered
+@discharging(while_of_values)
 def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     """val = body_fun(val) while cond_fun(val): a compiled loop. Differentiable in both modes.
 
@@ -296,7 +343,17 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     return unflatten(tree_flatten(init_val)[1], outs)
 
 
+def fori_of_values(fori_loop, cells: list, lower, upper, body_fun: Callable, init_val: Any, **kwargs: Any) -> Any:
+    def body(i, state):
+        values, value = state
+        return of_values(body_fun, cells)(values, i, value)
+    values, out = fori_loop(lower, upper, body, (read_all(cells), init_val), **kwargs)
+    write_all(cells, values)
+    return out
+
+
 @filtered
+@discharging(fori_of_values)
 def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | bool | None = None) -> Any:
     """val = body_fun(i, val) for i in lower .. upper-1: a compiled loop, with bounds known when tracing or not.
 

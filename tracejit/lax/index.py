@@ -157,6 +157,7 @@ ATOMIC = ("f32", "f64", "c64", "c128", "i32", "i64", "u32", "u64")      # what a
 class Scatter(Indexed, Opaque):
     """operand with windows replaced by the updates, one after another: of two for one element the later stays."""
     linear: ClassVar[bool] = True
+    accepts: ClassVar[str] = "biufcV"
     overwrites: ClassVar[int | None] = 0
     atomic: ClassVar[bool] = False      # it adds
 
@@ -311,6 +312,7 @@ class ScatterCombine(Scatter):
     """operand with each element of the updates combined into the element that it falls on."""
     monoid: ClassVar[Elementwise]
     linear: ClassVar[bool] = False
+    accepts: ClassVar[str] = "biufc"
 
     def neutral(self, dtype: np.dtype): raise NotImplementedError
     def combine(self, b, old, new): return self.monoid.scalar(b, old, new)
@@ -447,6 +449,7 @@ class ScatterApply(Scatter):
     """operand with a function applied to the element under each element of the updates, as often as it is met."""
     function: Graph = None
     linear: ClassVar[bool] = False
+    accepts: ClassVar[str] = "biufc"
 
     def combine(self, b, old, new): return emit_scalars(b, self.function, [old])[0]
 

@@ -9,6 +9,7 @@
     checked(ctx, args)             -> outputs, telling ctx what can have failed in this run, for checkify
     scalar(b, *xs)                 -> one element of the result, written against the Builder protocol  (Elementwise)
     pull(b, index, read, types)    -> one element of the result at `index`, by reading operands        (View)
+    joined(ctx, out)               -> a result that is no key, from the results for each part of the keys along axis 0
 
 Each kind derives what it can, so that most ops state only their mathematics. A rule that must transform a
 sub-graph asks `ctx` for it (open recursion), so no op knows any transform.
@@ -27,7 +28,7 @@ from tracejit.ir.graph import field_names, fields_of, subgraphs
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_inexact, kind_of, type_of
 
-KIND_NAMES = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "floating", "c": "complex"}
+KIND_NAMES = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "floating", "c": "complex", "V": "key"}
 
 def op_dataclass(cls: type) -> type:
     """A frozen dataclass. All that can be inherited is: methods generated for each of 200 classes would make up half
@@ -154,6 +155,9 @@ class Op(Operation):
     def batch(self, ctx, args, batched):
         raise NotImplementedError(f"{self.name} has no batching rule")
 
+    def joined(self, ctx, out):
+        raise NotImplementedError(f"{self.name} has no rule for results that are no keys")
+
     def checked(self, ctx, args):
         outs = bind(self, *args)
         if self.makes_nan:
@@ -250,6 +254,7 @@ class View(Op):
     Views vanish at fusion: `pull` maps a result index to operand reads. Linear unless they move integers.
     """
     linear: ClassVar[bool] = True
+    accepts: ClassVar[str] = "biufcV"
 
     def element_of(self, b, var, index: tuple, read, types):
         return self.pull(b, index, read, types)

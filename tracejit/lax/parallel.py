@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tracejit import tree
 from tracejit.errors import AxisError, AxisNameError, ShapeError, user_source
 from tracejit.ir.trace import bind, bound_axes
 from tracejit.ir.types import ArrayType, is_inexact, type_of
@@ -260,7 +261,7 @@ def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, axis_index_
         for name, size in names:
             leaf = leaf * size if op is Psum and is_number(leaf) else bind(op(name, size), leaf)
         return leaf
-    return each(x, one)
+    return tree.map(one, x)
 
 
 def psum(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:

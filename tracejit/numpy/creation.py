@@ -11,7 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.trace import current_builder
-from tracejit.ir.types import SHORT_NAMES, canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of
+from tracejit.ir.types import SHORT_NAMES, ExtendedDType, canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy.promotion import (
@@ -26,6 +26,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
+from tracejit.pytree import COMPOSITES
 from tracejit.runtime.array import from_dlpack as array_on_tensor
 from tracejit.runtime.placed import GPU_MEMORY, PlacedArray, default_place
 from tracejit.runtime.transfer import device_put
@@ -130,7 +131,7 @@ def _from_sequence(x: Sequence, dtype: np.dtype | None) -> Array:
     leaves = list(_leaves(x))
     if dtype is None:
         dtype = _dtype_of_leaves(x, leaves)
-    if any(isinstance(leaf, Var) for leaf in leaves):
+    if any(isinstance(leaf, Var) or leaf.__class__ in COMPOSITES for leaf in leaves):
         return _stack_nested(x, dtype)
     numbers = np.array(_without_arrays(x) if any(isinstance(leaf, Array) for leaf in leaves) else x)
     return as_array(cast_numpy(numbers, dtype))
@@ -262,7 +263,7 @@ def made_at_once(size: int) -> bool:
 
 
 def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Array:
-    if made_at_once(math.prod(shape)):
+    if made_at_once(math.prod(shape)) and dtype in SHORT_NAMES:
         return as_array(np.full(shape, cast_numpy(value, dtype)))
     return lax.full(shape, value, dtype)
 
@@ -316,7 +317,7 @@ def full(
 
 def dtype_arg(dtype: DTypeLike | None) -> np.dtype:
     result = canonicalize_dtype(float if dtype is None else dtype)
-    if result not in SHORT_NAMES:
+    if result not in SHORT_NAMES and not isinstance(result, ExtendedDType):
         raise DtypeError(f"{result} is not a dtype of arrays")
     return result
 

@@ -10,13 +10,17 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import jit
 from tracejit.config import config
+from tracejit.ir.types import ArrayType, ExtendedDType
+from tracejit.numpy.operators import install
 from tracejit.runtime.array import Array
+from tracejit.transforms.composite import register_composite
 from tracejit.tree_util import register_pytree_node
 
 from . import rbg, threefry
@@ -55,54 +59,43 @@ class prng_key(extended):
 
 
 @dataclass(frozen=True, repr=False)
-class KeyDType:
-    """The dtype of a key array, such as ``key<fry>``."""
+class KeyDType(ExtendedDType):
+    """The dtype of a key array, such as ``key<fry>``: an element is as many words as the generator's keys have."""
 
     generator: Generator
-    type = prng_key
-    kind = "V"
+    type: ClassVar[type] = prng_key
+    part: ClassVar[np.dtype] = np.dtype("uint32")
 
     @property
     def name(self) -> str:
         return f"key<{self.generator.tag}>"
 
     @property
+    def parts(self) -> int:
+        return self.generator.words
+
+    @property
     def itemsize(self) -> int:
-        return 4 * self.generator.words
+        return 4 * self.parts
+
+    def wrap(self, data) -> PRNGKeyArray:
+        return PRNGKeyArray(self.generator, data)
 
     def __repr__(self) -> str:
         return self.name
 
 
-@dataclass(frozen=True)
-class KeyArrayType:
-    """The type of an array of keys, as `typeof` gives it."""
-    shape: tuple[int, ...]
-    dtype: KeyDType
-    weak_type = False
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    def __repr__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
-
-
 @Array.register
+@register_composite
 class PRNGKeyArray:
-    """An array of keys: a pytree node whose one leaf is the key data, ``uint32[*shape, words]``.
+    """An array of keys, made of its key data, ``uint32[*shape, words]``.
 
-    The leading axes of the leaf are the axes of the key array, so `vmap`, `scan` and `tree_map` see what they should.
+    To transforms it is a pytree node whose one leaf is the data. Its axes are the leading ones of the data, so `vmap`
+    and `scan` split what they should. Whatever moves or compares elements takes keys; arithmetic is a TypeError.
     """
 
     __slots__ = ("generator", "data")
-    __hash__ = None
-    __array_priority__ = 100
+    weak_type = False
 
     def __init__(self, generator: Generator, data):
         # Unchecked: pytree code rebuilds nodes around placeholders that are not arrays.
@@ -125,24 +118,10 @@ class PRNGKeyArray:
         return KeyDType(self.generator)
 
     @property
-    def aval(self) -> KeyArrayType:
-        return KeyArrayType(self.shape, self.dtype)
+    def type(self) -> ArrayType:
+        return ArrayType(self.shape, self.dtype)
 
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self.itemsize * self.size
-
-    @property
-    def T(self) -> PRNGKeyArray:
-        return self.transpose()
-
-    @property
-    def at(self) -> KeyUpdates:
-        return KeyUpdates(self)
+    aval = type
 
     @property
     def device(self):
@@ -152,6 +131,10 @@ class PRNGKeyArray:
     def sharding(self):
         return self.data.sharding
 
+    @property
+    def is_fully_addressable(self) -> bool:
+        return self.data.is_fully_addressable
+
     def devices(self):
         return self.data.devices()
 
@@ -159,8 +142,11 @@ class PRNGKeyArray:
         self.data.block_until_ready()
         return self
 
-    def _with(self, data) -> PRNGKeyArray:
-        return PRNGKeyArray(self.generator, data)
+    def is_deleted(self) -> bool:
+        return self.data.is_deleted()
+
+    def _copy(self) -> PRNGKeyArray:
+        return PRNGKeyArray(self.generator, jnp.array(self.data))
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -170,17 +156,7 @@ class PRNGKeyArray:
     def __iter__(self):
         if not self.ndim:
             raise TypeError("iteration over a single key: it has shape (); random.split gives several keys")
-        return (self._with(row) for row in self.data)
-
-    def __getitem__(self, index) -> PRNGKeyArray:
-        # The trailing axis of the data belongs to each key and is out of reach of an index.
-        return self._with(self.data[(*as_tuple(index), *trailing(index))])
-
-    def __eq__(self, other):
-        return NotImplemented if not isinstance(other, PRNGKeyArray) else jnp.all(self.data == other.data, axis=-1)
-
-    def __ne__(self, other):
-        return NotImplemented if not isinstance(other, PRNGKeyArray) else jnp.any(self.data != other.data, axis=-1)
+        return (PRNGKeyArray(self.generator, row) for row in self.data)
 
     def __bool__(self):
         raise TypeError("a key array cannot be converted to a boolean")
@@ -193,63 +169,10 @@ class PRNGKeyArray:
             return f"PRNGKeyArray({self.generator.name!r}, {self.data!r})"
         return f"Array({self.shape}, dtype={self.dtype}) overlaying:\n{self.data}"
 
-    def reshape(self, *shape) -> PRNGKeyArray:
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-        known = -math.prod(shape)
-        sizes = [self.size // known if size == -1 and known else size for size in shape]
-        return self._with(self.data.reshape(*sizes, self.generator.words))
-
-    def ravel(self) -> PRNGKeyArray:
-        return self.reshape(-1) if self.size else self.reshape(0)
-
-    flatten = ravel
-
-    def transpose(self, *axes) -> PRNGKeyArray:
-        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], Sequence) else axes or range(self.ndim)[::-1]
-        return self._with(jnp.transpose(self.data, (*(axis % self.ndim for axis in axes), self.ndim)))
-
-    def swapaxes(self, axis1: int, axis2: int) -> PRNGKeyArray:
-        return self._with(jnp.swapaxes(self.data, axis1 % self.ndim, axis2 % self.ndim))
-
-    def squeeze(self, axis=None) -> PRNGKeyArray:
-        axes = [i for i, size in enumerate(self.shape) if size == 1] if axis is None else as_tuple(axis)
-        return self._with(jnp.squeeze(self.data, tuple(i % self.ndim for i in axes)))
-
-    def take(self, indices, axis: int | None = None) -> PRNGKeyArray:
-        keys = self.ravel() if axis is None else self
-        return self._with(jnp.take(keys.data, indices, axis=0 if axis is None else axis % self.ndim))
-
-    def copy(self) -> PRNGKeyArray:
-        return self._with(jnp.array(self.data))
-
 
 register_pytree_node(PRNGKeyArray, lambda keys: ((keys.data,), keys.generator),
                      lambda generator, leaves: PRNGKeyArray(generator, leaves[0]))
-
-
-class KeyUpdates:
-    """``keys.at[index].set(key)`` and ``.get()``: replace or read keys, out of place."""
-
-    def __init__(self, keys: PRNGKeyArray, index=()):
-        self.keys, self.index = keys, index
-
-    def __getitem__(self, index) -> KeyUpdates:
-        return KeyUpdates(self.keys, index)
-
-    def set(self, value: PRNGKeyArray, **options) -> PRNGKeyArray:
-        index = (*as_tuple(self.index), *trailing(self.index))
-        return self.keys._with(self.keys.data.at[index].set(value.data, **options))
-
-    def get(self) -> PRNGKeyArray:
-        return self.keys[self.index]
-
-
-def as_tuple(index) -> tuple:
-    return index if isinstance(index, tuple) else (index,)
-
-
-def trailing(index) -> tuple:
-    return (slice(None),) if any(part is Ellipsis for part in as_tuple(index)) else ()
+install(PRNGKeyArray)
 
 
 def generator_of(impl) -> Generator:

@@ -10,10 +10,11 @@ from typing import Any
 
 
 from tracejit.config import config
-from tracejit.errors import StaticArgumentError, filtered, user_source
+from tracejit.errors import OuterWriteError, StaticArgumentError, filtered, user_source
+from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Graph, Var
-from tracejit.ir.trace import bound_axes, current_builder, inline, trace
+from tracejit.ir.trace import bound_axes, current_builder, inline, trace_with_writes
 from tracejit.ir.types import type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
@@ -31,10 +32,24 @@ from tracejit.runtime.trees import result_of, spec_of
 
 @dataclass
 class Traced:
-    """A function traced at one signature."""
+    """A function traced at one signature. The last results of the graph are new values of cells: of those arguments
+    `written_args` (numbers of leaves), then of `written`, which lie outside of the function."""
     graph: Graph
     captured: list
     out_tree: PyTreeDef
+    written_args: list[int]
+    written: list[Cell]
+
+    @property
+    def is_pure(self) -> bool:
+        return not (self.written_args or self.written or cells_in(self.captured))
+
+    def finish(self, leaves: Sequence, outs: Sequence) -> Any:
+        """The function's result, after writing to cells what the program gave."""
+        cells = [*[leaves[i] for i in self.written_args], *self.written]
+        n = len(outs) - len(cells)
+        write_all(cells, outs[n:])
+        return unflatten(self.out_tree, outs[:n])
 
 
 class Signature:
@@ -133,19 +148,20 @@ class Compiler:
             return self.fun(*args, **kwargs)
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         given, tree = tree_flatten((dynamic, named))
+        check_distinct(given)
         leaves, key, traced = self.traced_for(given, tree, fixed, len(args))
         if current_builder() is not None:
-            return unflatten(traced.out_tree, inline(traced.graph, [*traced.captured, *leaves]))
+            return traced.finish(leaves, inline(traced.graph, read_all([*traced.captured, *leaves])))
         device = self.device_of(key, traced)
         code = self.compiled.get(key)
         if code is None:
             if config.explain_cache_misses:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
-            if device is None and not isinstance(code, Guarded):
+            if device is None and not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
                 self.teach(args, kwargs, code, traced, donated, leaves is not given)
-        inputs = leaves if device else [as_array(on_host(x)) for x in leaves]
-        outs = unflatten(traced.out_tree, code.run(inputs))
+        inputs = read_all([*leaves, *cells_in(traced.captured)])
+        outs = traced.finish(leaves, code.run(inputs if device else [as_array(on_host(x)) for x in inputs]))
         for x, gone in zip(dynamic, donated):
             if gone:
                 donate(x, outs)
@@ -165,6 +181,9 @@ class Compiler:
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
         leaves, tree = tree_flatten((dynamic, named))
         _, key, traced = self.traced_for(leaves, tree, fixed, len(args))
+        if cells_in(leaves) or not traced.is_pure:
+            raise OuterWriteError("a function that reads or writes refs has no stages", fix="call jit(f)(...) itself, or pass the "
+                                  "values of the refs and return the new ones")
         return traced, tree, fixed, donated_leaves(dynamic, donated), self.device_of(key, traced)
 
     def traced_for(self, leaves: Sequence, tree, fixed, n_args: int) -> tuple[Sequence, CallKey, Traced]:
@@ -182,17 +201,18 @@ class Compiler:
         found = self.traced.get(key)
         if found is not None:
             return found
-        out_tree = None
+        out_tree, changed = None, []
 
         def flat(*values):
-            nonlocal out_tree
+            nonlocal out_tree, changed
             dynamic, named = unflatten(tree, values)
             args, kwargs = self.signature.joined(dynamic, named, fixed)
             outs, out_tree = flatten_result(self.fun(*args, **kwargs))
-            return outs
-        graph, captured = trace(flat, types)
-        traced = Traced(graph, captured, out_tree)
-        if not any(type_is_traced(x) for x in captured):  # a graph that reads an outer trace's values is of one use
+            changed = [i for i, x in enumerate(values) if isinstance(x, Cell) and x.is_written]
+            return [*outs, *[Cell.read(values[i]) for i in changed]]
+        graph, captured, written = trace_with_writes(flat, types)
+        traced = Traced(graph, captured, out_tree, changed, written)
+        if not any(type_is_traced(x) for x in [*captured, *written]):  # a graph that reads an outer trace's values is of one use
             self.traced[key] = traced
         return traced
 
@@ -219,15 +239,21 @@ class Compiler:
 
 
 def type_is_traced(x: Any) -> bool:
-    return not isinstance(x, CONCRETE) and hasattr(x, "builder")
+    return isinstance(x, Cell) and x.home is not None or not isinstance(x, CONCRETE) and hasattr(x, "builder")
 
 
 def leaf_type(x: Any):
     try:
-        return type_of(x)
+        return CellType(x.__class__, x.type) if isinstance(x, Cell) else type_of(x)
     except TypeError:
         raise TypeError(f"jit: argument {x!r} of type {type(x).__name__} is not an array; if it is a constant of the "
                         "program, name it in static_argnums or static_argnames") from None
+
+
+def check_distinct(leaves: Sequence) -> None:
+    cells = cells_in(leaves)
+    if len(set(cells)) < len(cells):
+        raise ValueError("jit: one ref was given as two arguments; a write to one would have to change the other")
 
 
 def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[int]:
@@ -244,10 +270,12 @@ def donated_leaves(dynamic: Sequence[Any], donated: Sequence[bool]) -> list[int]
 
 
 def compile_traced(traced: Traced, donated: Sequence[int], device: Device | None) -> Executable:
-    """Compile with the captured arrays as constants: they come last in native calls, first in the graph."""
+    """Compile with the captured arrays as constants: they come last in native calls, after the values of captured cells."""
     graph, n = traced.graph, len(traced.captured)
-    reordered = Graph(graph.params[n:] + graph.params[:n], graph.eqns, graph.results)
-    return compiler.compile_graph(reordered, [as_array(x) for x in traced.captured], donated, device)
+    cells = [p for p, x in zip(graph.params, traced.captured) if isinstance(x, Cell)]
+    fixed = [(p, x) for p, x in zip(graph.params, traced.captured) if not isinstance(x, Cell)]
+    reordered = Graph([*graph.params[n:], *cells, *[p for p, _ in fixed]], graph.eqns, graph.results)
+    return compiler.compile_graph(reordered, [as_array(x) for _, x in fixed], donated, device)
 
 
 def donate(x: Any, outs: Any) -> None:

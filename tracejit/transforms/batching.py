@@ -45,6 +45,13 @@ class Batch:
         types = [self.lanes_of(p.type) if b else p.type for p, b in zip(graph.params, batched)]
         return trace_closed(f, types), out_batched
 
+    def all(self, x):
+        """Of booleans with a batch axis: whether those of all lanes are true."""
+        return lax.reduce_and(x, (0,))
+
+    def any(self, x):
+        return lax.reduce_or(x, (0,))
+
     def lanes_of(self, t):
         if isinstance(t, TapeType):
             return TapeType(self.lanes_of(t.element))

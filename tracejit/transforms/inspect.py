@@ -12,8 +12,9 @@ from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import CapturingGraph, Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, running_known, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, is_inexact, type_of, with_wide_numbers
-from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.pytree import COMPOSITES, PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.transforms.ad import linearize_graph
+from tracejit.tree_util import tree_map
 
 
 class ShapeDtypeStruct:
@@ -189,7 +190,7 @@ def eval_shape(fun: Callable, *args: Any, **kwargs: Any) -> Any:
         return unflatten(tree, [x if own is None else 0 for x, own in zip(leaves, given)])
     made = traced(with_numbers, args, kwargs)
     structs = [struct_of(t) if own is None else own for t, own in zip(made.graph.out_types, given)]
-    return unflatten(made.out_tree, structs)
+    return tree_map(lambda x: ShapeDtypeStruct.like(x) if x.__class__ in COMPOSITES else x, unflatten(made.out_tree, structs))
 
 
 # --- names and phases --------------------------------------------------------------------------------------------------------

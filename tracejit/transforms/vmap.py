@@ -9,12 +9,13 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result, is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_closed
 from tracejit.ir.types import ArrayType, type_of, with_wide_numbers
-from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
-from tracejit.tree_util import broadcast_prefix
+from tracejit.pytree import COMPOSITES, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.tree_util import broadcast_prefix, tree_leaves
 from tracejit.transforms.batching import Batch, batch_values
 
 
@@ -41,7 +42,7 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
                             source=user_source(), fix="give in_axes an entry per positional argument")
         axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
         leaves = with_wide_numbers(leaves)
-        axes = [normalized(a, x) for a, x in zip(axes, leaves)]
+        axes = [normalized(a, x) for a, x in zip(axes, tree_leaves((args, kwargs)))]
         size = batch_size(leaves, axes, args, axis_size)
         types = [lane_type(x, a) for x, a in zip(leaves, axes)]
         out_tree = None
@@ -50,15 +51,18 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
             nonlocal out_tree
             a, k = unflatten(treedef, values)
             outs, out_tree = flatten_result(fun(*a, **k))
-            return outs
+            return [*outs, *[Cell.read(x) for x in cells_in(values)]]
         with axis_bound(axis_name, size):
             graph, captured = trace(flat, types)
         batched = (False,) * len(captured) + tuple(a is not None for a in axes)
         moved, out_batched = batched_graph(graph, batched, size, axis_name, tuple(a or 0 for a in axes))
-        lane = unflatten(out_tree, list(graph.results))
-        out = [a for a, x in zip(spread_axes("out_axes", out_axes, lane), tree_flatten(lane)[0]) if not is_float0(x)]
-        placed = placed_graph(moved, out_batched, tuple(out), size)
-        return with_lanes(unflatten(out_tree, call(placed, [*captured, *leaves])), out_axes, size)
+        lane = unflatten(out_tree, graph.results[:out_tree.num_leaves])
+        out = [axis_of_data(a, x) for a, x in zip(spread_axes("out_axes", out_axes, lane), tree_leaves(lane)) if not is_float0(x)]
+        cells = cells_in(leaves)
+        out += [a for a, x in zip(axes, leaves) if isinstance(x, Cell)]
+        outs = call(placed_graph(moved, out_batched, tuple(out), size), [*captured, *read_all(leaves)])
+        write_all(cells, outs[len(outs) - len(cells):])
+        return with_lanes(unflatten(out_tree, outs[:len(outs) - len(cells)]), out_axes, size)
     return wrapped
 
 
@@ -97,9 +101,15 @@ def normalized(axis: int | None, x: Any) -> int | None:
     return axis % t.ndim
 
 
+def axis_of_data(axis: int | None, x: Any) -> int | None:
+    """The batch axis of a result, counted from the front where x is made of an array with more axes."""
+    return axis if axis is None or axis >= 0 or x.__class__ not in COMPOSITES else axis + type_of(x).ndim + 1
+
+
 def lane_type(x: Any, axis: int | None) -> ArrayType:
     t = type_of(x)
-    return t if axis is None else t.update(shape=t.shape[:axis] + t.shape[axis + 1:])
+    lane = t if axis is None else t.update(shape=t.shape[:axis] + t.shape[axis + 1:])
+    return CellType(x.__class__, lane) if isinstance(x, Cell) else lane
 
 
 def batch_size(leaves: list, axes: list, args: Any, given: int | None) -> int:
