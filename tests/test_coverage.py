@@ -49,7 +49,7 @@ def test_the_list_of_names_is_that_of_the_installed_jax() -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [
-    ("lax.add_p", "custom_jvp"), ("new_ref", "scan"), ("interpreters.xla", "no XLA"), ("lax.psend", "one process")])
+    ("lax.add_p", "custom_jvp"), ("ffi", "pure_callback"), ("interpreters.xla", "no XLA"), ("lax.psend", "one process")])
 def test_absent_names_say_what_to_use_instead(name: str, hint: str) -> None:
     module, _, last = ("tracejit." + name).rpartition(".")
     with pytest.raises(AttributeError, match=hint):
