@@ -7,7 +7,8 @@ from typing import Any
 
 from tracejit.codegen.fuse import Group, is_view, sources_of
 from tracejit.ir.graph import Eqn, Var
-from tracejit.ir.loops import (LOAD, ROW, Axis, Expr, Index, Pull, axes_of, index_of, indices_of, linear, loads_of)
+from tracejit.ir.loops import (APPLY, LOAD, ROW, Axis, Expr, Index, Pull, axes_of, index_of, indices_of, linear, loads_of,
+                                postorder)
 from tracejit.lax.kinds import Reduction
 
 CHEAP = 8       # a value that costs no more than this is computed again in a later stage rather than kept
@@ -182,13 +183,18 @@ class KernelBuilder:
             stored = next((s for s in stage.stores if s.var is var), None)
             if stored is not None:
                 self.kept[var] = (var, stored.offset)
-            elif total_cost(self.pull.value(var, self.spread(var.type, self.own))) > CHEAP:
+            elif self.is_dear(self.pull.value(var, self.spread(var.type, self.own))):
                 copy = Scratch(var)
                 fold_axes = [d for d in self.group.reduced or ()]
                 offset = linear([self.own[d] for d in fold_axes], [self.group.domain[d] for d in fold_axes])
                 self.scratch[copy] = offset
                 self.kept[var] = (copy, offset)
                 stage.stores.append(Store(copy, offset, self.pull.value(var, self.spread(var.type, self.own))))
+
+    def is_dear(self, expr: Expr) -> bool:
+        """Whether a value is kept rather than computed again: exponentials where a row lies together in memory."""
+        along = len(self.group.domain) - 1 in (self.group.reduced or ())
+        return total_cost(expr) > CHEAP or along and any(e.kind == APPLY and e.data.is_long for e in postorder(expr, set()))
 
     def read_later(self, var: Var, k: int) -> bool:
         group = self.group

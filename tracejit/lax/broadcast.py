@@ -13,7 +13,7 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, ExtendedDType, canonicalize_dtype, type_of
 from tracejit.lax.convert import ConvertElementType, convert_element_type
 from tracejit.lax.elementwise import Add
-from tracejit.lax.kinds import Elementwise, Reduction, View, op_dataclass
+from tracejit.lax.kinds import Cut, Elementwise, Reduction, View, op_dataclass
 from tracejit.lax.reference import is_half
 
 
@@ -37,6 +37,11 @@ def axes_of(name: str, axes: Iterable, ndim: int) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ShapeError(f"{name}: an axis occurs twice in {found}", source=user_source(), fix="name each axis once")
     return found
+
+
+def resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    """The shape with another size along one axis."""
+    return (*shape[:axis], size, *shape[axis + 1:])
 
 
 def is_own(x: Any) -> bool:
@@ -76,6 +81,13 @@ class BroadcastInDim(View):
         own = [i for i, d in enumerate(self.dimensions) if d in kept]
         return (broadcast_in_dim(total, x.shape, own),)
 
+    def cuts(self, types, out):
+        own = {d: k for k, d in enumerate(self.dimensions) if types[0].shape[k] == self.shape[d]}
+        return [Cut(a, (own.get(a),)) for a in range(out.ndim)]
+
+    def part(self, axis, start, size, args):
+        return bind(BroadcastInDim(resized(self.shape, axis, size), self.dimensions), *args)
+
     def batch(self, ctx, args, batched):
         moved = (0, *[d + 1 for d in self.dimensions])
         return bind(BroadcastInDim((ctx.size, *self.shape), moved), *args), True
@@ -107,6 +119,7 @@ class ReduceSum(Reduction):
 
     def eval(self, x): return x.sum(axis=self.axes, dtype=None if is_half(x.dtype) else x.dtype)
     def init(self, b, types): return (b.const(0, types[0].dtype),)
+    def cuts(self, types, out): return [*super().cuts(types, out), *[Cut(None, (a,)) for a in self.axes]]
 
     def transpose(self, ctx, ct, x):
         return (broadcast_in_dim(ct, x.shape, [i for i in range(len(x.shape)) if i not in self.axes]),)
@@ -147,6 +160,11 @@ class Iota(View):
         return np.broadcast_to(np.expand_dims(line, axes), self.shape)
 
     def pull(self, b, index, read, types): return b.index_value(index[self.dimension], self.dtype)
+    def cuts(self, types, out): return [Cut(a, ()) for a in range(out.ndim)]
+
+    def part(self, axis, start, size, args):
+        line = bind(Iota(self.dtype, resized(self.shape, axis, size), self.dimension))
+        return bind(Add(), line, convert_element_type(start, self.dtype)) if axis == self.dimension else line
 
 
 def iota(dtype: Any, size: int) -> Any:

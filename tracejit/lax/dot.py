@@ -17,7 +17,7 @@ from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, promote, type_of
 from tracejit.lax.convert import convert_element_type
-from tracejit.lax.kinds import Contraction, is_linear, op_dataclass
+from tracejit.lax.kinds import Contraction, Cut, is_linear, op_dataclass
 from tracejit.lax.shape import transpose
 
 DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
@@ -163,6 +163,13 @@ class DotGeneral(Contraction):
         by_other = [a for _, a in sorted(zip(spec.contract[1 - side], spec.contract[side]))]
         order = (*spec.batch[side], *spec.free[side], *by_other)
         return convert_element_type(transpose(bind(op, ct, other), np.argsort(order)), mine.dtype)
+
+    def cuts(self, types, out):
+        spec = self.spec(types[0].ndim, types[1].ndim)
+        paired = [Cut(k, axes) for k, axes in enumerate(zip(*spec.batch))]
+        free = [*[(a, None) for a in spec.free[0]], *[(None, a) for a in spec.free[1]]]
+        return [*paired, *[Cut(len(paired) + k, axes) for k, axes in enumerate(free)],
+                *[Cut(None, axes) for axes in zip(*spec.contract)]]
 
     def batch(self, ctx, args, batched):
         """Two batched operands pair their batch axes; one batched operand has one free axis more."""

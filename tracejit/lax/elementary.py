@@ -14,7 +14,13 @@ from tracejit.lax.reference import in_f32, special
 
 
 @op_dataclass
-class Exp(Inexact):
+class Transcendental(Inexact):
+    """Real or complex functions that take tens of instructions."""
+    is_long: ClassVar[bool] = True
+
+
+@op_dataclass
+class Exp(Transcendental):
     """e to the power x."""
 
     def eval(self, x): return np.exp(x)
@@ -25,7 +31,7 @@ def exp(x: Any, *, accuracy: Any = None) -> Any: return bind(Exp(), x)
 
 
 @op_dataclass
-class Exp2(Inexact):
+class Exp2(Transcendental):
     """2 to the power x."""
 
     def eval(self, x): return np.exp2(x) if x.dtype.kind != "c" else np.exp(x * np.log(x.real.dtype.type(2)))
@@ -36,7 +42,7 @@ def exp2(x: Any, *, accuracy: Any = None) -> Any: return bind(Exp2(), x)
 
 
 @op_dataclass
-class Expm1(Inexact):
+class Expm1(Transcendental):
     """exp(x) - 1, exact for small x."""
     ulp: ClassVar[float] = 2
 
@@ -48,7 +54,7 @@ def expm1(x: Any, *, accuracy: Any = None) -> Any: return bind(Expm1(), x)
 
 
 @op_dataclass
-class Log1p(Inexact):
+class Log1p(Transcendental):
     """log(1 + x), exact for small x."""
     ulp: ClassVar[float] = 2
 
@@ -60,7 +66,7 @@ def log1p(x: Any, *, accuracy: Any = None) -> Any: return bind(Log1p(), x)
 
 
 @op_dataclass
-class Logistic(Inexact):
+class Logistic(Transcendental):
     """1 / (1 + exp(-x))."""
     ulp: ClassVar[float] = 4
 
@@ -72,7 +78,7 @@ def logistic(x: Any, *, accuracy: Any = None) -> Any: return bind(Logistic(), x)
 
 
 @op_dataclass
-class Sin(Inexact):
+class Sin(Transcendental):
     """Sine of x in radians."""
 
     def eval(self, x): return np.sin(x)
@@ -83,7 +89,7 @@ def sin(x: Any, *, accuracy: Any = None) -> Any: return bind(Sin(), x)
 
 
 @op_dataclass
-class Cos(Inexact):
+class Cos(Transcendental):
     """Cosine of x in radians."""
 
     def eval(self, x): return np.cos(x)
@@ -94,7 +100,7 @@ def cos(x: Any, *, accuracy: Any = None) -> Any: return bind(Cos(), x)
 
 
 @op_dataclass
-class Tan(Inexact):
+class Tan(Transcendental):
     """Tangent of x in radians."""
     ulp: ClassVar[float] = 4
 
@@ -106,7 +112,7 @@ def tan(x: Any, *, accuracy: Any = None) -> Any: return bind(Tan(), x)
 
 
 @op_dataclass
-class Asin(Inexact):
+class Asin(Transcendental):
     """The angle in [-pi/2, pi/2] whose sine is x."""
     ulp: ClassVar[float] = 4
 
@@ -118,7 +124,7 @@ def asin(x: Any) -> Any: return bind(Asin(), x)
 
 
 @op_dataclass
-class Acos(Inexact):
+class Acos(Transcendental):
     """The angle in [0, pi] whose cosine is x."""
     ulp: ClassVar[float] = 4
 
@@ -130,7 +136,7 @@ def acos(x: Any) -> Any: return bind(Acos(), x)
 
 
 @op_dataclass
-class Atan(Inexact):
+class Atan(Transcendental):
     """The angle in [-pi/2, pi/2] whose tangent is x."""
     ulp: ClassVar[float] = 4
 
@@ -157,7 +163,7 @@ def atan2(x: Any, y: Any) -> Any: return bind(Atan2(), *operands(x, y))
 
 
 @op_dataclass
-class Sinh(Inexact):
+class Sinh(Transcendental):
     """Hyperbolic sine of x."""
     ulp: ClassVar[float] = 4
 
@@ -169,7 +175,7 @@ def sinh(x: Any) -> Any: return bind(Sinh(), x)
 
 
 @op_dataclass
-class Cosh(Inexact):
+class Cosh(Transcendental):
     """Hyperbolic cosine of x."""
     ulp: ClassVar[float] = 4
 
@@ -181,7 +187,7 @@ def cosh(x: Any) -> Any: return bind(Cosh(), x)
 
 
 @op_dataclass
-class Tanh(Inexact):
+class Tanh(Transcendental):
     """Hyperbolic tangent of x."""
     ulp: ClassVar[float] = 4
 
@@ -193,7 +199,7 @@ def tanh(x: Any, *, accuracy: Any = None) -> Any: return bind(Tanh(), x)
 
 
 @op_dataclass
-class Asinh(Inexact):
+class Asinh(Transcendental):
     """The number whose hyperbolic sine is x."""
     ulp: ClassVar[float] = 4
 
@@ -205,7 +211,7 @@ def asinh(x: Any) -> Any: return bind(Asinh(), x)
 
 
 @op_dataclass
-class Acosh(Inexact):
+class Acosh(Transcendental):
     """The number that is not negative whose hyperbolic cosine is x."""
     ulp: ClassVar[float] = 4
 
@@ -217,7 +223,7 @@ def acosh(x: Any) -> Any: return bind(Acosh(), x)
 
 
 @op_dataclass
-class Atanh(Inexact):
+class Atanh(Transcendental):
     """The number whose hyperbolic tangent is x."""
     ulp: ClassVar[float] = 4
 

@@ -231,6 +231,7 @@ MOST_ROOTS = 2.5    # a known power of at most this, if twice it is whole, is mu
 @op_dataclass
 class Pow(Inexact):
     """x to the power y; y may be an integer."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 4
 
     def result_dtype(self, x, y):
@@ -276,6 +277,7 @@ def pow(x: Any, y: Any) -> Any:
 @op_dataclass
 class Log(Inexact):
     """Natural logarithm of x."""
+    is_long: ClassVar[bool] = True
 
     def eval(self, x): return np.log(x)
 

@@ -6,6 +6,7 @@
     jvp(ctx, primals, tangents)    -> (outputs, their tangents); a tangent is None where it is zero
     transpose(ctx, ct, *args)      -> a cotangent per arg, None for known args; a linear arg comes as Linear(type)
     batch(ctx, args, batched)      -> (outputs, which are batched); a batched arg has its batch axis at 0, of ctx.size
+    cuts(types, out)               -> the ways to compute the result part by part, and `part` records one part
     checked(ctx, args)             -> outputs, telling ctx what can have failed in this run, for checkify
     scalar(b, *xs)                 -> one element of the result, written against the Builder protocol  (Elementwise)
     pull(b, index, read, types)    -> one element of the result at `index`, by reading operands        (View)
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -82,12 +83,20 @@ class BuiltIn:
         return self.name
 
 
+class Cut(NamedTuple):
+    """A way to compute a result part by part: the axis of the result that is cut (None: parts of the result are whole and
+    are added up), and that of each operand (None: every part reads all of it)."""
+    out: int | None
+    ins: tuple[int | None, ...]
+
+
 @op_dataclass
 class Op(Operation):
     multiple: ClassVar[bool] = False       # results are a tuple
     has_effects: ClassVar[bool] = False    # must run, once, in order
     overwrites: ClassVar[int | None] = None  # the operand that the result is a changed copy of
     cost: ClassVar[float] = 1              # of one element, in additions
+    is_long: ClassVar[bool] = False        # an element takes longer than reading one from memory in the cache
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together
     rounds: ClassVar[bool] = False         # linear up to a rounding that is its purpose
@@ -157,6 +166,13 @@ class Op(Operation):
 
     def joined(self, ctx, out):
         raise NotImplementedError(f"{self.name} has no rule for results that are no keys")
+
+    def cuts(self, types, out) -> list[Cut]:
+        return []
+
+    def part(self, axis: int, start, size: int, args):
+        """`size` elements of the result along an axis, from `start` (a value) on, of the operands' parts."""
+        return bind(self, *args)
 
     def checked(self, ctx, args):
         outs = bind(self, *args)
@@ -242,6 +258,9 @@ class Elementwise(Op):
                  if t is not None and partial is not None]
         return out, ctx.sum(terms, type_of(out)) if terms else None
 
+    def cuts(self, types, out):
+        return [Cut(a, tuple(a if t.ndim else None for t in types)) for a in range(out.ndim)]
+
     def batch(self, ctx, args, batched):
         shape = max((type_of(x).shape[b:] for x, b in zip(args, batched)), key=len)
         return bind(self, *[ctx.spread(x, b, shape) for x, b in zip(args, batched)]), True
@@ -305,6 +324,10 @@ class Reduction(Op):
 
     def finish(self, b, x: tuple):
         return x[0]
+
+    def cuts(self, types, out):
+        kept = [a for a in range(types[0].ndim) if a not in self.axes]
+        return [Cut(k, (a,) * len(types)) for k, a in enumerate(kept)]
 
     def batch(self, ctx, args, batched):
         moved = dataclasses.replace(self, axes=tuple(a + 1 for a in self.axes))

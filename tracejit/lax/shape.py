@@ -16,11 +16,11 @@ from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.broadcast import (axes_of, axis_of, broadcast_in_dim, full, full_like, ints, is_own,
-                                    reduce_sum)
+                                    reduce_sum, resized)
 from tracejit.lax.compare import select
 from tracejit.lax.convert import operands
 from tracejit.lax.elementwise import sub
-from tracejit.lax.kinds import View, is_linear, op_dataclass
+from tracejit.lax.kinds import Cut, View, is_linear, op_dataclass
 
 
 @op_dataclass
@@ -38,6 +38,13 @@ class Reshape(View):
     def pull(self, b, index, read, types): return read(0, regrouped(index, self.shape, types[0].shape))
     def transpose(self, ctx, ct, x): return (reshape(ct, x.shape),)
     def batch(self, ctx, args, batched): return bind(Reshape((ctx.size, *self.shape)), *args), True
+    def part(self, axis, start, size, args): return bind(Reshape(resized(self.shape, axis, size)), *args)
+
+    def cuts(self, types, out):
+        """Along axes that stay as they are: as long, and with as many elements before them."""
+        places = lambda shape: {(math.prod(shape[:a]), n): a for a, n in enumerate(shape) if n > 1}
+        old = places(types[0].shape)
+        return [Cut(a, (old[place],)) for place, a in places(self.shape).items() if place in old]
 
 
 def regrouped(index: tuple, shape: tuple[int, ...], old: tuple[int, ...]) -> tuple:
@@ -111,6 +118,7 @@ class Transpose(View):
     def inverse(self): return tuple(int(i) for i in np.argsort(self.permutation))
     def pull(self, b, index, read, types): return read(0, tuple(index[i] for i in self.inverse()))
     def transpose(self, ctx, ct, x): return (bind(Transpose(self.inverse()), ct),)
+    def cuts(self, types, out): return [Cut(a, (p,)) for a, p in enumerate(self.permutation)]
 
     def batch(self, ctx, args, batched):
         return bind(Transpose((0, *[p + 1 for p in self.permutation])), *args), True
@@ -184,6 +192,13 @@ class Slice(View):
         config = [(a, n - (a + (m - 1) * s + 1), s - 1) if m else (0, n, 0)
                   for a, s, n, m in zip(self.start_indices, self.strides, x.shape, type_of(ct).shape)]
         return (pad(ct, 0, config),)
+
+    def cuts(self, types, out):
+        whole = zip(self.start_indices, self.limit_indices, self.strides, types[0].shape)
+        return [Cut(a, (a,)) for a, (start, limit, stride, n) in enumerate(whole) if (start, limit, stride) == (0, n, 1)]
+
+    def part(self, axis, start, size, args):
+        return bind(Slice(self.start_indices, resized(self.limit_indices, axis, size), self.strides), *args)
 
     def batch(self, ctx, args, batched):
         return bind(Slice((0, *self.start_indices), (ctx.size, *self.limit_indices), (1, *self.strides)), *args), True
@@ -277,6 +292,8 @@ class Pad(View):
             everywhere = range(type_of(ct).ndim)
             ct_value = sub(reduce_sum(ct, everywhere), reduce_sum(inner, everywhere))
         return ct_x, ct_value
+
+    def cuts(self, types, out): return [Cut(a, (a, None)) for a, widths in enumerate(self.padding_config) if widths == (0, 0, 0)]
 
     def batch(self, ctx, args, batched):
         x, value = args

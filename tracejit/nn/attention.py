@@ -9,6 +9,7 @@ from tracejit import lax
 from .normalize import logsumexp, softmax
 
 IMPLEMENTATIONS = (None, "xla", "cudnn")
+LEAST_QUERIES, MOST_PARTS = 128, 8      # of the queries, each with the keys that the last of them sees
 
 
 def dot_product_attention(query, key, value, bias=None, mask=None, *, scale=None, is_causal: bool = False,
@@ -45,14 +46,30 @@ def dot_product_attention(query, key, value, bias=None, mask=None, *, scale=None
     lengths = [None if x is None else jnp.asarray(x) for x in (query_seq_lengths, key_value_seq_lengths)]
     check_arguments(query, key, value, bias, mask, lengths)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = masked_scores(query, key, bias, mask, scale, visible(query, key, is_causal, local_window_size, *lengths))
-    out = weighted_values(scores, value, query.shape)
+    # A row that sees nothing has equal weights for all keys, so only keys that each row surely does without are left out.
+    is_only_causal = is_causal and all(x is None for x in (bias, mask, *lengths, local_window_size))
+
+    def attend(start: int, stop: int):
+        """The result for some queries, and the log-sum-exp of their scores."""
+        seen = min(stop, key.shape[1]) if is_only_causal else key.shape[1]
+        conditions = visible(start, stop, seen, is_causal, local_window_size, *lengths)
+        scores = masked_scores(query[:, start:stop], key[:, :seen], bias, mask, scale, conditions)
+        out = weighted_values(scores, value[:, :seen], query[:, start:stop].shape)
+        residual = logsumexp(scores, axis=-1).reshape(query.shape[0], query.shape[2], stop - start)
+        return out, jnp.moveaxis(residual, 1, 2)
+    edges = parts_of(query.shape[1]) if is_only_causal else [0, query.shape[1]]
+    out, residual = (jnp.concatenate(x, 1) for x in zip(*map(attend, edges, edges[1:])))
     if lengths[0] is not None:
-        out = jnp.where(within(lengths[0], query.shape[1])[:, :, None, None], out, 0).astype(out.dtype)
+        out = jnp.where(within(lengths[0], 0, query.shape[1])[:, :, None, None], out, 0).astype(out.dtype)
     if not return_residual:
         return out.reshape(shape)
-    residual = jnp.moveaxis(logsumexp(scores, axis=-1).reshape(query.shape[0], query.shape[2], query.shape[1]), 1, 2)
     return out.reshape(shape), lax.stop_gradient(residual.astype(key.dtype)).reshape(shape[:-1])
+
+
+def parts_of(length: int) -> list[int]:
+    """Where the parts of the queries begin, and where the last one ends: as equal as can be."""
+    count = max(1, min(MOST_PARTS, length // LEAST_QUERIES))
+    return [length * i // count for i in range(count + 1)]
 
 
 def with_batch(x):
@@ -82,21 +99,21 @@ def expect(name: str, x, shape, dtype) -> None:
                          f"{x.dtype} of shape {x.shape}")
 
 
-def within(lengths, size):
-    return jnp.arange(size) < lengths[:, None]
+def within(lengths, start: int, stop: int):
+    return jnp.arange(start, stop) < lengths[:, None]
 
 
-def visible(query, key, is_causal, window, query_lengths, key_lengths) -> list:
-    """The conditions under which a query sees a key, each broadcastable to [B, N, T, S]."""
-    q, k = jnp.arange(query.shape[1])[:, None], jnp.arange(key.shape[1])
+def visible(start: int, stop: int, n_keys: int, is_causal, window, query_lengths, key_lengths) -> list:
+    """The conditions under which queries from start to stop see one of the first keys, each broadcastable to [B, N, T, S]."""
+    q, k = jnp.arange(start, stop)[:, None], jnp.arange(n_keys)
     conditions = [q >= k] if is_causal else []
     if window is not None:
         left, right = (window, window) if isinstance(window, int) else window
         conditions += [q <= k + left, q >= k - right]
     if query_lengths is not None:
-        conditions.append(within(query_lengths, query.shape[1])[:, None, :, None])
+        conditions.append(within(query_lengths, start, stop)[:, None, :, None])
     if key_lengths is not None:
-        conditions.append(within(key_lengths, key.shape[1])[:, None, None, :])
+        conditions.append(within(key_lengths, 0, n_keys)[:, None, None, :])
     return conditions
 
 

@@ -48,7 +48,7 @@ _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk",
               "*a_packed", "*b_packed", "a_step", "b_step", "b_tasks", "tiles", "tile_rows", "wide_tiles",
               "panels", "*tile_a", "tile_rs", "tile_cs", "*panel_b", "panel_bs",
               "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
-              "pack_a", "pack_b", "*kernels")
+              "pack_a", "pack_b", "pack_late", "*kernels")
 
 _DEPTH_BYTES = 3072  # K per block: a panel of B fills about the first cache, C is not updated too often
 _CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
@@ -57,6 +57,8 @@ _VECTOR_WORK = 1 << 17  # and of a matrix times vector
 _MOST_TASKS = 64
 _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays in the second cache
 _BLOCK_PANELS = 16
+_LARGE_N = 8
+_PASSES, _PASSES_ALIASING = 4, 2
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
 
@@ -176,7 +178,7 @@ def _declarations(tile: Tile) -> str:
 @functools.cache
 def _matrix_part(tile: Tile) -> Part:
     plan = _Plan(tile)
-    body = "".join((run_text(), _pack_task(plan), _tile_task(plan), _product(plan), _batch_task(), _entry()))
+    body = "".join((run_text(), _pack_b(plan), _pack_task(plan), _tile_task(plan), _product(plan), _batch_task(), _entry()))
     return part_of(tile.isa, f"gemm_{tile.dtype.str[1:]}", _declarations(tile), body)
 
 
@@ -190,21 +192,23 @@ def _vector_part(tile: Tile) -> Part:
 def _pack_task(plan: _Plan) -> str:
     """Task t packs a few panels of B or, from b_tasks on, some rows of A."""
     f = Function("pack_task", "ptr %job, i64 %task", "internal", RARELY)
-    depth, b_tasks = _JOB.get(f, "%job", "depth", "b_tasks")
+    depth, b_tasks, panels = _JOB.get(f, "%job", "depth", "b_tasks", "panels")
     with f.when(f.compare("slt", "%task", b_tasks)):
-        _pack_b(f, plan, depth)
+        first = f.mul("%task", plan.pack_panels)
+        f.call("@pack_b", ("ptr", "%job"), ("i64", first), ("i64", f.min(f.add(first, plan.pack_panels), panels)))
         f.leave()
     _pack_a(f, plan, depth, f.sub("%task", b_tasks))
     return f.text()
 
 
-def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
-    """A row at a time where rows are contiguous, else a panel at a time."""
+def _pack_b(plan: _Plan) -> str:
+    """@pack_b, some panels of B: a row at a time where rows are contiguous, else a panel at a time."""
+    f = Function("pack_b", "ptr %job, i64 %first, i64 %end", "internal", RARELY)
     nr, size = plan.tile.nr, plan.size
-    source, bk, bn, target, step, cols = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols")
-    start = f.mul("%task", plan.pack_panels * nr)
-    width = f.min(f.sub(cols, start), plan.pack_panels * nr)
-    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul(f.mul("%task", plan.pack_panels), step))
+    source, bk, bn, target, step, cols, depth = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols", "depth")
+    start = f.mul("%first", nr)
+    width = f.min(f.sub(cols, start), f.mul(f.sub("%end", "%first"), nr))
+    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul("%first", step))
     with f.when(f.compare("eq", bn, size)):
         copy_block(f, plan.tile, "panels", source, bk, target, step, depth, width)
         f.leave()
@@ -216,6 +220,7 @@ def _pack_b(f: Function, plan: _Plan, depth: str) -> None:
             copy_block(f, plan.tile, "columns", source, bn, target, pitch, depth, wide)
         with f.when(f.value(f"xor i1 {columns}, true")):
             copy_block(f, plan.tile, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
+    return f.text()
 
 
 def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
@@ -244,8 +249,13 @@ def _tile_task(plan: _Plan) -> str:
     i, j = f.rem("%task", row_blocks), f.div("%task", row_blocks)
     first, last = (f.div(f.mul(tiles, f.add(i, e)), row_blocks) for e in (0, 1))
     start, stop = (f.div(f.mul(panels, f.add(j, e)), col_blocks) for e in (0, 1))
-    with f.loop(start, stop) as panel:
-        _one_panel(f, plan, panel.index, first, last)
+    late = f.compare("ne", _JOB.get(f, "%job", "pack_late")[0], 0)
+    with f.loop(start, stop, plan.pack_panels) as group:
+        end = f.min(f.add(group.index, plan.pack_panels), stop)
+        with f.when(late):
+            f.call("@pack_b", ("ptr", "%job"), ("i64", group.index), ("i64", end))
+        with f.loop(group.index, end) as panel:
+            _one_panel(f, plan, panel.index, first, last)
     return f.text()
 
 
@@ -301,8 +311,10 @@ def _product(plan: _Plan) -> str:
                  depth=f.min(f.sub(k, depth), k_step))
         _place(f, plan, job, rows.index, cols.index, depth, block.index, f.sub(k_blocks, 1))
         _choose_sources(f, plan, job)
+        _cut_blocks(f, job, fork)
         _pack(f, plan, job, f.compare("eq", rows.index, 0), fork)
-        _compute(f, job, fork)
+        row_blocks, col_blocks = _JOB.get(f, job, "row_blocks", "col_blocks")
+        run_tasks(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
     return f.text()
 
 
@@ -326,11 +338,11 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     """Fill in what all blocks share and decide whether A and B are worth packing."""
     size, tile = plan.size, plan.tile
     rs, cs, bk, bn, ldc = (f.mul(s, size) for s in CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col", "ldc"))
-    large = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", n, 2 * tile.nr))
+    large = f.both(f.compare("sgt", m, 2 * tile.mr), f.compare("sgt", n, _LARGE_N * tile.nr))
     aliasing = f.either(f.compare("sgt", k, plan.most_depth), f.compare("eq", f.rem(rs, 2048), 0))
     plain = f.both(f.compare("eq", cs, size), aliasing)
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
-    passes = f.select(f.compare("eq", f.rem(bk, 4096), 0), 3, 4)  # over B before a copy pays; lines that alias do not stay
+    passes = f.select(f.compare("eq", f.rem(bk, 4096), 0), _PASSES_ALIASING, _PASSES)  # over B before a copy pays; lines that alias do not stay
     reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:
@@ -379,14 +391,19 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
 
 
 def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> None:
-    """Panels of B (once for all M chunks) and rows of A, in one set of tasks."""
-    pack_a, pack_b, rows, panels = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels")
-    b_tasks = f.select(first_rows, f.mul(f.ceil_div(panels, plan.pack_panels), pack_b), 0)
-    _JOB.put(f, job, b_tasks=b_tasks)
+    """Panels of B (once for all M chunks) and rows of A, in one set of tasks.
+
+    Panels that only one task reads are packed by that task, a few at a time, and are then still in its cache.
+    """
+    pack_a, pack_b, rows, panels, row_blocks = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels", "row_blocks")
+    pack_b = f.mul(pack_b, _zext(f, first_rows))
+    late = f.mul(pack_b, _zext(f, f.compare("eq", row_blocks, 1)))
+    b_tasks = f.mul(f.ceil_div(panels, plan.pack_panels), f.sub(pack_b, late))
+    _JOB.put(f, job, b_tasks=b_tasks, pack_late=late)
     run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a)), fork)
 
 
-def _compute(f: Function, job: str, fork: str) -> None:
+def _cut_blocks(f: Function, job: str, fork: str) -> None:
     """Cut C into blocks: small enough for the caches and, if forking pays, enough of them to share out."""
     tiles, panels, rows, cols, depth = _JOB.get(f, job, "tiles", "panels", "rows", "cols", "depth")
     work = f.div(f.mul(f.mul(rows, cols), depth), _TASK_WORK)
@@ -397,7 +414,6 @@ def _compute(f: Function, job: str, fork: str) -> None:
     col_blocks = f.min(panels, f.max(col_blocks, f.ceil_div(wanted, row_blocks)))
     row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, col_blocks)))
     _JOB.put(f, job, row_blocks=row_blocks, col_blocks=col_blocks)
-    run_tasks(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
 
 
 def run_tasks(f: Function, task: str, job: str, n: str, fork: str) -> None:

@@ -11,6 +11,7 @@ from .gemm_text import Function
 from .gemm_tile import Tile
 from .routine import Part, part_of
 
+_ROWS_AHEAD = 4
 _AHEAD = 512  # bytes of a panel that are asked for before they are written
 COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
 
@@ -68,10 +69,14 @@ def _pack_panels(tile: Tile) -> str:
         for v, mask in enumerate(masks):
             vector.store(f, vector.load(f, f.offset(source, v * vector.bytes), mask), f.offset(target, v * vector.bytes))
 
+    ahead = f.mul("%step", _ROWS_AHEAD)
     with f.loop(0, "%n", carry=[("ptr", "%from"), ("ptr", "%to")]) as row:
         source, target = row.carried
         with f.loop(0, full, carry=[("ptr", source), ("ptr", target)]) as panel:
             f.do(f"call void @llvm.prefetch.p0(ptr {f.offset(panel.carried[1], _AHEAD)}, i32 1, i32 3, i32 1)")
+            for at in range(0, line, 64):
+                later = f.value(f"getelementptr i8, ptr {f.offset(panel.carried[0], at)}, i64 {ahead}")
+                f.do(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
             copy(*panel.carried, [None] * tile.nv)
             panel.next = [f.offset(panel.carried[0], line), f.offset(panel.carried[1], "%pitch")]
         with f.when(has_rest):

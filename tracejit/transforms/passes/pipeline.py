@@ -10,6 +10,7 @@ from tracejit.transforms.passes.dead import remove_dead
 from tracejit.transforms.passes.inline import inline_calls
 from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
+from tracejit.transforms.passes.parts import cut_large_values
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
 from tracejit.transforms.passes.scans import lower_scans
@@ -40,13 +41,14 @@ INLINING: tuple[tuple[str, Pass], ...] = (
     ("remove dead code", remove_dead),
 )   # what is left says all of what the program computes
 
-def improving(halves: bool = False) -> tuple[tuple[str, Pass], ...]:
-    """`halves`: the back end multiplies 16-bit floats."""
+def improving(halves: bool = False, parts: bool = True) -> tuple[tuple[str, Pass], ...]:
+    """`halves`: the back end multiplies 16-bit floats. `parts`: its loops cost little."""
     return (
         ("simplify", simplify),
         ("remove what became dead", remove_dead),
         ("lighten loops", lighten_loops),
         ("remove what was moved", remove_dead),
+        *((("cut large values", everywhere(cut_large_values)), ("remove what was cut", remove_dead)) if parts else ()),
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves))),
         ("lower updates", everywhere(lower_updates)),
@@ -57,5 +59,5 @@ def improving(halves: bool = False) -> tuple[tuple[str, Pass], ...]:
 IMPROVING = improving()
 PASSES = (*INLINING, *IMPROVING)
 # For machines of many threads that multiply 16-bit floats: GPUs.
-DEVICE_PASSES = (*INLINING, *improving(halves=True), ("cut running folds", everywhere(lower_scans)),
+DEVICE_PASSES = (*INLINING, *improving(halves=True, parts=False), ("cut running folds", everywhere(lower_scans)),
                  ("simplify what was cut", simplify), ("remove what became dead", remove_dead))
