@@ -57,8 +57,8 @@ _VECTOR_WORK = 1 << 17  # and of a matrix times vector
 _MOST_TASKS = 64
 _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays in the second cache
 _BLOCK_PANELS = 16
-_LARGE_N = 8
-_PASSES, _PASSES_ALIASING = 4, 2
+_LARGE_N = 8  # panels of B; with fewer, each element of A is read too seldom for a copy to pay
+_PASSES, _PASSES_ALIASING = 4, 2  # over B, before a copy pays; lines that alias do not stay
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
 
@@ -342,7 +342,8 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     aliasing = f.either(f.compare("sgt", k, plan.most_depth), f.compare("eq", f.rem(rs, 2048), 0))
     plain = f.both(f.compare("eq", cs, size), aliasing)
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
-    passes = f.select(f.compare("eq", f.rem(bk, 4096), 0), _PASSES_ALIASING, _PASSES)  # over B before a copy pays; lines that alias do not stay
+    aliases = f.compare("eq", f.rem(bk, 4096), 0)
+    passes = f.select(aliases, _PASSES_ALIASING, _PASSES)
     reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:

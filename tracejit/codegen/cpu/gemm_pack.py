@@ -11,7 +11,7 @@ from .gemm_text import Function
 from .gemm_tile import Tile
 from .routine import Part, part_of
 
-_ROWS_AHEAD = 4
+_ROWS_AHEAD = 4  # asked for while a row is copied: rows may lie in pages of their own, which no prefetcher foresees
 _AHEAD = 512  # bytes of a panel that are asked for before they are written
 COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
+from tracejit.ir.graph import Atom, Eqn, Graph, Var
 from tracejit.ir.trace import bind, sourced, trace_closed
 from tracejit.ir.types import ArrayType
 from tracejit.lax.broadcast import resized

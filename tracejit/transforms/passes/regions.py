@@ -108,8 +108,8 @@ def join_between(region: Region) -> None:
     for eqn in region.uses.graph.eqns:
         reads = carried.keys() & variables(eqn.inputs)
         if reads and eqn not in region.members and not isinstance(eqn.op, Contraction):
-            fits = lambda c: c.out is not None and all(carried.get(x, a) == a for x, a in zip(eqn.inputs, c.ins) if isinstance(x, Var))
-            cut = next(filter(fits, cuts_of(eqn)), None)
+            fits = lambda c: all(carried.get(x, a) == a for x, a in zip(eqn.inputs, c.ins) if isinstance(x, Var))
+            cut = next((c for c in cuts_of(eqn) if c.out is not None and fits(c)), None)
             if cut is not None:
                 found[eqn], carried[eqn.outputs[0]] = cut, cut.out
     read = {pair for eqn, cut in region.members.items() for pair in zip(eqn.inputs, cut.ins)}
