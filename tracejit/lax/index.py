@@ -151,6 +151,16 @@ FEW_UPDATES = 256       # which a GPU adds in their order
 ATOMIC = ("f32", "f64", "c64", "c128", "i32", "i64", "u32", "u64")      # what a GPU can add to in memory
 
 
+def vector_spans(n: int, lanes: int) -> list[tuple[int, int, int]]:
+    """(start, stop, lanes) that cover n elements: full vectors, then ever narrower ones for what is left."""
+    spans, start = [], 0
+    while lanes:
+        stop = n - (n - start) % lanes
+        spans += [(start, stop, lanes)] if start < stop else []
+        start, lanes = stop, lanes // 2
+    return spans
+
+
 # --- scatter -----------------------------------------------------------------------------------------------------
 
 @op_dataclass
@@ -250,12 +260,10 @@ class Scatter(Indexed, Opaque):
                 begin = [b.add(v, index[axis]) if i == d else v for i, v in enumerate(begin)]
             if last is None:
                 return self.write_elements(b, target, source, types, index, begin, 1)
-            n, lanes = updates.shape[-1], b.isa.lanes(operand.dtype)
-            for start, stop, step in ((0, n - n % lanes, lanes), (n - n % lanes, n, 1)):
-                if start < stop:
-                    with b.loop(start, stop, step) as loop:
-                        at = [*begin[:-1], b.add(begin[-1], loop.index)]
-                        self.write_elements(b, target, source, types, index | {last[0]: loop.index}, at, step)
+            for start, stop, step in vector_spans(updates.shape[-1], b.isa.lanes(operand.dtype)):
+                with b.loop(start, stop, step) as loop:
+                    at = [*begin[:-1], b.add(begin[-1], loop.index)]
+                    self.write_elements(b, target, source, types, index | {last[0]: loop.index}, at, step)
 
     def write_elements(self, b, target, source, types, index: dict, at: list, lanes: int):
         operand, _, updates = types

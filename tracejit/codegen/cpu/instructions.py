@@ -82,15 +82,21 @@ class Instructions:
         """`llvm.<stem>.<type of x>` of x and `rest` (Values, or literal operands such as "i1 false")."""
         dtype = x.dtype if dtype is None else dtype
         if stem in ("maximum", "minimum") and x.lanes == 1:
-            return self._in_a_register(stem, x, *rest)
+            return self._scalar_extreme(stem, x, *rest)
         name = f"llvm.{stem}.{suffix_text(x.dtype, x.lanes)}"
         return self.call_text(name, dtype, x.lanes, (x, *rest), merge=True)
 
-    def _in_a_register(self, stem: str, *xs: Value) -> Value:
-        """The intrinsic on scalars as lane 0 of vectors, for which LLVM selects with masks: for scalars it jumps."""
-        lanes = 16 // xs[0].dtype.itemsize
-        wide = [self.splat(x, lanes) if x.const is not None else self.insert(self.undef(x.dtype, lanes), x, 0) for x in xs]
-        return self.extract(self.intrinsic(stem, *wide), 0)
+    def _scalar_extreme(self, stem: str, x: Value, y: Value) -> Value:
+        """The intrinsic without the jump, which no processor foresees, that LLVM makes of it on x86.
+
+        Of equal numbers one order of the operands gives one, the other the other: they differ in the sign of zero.
+        """
+        compare, join = ("ogt", "and") if stem == "maximum" else ("olt", "or")
+        first, second = (self.choose(self.test(f"fcmp {compare}", v, w), v, w) for v, w in ((x, y), (y, x)))
+        bits = np.dtype(f"i{x.dtype.itemsize}")
+        both = self.binary(join, self.cast("bitcast", first, bits), self.cast("bitcast", second, bits))
+        unordered = self.test("fcmp uno", x, y)
+        return self.choose(unordered, self.binary("fadd", x, y), self.cast("bitcast", both, x.dtype))
 
     def call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
         texts = [a if isinstance(a, str) else a.text for a in args]
