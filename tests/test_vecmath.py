@@ -4,6 +4,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
+import tracejit.numpy as jnp
 from llvm_harness import TARGET_IDS, TARGETS, Kernels
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -309,3 +310,33 @@ def test_complex_exp_does_not_overflow_early():
         want = np.exp(z.astype(np.clongdouble)).astype("c16")
     np.testing.assert_allclose(got[[0, 1, 3, 4]], want[[0, 1, 3, 4]], rtol=1e-15)
     assert got[2] == 0
+
+
+SPECIAL = np.array([0., -0., 1., -1., 0.5, -2., np.inf, -np.inf, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("name", ["exp", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh",
+                                  "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "abs", "sign", "angle"])
+def test_complex_functions_of_special_values(name, dtype):
+    """As C99's Annex G says, which NumPy follows; the sign of a zero is left open beside a nan and at infinity."""
+    huge = np.finfo(dtype).max / 4
+    parts = np.concatenate([SPECIAL, [huge, -huge, np.finfo(dtype).tiny]])
+    z = np.empty((12, 12), dtype)
+    z.real, z.imag = parts[:, None], parts
+    got = np.asarray(getattr(jnp, name)(z))
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(z)
+    for x, y, other in ((got.real, expected.real, expected.imag), (got.imag, expected.imag, expected.real)):
+        nan, open_sign = np.isnan(y), np.isnan(other)
+        np.testing.assert_array_equal(np.isnan(x), nan)
+        x, y = np.where(nan, 0, x), np.where(nan, 0, y)
+        np.testing.assert_allclose(np.where(open_sign, abs(x), x), np.where(open_sign, abs(y), y), rtol=2e-6 if dtype == np.complex64 else 1e-14,
+                                   atol=2 * np.finfo(dtype).tiny)
+        signed = ~nan & ~open_sign & np.isfinite(z) & np.isfinite(y)
+        np.testing.assert_array_equal(np.signbit(x)[signed], np.signbit(y)[signed])
+
+
+def test_complex_powers_of_two_keep_their_size():
+    for y in (1e18, 1e300):
+        assert abs(abs(complex(jnp.exp2(np.complex128(complex(3, y))))) - 8) < 1e-10

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import real_dtype
+from tracejit.ir.types import is_complex, real_dtype
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -232,6 +232,13 @@ def cbrt(x: ArrayLike, /) -> Array:
     return lax.cbrt(inexact("cbrt", x))
 
 
+def _log_to_base(x: ArrayLike, base: int) -> Array:
+    y, scale = lax.log(x), lax.log(cast_numpy(base, real_dtype(dtype_of(x))))
+    if not is_complex(dtype_of(x)):
+        return lax.div(y, scale)
+    return lax.complex(lax.div(lax.real(y), scale), lax.div(lax.imag(y), scale))  # by parts: one may be infinite
+
+
 @eager
 def log2(x: ArrayLike, /) -> Array:
     """The logarithm to base 2.
@@ -240,7 +247,7 @@ def log2(x: ArrayLike, /) -> Array:
     Array([0., 3.], dtype=float32)
     """
     x = inexact("log2", x)
-    return lax.div(lax.log(x), lax.log(cast_numpy(2, dtype_of(x))))
+    return _log_to_base(x, 2)
 
 
 @eager
@@ -251,7 +258,7 @@ def log10(x: ArrayLike, /) -> Array:
     Array([0., 2.], dtype=float32)
     """
     x = inexact("log10", x)
-    return lax.div(lax.log(x), lax.log(cast_numpy(10, dtype_of(x))))
+    return _log_to_base(x, 10)
 
 
 def full_operands(name: str, *args: ArrayLike) -> list[Array]:

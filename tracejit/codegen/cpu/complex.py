@@ -79,10 +79,14 @@ class Complex:
         return self.select(infinite, np.inf, out) if out.const is None else out
 
     def complex_sign(self, x: ComplexValue) -> ComplexValue:
-        size = self.complex_abs(x)
-        unit = ComplexValue(self.div(x.re, size), self.div(x.im, size))
-        zero = self.eq(size, 0.0)
-        return ComplexValue(self.select(zero, 0.0, unit.re), self.select(zero, 0.0, unit.im))
+        """x / |x|; towards the part that is infinite, if one is."""
+        size, infinite = self.complex_abs(x), [self.eq(self.abs(part), np.inf) for part in (x.re, x.im)]
+        zero, one_is = self.eq(size, 0.0), self.xor(*infinite)
+
+        def part_of_unit(part: Value, infinite: Value) -> Value:
+            axis = self.select(infinite, self.copysign(self.const(1.0, part.dtype, part.lanes), part), 0.0)
+            return self.select(zero, 0.0, self.select(one_is, axis, self.div(part, size)))
+        return ComplexValue(part_of_unit(x.re, infinite[0]), part_of_unit(x.im, infinite[1]))
 
     def complex_sqrt(self, x: ComplexValue) -> ComplexValue:
         """The principal root, by the half-angle formula without cancellation."""

@@ -32,9 +32,24 @@ def _in_double(function):
     return widened
 
 
-def _times(b: Builder, zero_wins: Value, y: Value) -> Value:
-    """A product in which 0 times infinity is 0."""
-    return b.select(b.eq(zero_wins, 0.0), zero_wins, b.mul(zero_wins, y))
+def _infinite(b: Builder, x: Value) -> Value:
+    return b.eq(b.abs(x), np.inf)
+
+
+def _times(b: Builder, x: Value, y: Value) -> Value:
+    """A product in which 0 times infinity or nan is 0, of the product's sign."""
+    out = b.mul(x, y)
+    lost = b.and_(b.ne(out, out), b.or_(b.eq(x, 0.0), b.eq(y, 0.0)))
+    return b.select(lost, b.mul(b.copysign(0.0, x), b.copysign(b.const(1.0, y.dtype, y.lanes), y)), out)
+
+
+def _box(b: Builder, x: Value) -> Value:
+    """Where a value lies as seen from infinity: +-1 for +-inf, +-0 for what is finite, nan for nan."""
+    return b.select(_infinite(b, x), b.copysign(b.const(1.0, x.dtype, x.lanes), x), b.mul(x, 0.0))
+
+
+def _any_infinite(b: Builder, z: ComplexValue) -> Value:
+    return b.or_(_infinite(b, z.re), _infinite(b, z.im))
 
 
 def _times_i(b: Builder, z: ComplexValue) -> ComplexValue:
@@ -57,19 +72,28 @@ def exp(b: Builder, z: ComplexValue) -> ComplexValue:
     factor = b.select(large, b.const(math.exp(shift), z.re.dtype, z.lanes), b.const(1.0, z.re.dtype, z.lanes))
     vanishes = b.eq(z.re, -np.inf)
     angle = b.select(b.and_(vanishes, b.not_(b.is_finite(z.im))), 0.0, z.im)
-    re = b.mul(b.mul(size, b.cos(angle)), factor)
-    im = b.mul(_times(b, b.sin(angle), size), factor)
+    re = _exp_real(b, z, b.mul(b.mul(size, b.cos(angle)), factor))
+    im = b.mul(b.mul(size, b.sin(angle)), factor)
     return ComplexValue(re, b.select(b.eq(z.im, 0.0), z.im, im))
+
+
+def _exp_real(b: Builder, z: ComplexValue, re: Value) -> Value:
+    """The real part of an exponential: infinite at an infinite re, also where the angle has no sine."""
+    return b.select(b.and_(b.eq(z.re, np.inf), b.not_(b.is_finite(z.im))), z.re, re)
 
 
 def exp2(b: Builder, z: ComplexValue) -> ComplexValue:
     """2**re, turned by im log 2, whose rounding error turns the result a little further."""
-    high, low = two_product(b, z.im, b.const(LN2, z.re.dtype, z.lanes))
-    low = b.mad(z.im, LN2 - float(z.re.dtype.type(LN2)) if z.re.dtype == F32 else LN2_LOW, low)
+    vanishes = b.and_(b.eq(z.re, -np.inf), b.not_(b.is_finite(z.im)))
+    angle = b.select(vanishes, 0.0, z.im)
+    high, low = two_product(b, angle, b.const(LN2, z.re.dtype, z.lanes))
+    low = b.mad(angle, LN2 - float(z.re.dtype.type(LN2)) if z.re.dtype == F32 else LN2_LOW, low)
+    low = b.select(b.lt(b.abs(low), 0.5), low, 0.0)  # of a huge angle only the size of the result means something
     c, s = b.cos(high), b.sin(high)
     size = b.exp2(z.re)
-    im = b.mul(size, b.mad(c, low, s))
-    return ComplexValue(b.mul(size, b.mad(b.neg(s), low, c)), b.select(b.eq(z.im, 0.0), z.im, im))
+    im = b.mul(b.mad(c, low, s), size)
+    re = _exp_real(b, z, b.mul(size, b.mad(b.neg(s), low, c)))
+    return ComplexValue(re, b.select(b.eq(z.im, 0.0), z.im, im))
 
 
 def expm1(b: Builder, z: ComplexValue) -> ComplexValue:
@@ -108,13 +132,17 @@ def log1p(b: Builder, z: ComplexValue) -> ComplexValue:
 
 
 def sin(b: Builder, z: ComplexValue) -> ComplexValue:
-    re = _times(b, b.sin(z.re), b.cosh(z.im))
-    return ComplexValue(re, _times(b, b.sinh(z.im), b.cos(z.re)))
+    re = b.mul(b.sin(z.re), b.cosh(z.im))
+    im = b.mul(b.sinh(z.im), b.cos(z.re))
+    whole = b.and_(b.not_(b.is_finite(z.re)), b.or_(b.eq(z.im, 0.0), _infinite(b, z.im)))  # 0 and inf, also times no cosine
+    return ComplexValue(b.select(b.eq(z.re, 0.0), z.re, re), b.select(whole, z.im, im))
 
 
 def cos(b: Builder, z: ComplexValue) -> ComplexValue:
     im = _times(b, b.sin(z.re), b.sinh(z.im))
-    return ComplexValue(b.mul(b.cos(z.re), b.cosh(z.im)), b.neg(im))
+    re = b.mul(b.cos(z.re), b.cosh(z.im))
+    re = b.select(b.and_(_infinite(b, z.im), b.not_(b.is_finite(z.re))), b.abs(z.im), re)
+    return ComplexValue(re, b.neg(im))
 
 
 def tan(b: Builder, z: ComplexValue) -> ComplexValue:
@@ -140,9 +168,12 @@ def tanh(b: Builder, z: ComplexValue) -> ComplexValue:
     im = b.div(t, bottom)
     decay = b.exp(b.mul(b.abs(z.re), -2.0))
     wave = b.mul(b.mul(b.sin(z.im), b.cos(z.im)), 4.0)
-    far_im = b.select(b.eq(decay, 0.0), b.copysign(0.0, z.im), b.mul(wave, decay))
+    far_im = b.select(b.eq(decay, 0.0), b.copysign(0.0, wave), b.mul(wave, decay))
     one = b.copysign(b.const(1.0, z.re.dtype), z.re)
-    return ComplexValue(b.select(far, one, re), b.select(far, far_im, im))
+    turned = b.and_(b.is_finite(z.re), b.not_(b.is_finite(z.im)))  # by an angle that is none
+    none = b.const(np.nan, z.re.dtype, z.lanes)
+    re, im = b.select(turned, none, b.select(far, one, re)), b.select(turned, none, b.select(far, far_im, im))
+    return ComplexValue(b.select(b.eq(z.re, 0.0), z.re, re), b.select(b.eq(z.im, 0.0), z.im, im))
 
 
 def _roots(b: Builder, z: ComplexValue) -> tuple[ComplexValue, ComplexValue]:
@@ -161,18 +192,33 @@ def _real_of_product(b: Builder, x: ComplexValue, y: ComplexValue) -> Value:
     return b.sub(b.mul(x.re, y.re), b.mul(x.im, y.im))
 
 
+def _infinity(b: Builder, z: ComplexValue) -> Value:
+    return b.const(np.inf, z.re.dtype, z.lanes)
+
+
+def _twice_angle(b: Builder, z: ComplexValue, y: Value, x: Value, im: Value) -> Value:
+    """The angle 2 atan2(y, x) of an inverse cosine of z; at infinity the angle of (re, im), at re = 0 a right angle."""
+    far = _any_infinite(b, z)
+    angle = b.atan2(b.select(far, _box(b, im), y), b.select(far, _box(b, z.re), x))
+    right = b.copysign(b.const(math.pi / 2, z.re.dtype, z.lanes), im)
+    return b.select(b.eq(z.re, 0.0), right, b.select(far, angle, b.mul(angle, 2.0)))
+
+
 @_in_double
 def asin(b: Builder, z: ComplexValue) -> ComplexValue:
     minus, plus = _roots(b, z)
-    re = b.atan2(z.re, _real_of_product(b, minus, plus))
-    return ComplexValue(re, b.asinh(_imaginary_of_product(b, minus, plus)))
+    far = _any_infinite(b, z)
+    re = b.atan2(b.select(far, _box(b, z.re), z.re), b.select(far, _box(b, b.abs(z.im)), _real_of_product(b, minus, plus)))
+    im = b.asinh(_imaginary_of_product(b, minus, plus))
+    return ComplexValue(b.select(b.eq(z.re, 0.0), z.re, re), b.select(far, b.copysign(_infinity(b, z), z.im), im))
 
 
 @_in_double
 def acos(b: Builder, z: ComplexValue) -> ComplexValue:
     minus, plus = _roots(b, z)
-    re = b.mul(b.atan2(minus.re, plus.re), 2.0)
-    return ComplexValue(re, b.asinh(_imaginary_of_product(b, plus, minus)))
+    re = _twice_angle(b, z, minus.re, plus.re, b.abs(z.im))
+    im = b.asinh(_imaginary_of_product(b, plus, minus))
+    return ComplexValue(re, b.select(_any_infinite(b, z), b.copysign(_infinity(b, z), b.neg(z.im)), im))
 
 
 def asinh(b: Builder, z: ComplexValue) -> ComplexValue:
@@ -184,7 +230,7 @@ def acosh(b: Builder, z: ComplexValue) -> ComplexValue:
     minus = b.complex_sqrt(ComplexValue(b.sub(z.re, 1.0), z.im))
     plus = b.complex_sqrt(_one_plus(b, z))
     re = b.asinh(b.add(b.mul(minus.re, plus.re), b.mul(minus.im, plus.im)))
-    return ComplexValue(re, b.mul(b.atan2(minus.im, plus.re), 2.0))
+    return ComplexValue(b.select(_any_infinite(b, z), np.inf, re), _twice_angle(b, z, minus.im, plus.re, z.im))
 
 
 @_in_double
@@ -193,12 +239,14 @@ def atanh(b: Builder, z: ComplexValue) -> ComplexValue:
     from_one = b.sub(1.0, b.abs(z.re))
     square = b.mul(z.im, z.im)
     ratio = b.div(b.mul(b.abs(z.re), 4.0), b.mad(from_one, from_one, square))
-    size = b.max(b.abs(z.re), b.abs(z.im))
-    ratio = b.select(b.gt(size, 2.0**60), 0.0, ratio)
-    re = b.copysign(b.mul(b.log1p(ratio), 0.25), z.re)
+    pole = b.and_(b.eq(from_one, 0.0), b.lt(b.abs(z.im), 2.0**-500))  # whose square is lost
+    ratio = b.select(pole, b.div(2.0, b.abs(z.im)), ratio)
+    far = b.or_(_any_infinite(b, z), b.gt(b.max(b.abs(z.re), b.abs(z.im)), 2.0**60))
+    size = b.mul(b.log1p(b.select(far, 0.0, ratio)), b.select(pole, b.const(0.5, F64, z.lanes), b.const(0.25, F64, z.lanes)))
+    re = b.select(b.eq(z.re, 0.0), z.re, b.copysign(size, z.re))
     angle = b.atan2(b.mul(z.im, 2.0), b.sub(b.mul(from_one, b.add(b.abs(z.re), 1.0)), square))
-    quarter = b.copysign(b.const(math.pi, F64), z.im)
-    angle = b.select(b.gt(size, 2.0**60), quarter, angle)
+    half_turn = b.select(b.ne(z.im, z.im), z.im, b.copysign(b.const(math.pi, F64, z.lanes), z.im))
+    angle = b.select(far, half_turn, angle)
     return ComplexValue(re, b.mul(angle, 0.5))
 
 
