@@ -141,6 +141,12 @@ def test_compiled(small_parts, name):
         np.testing.assert_allclose(y, x, rtol=2e-4, atol=1e-6 + 1e-5 * np.abs(x).max())
 
 
+def test_a_large_convolution_stays(small_parts):
+    f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    whole, _ = graph_of(f, [normal(2, 16, 16, 1), normal(3, 3, 1, 32)])
+    assert str(everywhere(cut_large_values)(whole)) == str(whole)
+
+
 def test_small_values_and_values_that_are_returned_stay(small_parts):
     q, k, v = EVEN
     returned = lambda q, k, v: (attention(q, k, v), softmax(q @ jnp.swapaxes(k, -1, -2) * 0.3), q @ jnp.swapaxes(k, -1, -2))

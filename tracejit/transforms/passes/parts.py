@@ -47,7 +47,9 @@ def seeds(eqn: Eqn) -> list[Key]:
     if not isinstance(eqn.op, Contraction) or eqn.outputs[0].type.nbytes < 2 * PART_BYTES:
         return []
     out = eqn.outputs[0]
-    return [(out, a) for a, n in enumerate(out.type.shape) if n > 1 and out.type.size >= 4 * max(x.type.size for x in eqn.inputs)]
+    if out.type.size < 4 * max(x.type.size for x in eqn.inputs):
+        return []
+    return [(out, c.out) for c in cuts_of(eqn) if c.out is not None and out.type.shape[c.out] > 1]
 
 
 def cut_around(graph: Graph, product: Var, axis: int) -> Graph | None:
