@@ -130,6 +130,12 @@ def test_table_is_sound(setting: Setting):
 def test_every_setting_is_read_or_has_one_value(setting: Setting):
     """A setting that nothing reads would be a promise that nobody keeps."""
     files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "config.py"]
-    fixed = {"platforms", "platform_name", "threefry_partitionable", "check_tracer_leaks"}
+    fixed = {"platforms", "platform_name", "check_tracer_leaks"}
     read = any(re.search(rf"config\.{setting.name}\b|shared\[\"{setting.name}\"\]", path.read_text()) for path in files)
     assert read != (setting.name in fixed)
+
+
+def test_settings_come_from_the_command_line_as_absl_has_them() -> None:
+    made = Config(environ={})
+    made.parse_flags_with_absl(["program", "--jax_log_compiles=true", "--jax_debug_nans", "--jax_unknown=1", "--other"])
+    assert made.log_compiles is True and made.debug_nans is True

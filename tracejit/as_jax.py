@@ -9,6 +9,7 @@ that use tracejit by its own name. Private modules (`jax._src...`) resolve only 
 """
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -33,7 +34,7 @@ class JaxModule(types.ModuleType):
     __path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(tracejit, name)
+        return importlib.import_module("jax._src") if name == "_src" else getattr(tracejit, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(tracejit), "__version__", "__version_info__"})
@@ -41,9 +42,11 @@ class JaxModule(types.ModuleType):
 
 # Private modules of JAX that widely used libraries read, and the public modules that have these names here.
 PRIVATE = {"jax._src.ad_util": "tracejit.interpreters.ad", "jax._src.checkify": "tracejit.experimental.checkify",
-           "jax._src.state.types": "tracejit.experimental.hijax"}
+           "jax._src.state.types": "tracejit.experimental.hijax", "jax._src.public_test_util": "tracejit.test_util",
+           "jax._src.xla_bridge": "tracejit.extend.backend",
+           **dict.fromkeys(("jaxlib._jax", "jaxlib.version", "jaxlib.xla_client"), "tracejit.extend.jaxlib")}
 # Modules with no names of their own: packages, and private modules in which libraries look for what may be missing.
-EMPTY = {"jax._src", "jax._src.state", "jax._src.compiler", "jax._src.dispatch", "jax._src.xla_bridge"}
+EMPTY = {"jax._src", "jax._src.state", "jax._src.compiler", "jax._src.dispatch", "jaxlib"}
 
 
 def version_module() -> types.ModuleType:
@@ -62,6 +65,14 @@ def counterpart(name: str) -> str:
     return PRIVATE.get(name) or "tracejit" + name.removeprefix("jax").replace("._src.", ".", 1)
 
 
+def submodule_of(parent: str, name: str) -> types.ModuleType:
+    """A module inside a package that is reached as an attribute before anything imported it."""
+    try:
+        return importlib.import_module(f"{parent}.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(str(error)) from None
+
+
 class Loader:
     """Puts the module of tracejit where the import system looks for the module of jax."""
 
@@ -71,7 +82,10 @@ class Loader:
     def exec_module(self, module: types.ModuleType) -> None:
         if module.__name__ == "jax":
             module.version = sys.modules["jax.version"] = version_module()
-        elif module.__name__ not in EMPTY:
+        elif module.__name__ in EMPTY:
+            module.__version__ = API_VERSION
+            module.__getattr__ = functools.partial(submodule_of, module.__name__)
+        else:
             sys.modules[module.__name__] = importlib.import_module(counterpart(module.__name__))
 
 
@@ -80,7 +94,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None
                   ) -> importlib.machinery.ModuleSpec | None:
-        if name != "jax" and not name.startswith("jax."):
+        if name.partition(".")[0] not in ("jax", "jaxlib"):
             return None
         if name != "jax" and name not in EMPTY and not exists(counterpart(name)):
             raise ModuleNotFoundError(instead(name), name=name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +103,8 @@ SETTINGS: tuple[Setting, ...] = (
             "Bit generator behind random.key(seed)."),
     Setting("enable_custom_prng", False, flag, True,
             "random.PRNGKey returns a typed key, as random.key does, not raw uint32 words."),
-    Setting("threefry_partitionable", True, one_of(True), True,
-            "True: the random bits of current JAX; those of its old versions (False) are not made."),
+    Setting("threefry_partitionable", True, flag, True,
+            "True: the random bits of current JAX, each element by itself; False: those of its old versions."),
     # what runs
     Setting("disable_jit", False, flag, True,
             "jit, scan, cond and while_loop run their Python functions step by step, for debugging."),
@@ -199,6 +200,15 @@ class Config:
     def x64_enabled(self) -> bool:
         """JAX's older name for enable_x64."""
         return bool(self.enable_x64)
+
+    def parse_flags_with_absl(self, argv: Sequence[str] = sys.argv) -> None:
+        """Take settings from the command line, as programs made with absl do: `--jax_debug_nans`, `--jax_enable_x64=true`."""
+        for word in argv[1:]:
+            name, _, value = word.removeprefix("--").partition("=")
+            if word.startswith("--jax_") and name.removeprefix("jax_") in self.settings:
+                self.update(name, value or True)
+
+    config_with_absl = parse_flags_with_absl
 
     def here(self) -> Thread:
         thread = self.thread

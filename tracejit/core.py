@@ -1,4 +1,5 @@
 """Names of the tracing core that programs look at: Tracer, ShapedArray, eval_jaxpr."""
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from tracejit.ir.graph import Lit as Literal
 from tracejit.ir.graph import Var as Tracer
 from tracejit.ir.trace import call, current_builder
 from tracejit.ir.types import ArrayType as ShapedArray
+from tracejit.ir.types import type_of_own as pytype_aval_mappings
 from tracejit.transforms.inspect import ClosedGraph as ClosedJaxpr
 from tracejit.transforms.inspect import ensure_compile_time_eval
 
@@ -18,7 +20,7 @@ AbstractValue = ShapedArray
 Value = Any
 
 __all__ = ["AbstractValue", "Atom", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "ShapedArray", "Trace", "Tracer", "Value",
-           "Var", "ensure_compile_time_eval", "eval_jaxpr", "trace_state_clean"]
+           "Var", "ensure_compile_time_eval", "eval_jaxpr", "pytype_aval_mappings", "trace_state_clean"]
 
 
 class Trace:
@@ -45,4 +47,10 @@ def eval_jaxpr(jaxpr: Jaxpr, consts: Sequence[Any], *args: Any) -> list[Any]:
     return call(jaxpr, [*consts, *args])
 
 
-__getattr__ = getter(__name__)
+absent = getter(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """JAX moved much of this module to `extend.core` and still finds it here."""
+    extended = importlib.import_module("tracejit.extend.core")
+    return getattr(extended, name) if name in extended.__all__ else absent(name)

@@ -41,6 +41,11 @@ class Source(NamedTuple):
         return f"{os.path.relpath(self.file) if inside else self.file}:{self.line}"
 
     @property
+    def name_stack(self) -> str:
+        """The names of the scopes around the line, as JAX's programs keep them: none are kept here."""
+        return ""
+
+    @property
     def text(self) -> str:
         return linecache.getline(self.file, self.line).strip()
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from tracejit import tree
 from tracejit.ir.types import FLOAT0 as float0
-from tracejit.ir.types import is_inexact, type_of
+from tracejit.ir.types import bfloat16, is_inexact, type_of
 from tracejit.transforms.derivatives import jvp, vjp
 
-__all__ = ["check_grads", "check_jvp", "check_vjp"]
+__all__ = ["check_close", "check_grads", "check_jvp", "check_vjp"]
 
 STEP = {2: 1e-2, 4: 1e-4, 8: 1e-6}            # bytes of a real element -> step of a difference
 TOLERANCE = {2: 1e-1, 4: 2e-2, 8: 1e-5}
@@ -46,8 +46,8 @@ def moved(args: Any, tangents: Any, step: float) -> Any:
 
 def difference(f: Callable, args: tuple, tangents: tuple, eps: float) -> list[np.ndarray]:
     """The derivative of f along tangents, from values on both sides."""
-    up, down = values(f(*moved(args, tangents, eps / 2))), values(f(*moved(args, tangents, -eps / 2)))
-    return [(a - b) / eps for a, b in zip(up, down)]
+    up, down = values(f(*moved(args, tangents, eps))), values(f(*moved(args, tangents, -eps)))
+    return [(a - b) / (2 * eps) for a, b in zip(up, down)]
 
 
 def settings(args: Any, atol: float | None, rtol: float | None, eps: float | None) -> tuple[float, float, float]:
@@ -59,6 +59,27 @@ def settings(args: Any, atol: float | None, rtol: float | None, eps: float | Non
 def compare(what: str, got: Sequence[Any], want: Sequence[Any], atol: float, rtol: float, err_msg: str) -> None:
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, atol=atol, rtol=rtol, err_msg=f"{what} differs from differences of values. {err_msg}")
+
+
+def rounding(x: np.ndarray) -> float:
+    """How far results of this dtype may be apart when nothing else is said; integers must be equal."""
+    if not is_inexact(x.dtype):
+        return 0.0
+    return {2: 1e-2 if x.dtype == bfloat16 else 1e-3, 4: 1e-6, 8: 1e-15}[width(x)]
+
+
+def check_close(xs: Any, ys: Any, atol: float | None = None, rtol: float | None = None, err_msg: str = "") -> None:
+    """AssertionError unless two trees have close leaves; tolerances grow with the number of elements, as sums of them do.
+
+    >>> check_close([1.0, 2.0], [1.0, 2.0 + 1e-7])
+    """
+    for x, y in zip(tree.leaves(xs), tree.leaves(ys), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        assert x.shape == y.shape, f"shapes {x.shape} and {y.shape} differ. {err_msg}"
+        default = max(rounding(x), rounding(y)) * x.size
+        x, y = (a.astype(np.float32) if a.dtype == bfloat16 else a for a in (x, y))
+        np.testing.assert_allclose(x, y, atol=default if atol is None else atol * x.size,
+                                   rtol=default if rtol is None else rtol * x.size, err_msg=err_msg)
 
 
 def check_jvp(f: Callable, f_jvp: Callable, args: Sequence[Any], atol: float | None = None, rtol: float | None = None,

@@ -22,6 +22,10 @@ class Backend:
         return len(self.found)
 
 
+# Backends that are initialised, by platform: none has anything to initialise, so tests that ask for more devices may go on.
+_backends: dict[str, Backend] = {}
+
+
 def get_backend(platform: str | None = None) -> Backend:
     """The kind of device of that name, by default the one in use.
 

@@ -5,7 +5,11 @@ from typing import Any
 from tracejit.absent import getter
 from tracejit.transforms.primitives import Lowered, Primitive, lowerings
 
-__all__ = ["lower_fun", "register_lowering"]
+__all__ = ["LoweringRuleContext", "lower_fun", "register_lowering"]
+
+
+class LoweringRuleContext:
+    """What a rule that writes MLIR is given, for annotations: no such rule is called here."""
 
 
 def lower_fun(fun: Callable, multiple_results: bool = True) -> Lowered:

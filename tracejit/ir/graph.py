@@ -117,6 +117,11 @@ class Eqn:
         return self.outputs
 
     @property
+    def source_info(self) -> Source | None:
+        """The user's line."""
+        return self.source
+
+    @property
     def primitive(self) -> Any:
         """What a program that walks over equations tells them apart by; `primitive.bind(*values, **params)` applies it."""
         return self.op.primitive

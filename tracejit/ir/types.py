@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -233,6 +233,8 @@ def type_of(x: Any) -> ArrayType:
         return type_of(x.__jax_array__())
     if hasattr(x, "shape") and hasattr(x, "dtype"):  # ShapeDtypeStruct and other libraries' arrays
         return ArrayType(tuple(x.shape), canonicalize_dtype(x.dtype), bool(getattr(x, "weak_type", False)))
+    if type(x) in type_of_own:
+        return type_of_own[type(x)](x)
     raise TypeError(f"{type(x).__name__} is not an array type: {x!r}")
 
 
@@ -243,6 +245,11 @@ def is_array_like(x: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+# Values of a program's own classes: class -> function that gives their ArrayType, and one that gives them as an array.
+type_of_own: dict[type, Callable[[Any], ArrayType]] = {np.ndarray: type_of}
+value_of_own: dict[type, Callable[[Any], Any]] = {np.ndarray: np.asarray}
 
 
 def _big_int_type(x: int) -> ArrayType:

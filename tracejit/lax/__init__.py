@@ -7,6 +7,7 @@ of tracejit.numpy promote and broadcast, and are made of these.
 from tracejit.ir.trace import bind as bind
 from tracejit.ir.types import dtype_of as dtype
 from tracejit.absent import getter as _getter
+from tracejit.lax.kinds import built_in as _built_in
 from tracejit.lax.accuracy import AccuracyMode, Tolerance
 from tracejit.lax.barrier import optimization_barrier
 from tracejit.lax.bessel import bessel_i0e, bessel_i1e
@@ -57,4 +58,10 @@ from tracejit.lax.staging import (after_all, composite, create_token, dce_sink, 
 from tracejit.lax.window import reduce_window, reduce_window_shape_tuple
 from tracejit.lax import linalg as linalg  # isort: skip
 
-__getattr__ = _getter(__name__)
+_absent = _getter(__name__)
+
+
+def __getattr__(name: str):
+    """`lax.sin_p`: the ops of a name, as programs that walk over equations compare them and `bind` them."""
+    found = _built_in(name.removesuffix("_p")) if name.endswith("_p") else None
+    return _absent(name) if found is None else found

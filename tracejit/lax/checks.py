@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.errors import Source
-from tracejit.ir.trace import bind
+from tracejit.ir.trace import bind, hooks
 from tracejit.ir.types import ArrayType
 from tracejit.lax.compare import ge
 from tracejit.lax.dynamic import dynamic_index_in_dim
@@ -67,7 +67,7 @@ class Site:
         return self.arguments.num_leaves
 
     def exception(self, payload: Sequence[Any]) -> FailedCheck:
-        args, kwargs = unflatten(self.arguments, [np.asarray(x)[()] for x in payload])
+        args, kwargs = unflatten(self.arguments, [hooks.as_array(np.asarray(x)) for x in payload])
         return self.category(self.message.format(*args, **kwargs), self.source)
 
 

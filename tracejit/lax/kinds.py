@@ -63,6 +63,8 @@ def is_linear(x: Any) -> bool:
 class BuiltIn:
     """A class of ops as programs that walk over equations see it: its name, and how to apply it again."""
     op: type
+    call_primitive: ClassVar[bool] = False
+    map_primitive: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -88,6 +90,21 @@ class Cut(NamedTuple):
     are added up), and that of each operand (None: every part reads all of it)."""
     out: int | None
     ins: tuple[int | None, ...]
+
+
+def built_in(name: str) -> BuiltIn | None:
+    """The ops of a name, None if there are none. What only groups ops has no name of its own here: it cannot be applied.
+
+    >>> built_in("add").bind(1., 2.), built_in("elementwise")
+    (Array(3., dtype=float32, weak_type=True), None)
+    """
+    pending: list[type] = [Op]
+    while pending:
+        kind = pending.pop()
+        if kind.__dict__.get("name") == name and not (kind.__module__ == __name__ and kind.__subclasses__()):
+            return BuiltIn(kind)
+        pending += kind.__subclasses__()
+    return None
 
 
 @op_dataclass

@@ -18,6 +18,7 @@ from tracejit.numpy.promotion import (
     Axis,
     as_array,
     broadcast_shape,
+    axes_given,
     canonical_axes,
     canonical_axis,
     canonical_shape,
@@ -133,8 +134,8 @@ def expand_dims(a: ArrayLike, axis: int | Sequence[int]) -> Array:
     """
     check_arraylike("expand_dims", a)
     x = as_array(a)
-    n = x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
-    axes = canonical_axes(axis if isinstance(axis, (tuple, list)) else (axis,), n)
+    axis = axes_given(axis)
+    axes = canonical_axes(axis, x.ndim + len(axis))
     return lax.expand_dims(x, axes) if axes else x
 
 
@@ -402,7 +403,7 @@ def roll(a: ArrayLike, shift: Any, axis: Axis = None) -> Array:
     x = as_array(a)
     if axis is None:
         return lax.reshape(roll(lax.reshape(x, (x.size,)), shift, 0), x.shape)
-    axes = [canonical_axis(i, x.ndim) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    axes = [canonical_axis(i, x.ndim) for i in axes_given(axis)]
     shifts = (
         shift
         if isinstance(shift, (tuple, list))

@@ -37,7 +37,7 @@ def norm(x: ArrayLike, ord: Any = None, axis: Any = None, keepdims: bool = False
             return _root_of_squares(x, tuple(range(x.ndim)), keepdims)
         axes = tuple(range(x.ndim))
     else:
-        axes = canonical_axes(axis if isinstance(axis, (tuple, list)) else (axis,), x.ndim)
+        axes = canonical_axes(axis, x.ndim)
     if len(axes) == 1:
         return vector_norm(x, ord=2 if ord is None else ord, axis=axes, keepdims=keepdims)
     if len(axes) == 2:

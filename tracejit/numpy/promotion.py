@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -264,12 +264,20 @@ def canonical_axis(axis: Any, ndim: int) -> int:
     return index % ndim
 
 
+def axes_given(axis: Any) -> tuple:
+    """An axis, or several in anything that can be iterated over, as a tuple.
+
+    >>> axes_given(1), axes_given(range(2)), axes_given(np.array([0, 2]))[1] == 2
+    ((1,), (0, 1), True)
+    """
+    return tuple(axis) if isinstance(axis, Iterable) and getattr(axis, "ndim", 1) else (axis,)
+
+
 def canonical_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """An axis, several or None (all) as a tuple of distinct numbers in [0, ndim)."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, (tuple, list, np.ndarray)) and np.ndim(axis) else (axis,)
-    axes = tuple(canonical_axis(a, ndim) for a in axes)
+    axes = tuple(canonical_axis(a, ndim) for a in axes_given(axis))
     if len(set(axes)) != len(axes):
         raise AxisError(f"duplicate value in 'axis': {axis}")
     return axes

@@ -11,6 +11,7 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.config import config
 
 # Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), table 2 and section 3.
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -45,6 +46,18 @@ def counters(size: int):
     return (position >> np.uint64(32)).astype("uint32"), position.astype("uint32")
 
 
+def stream(key, size: int):
+    """The first words of a stream of exactly this length, as `threefry_partitionable` off has it: word ``i`` of the first
+    half comes from the block of the counters ``i`` and ``i`` plus half the length, whose second word is that of the other half.
+    """
+    half = (size + 1) // 2
+    counter = lax.iota(np.dtype("uint32"), half)
+    other = counter + np.uint32(half)
+    if size % 2:
+        other = jnp.where(other < np.uint32(size), other, np.uint32(0))
+    return jnp.concatenate(threefry2x32(key, counter, other))[:size]
+
+
 def seed(value):
     """Key data of an integer scalar: its high and low 32 bits (a 32-bit integer has high bits 0)."""
     if value.dtype.itemsize < 8:
@@ -56,6 +69,8 @@ def seed(value):
 
 def split(key, shape: tuple[int, ...]):
     """``shape`` independent keys: block ``i`` of the stream is key ``i``."""
+    if not config.threefry_partitionable:
+        return stream(key, 2 * math.prod(shape)).reshape(*shape, 2)
     words = threefry2x32(key, *counters(math.prod(shape)))
     return jnp.stack(words, axis=-1).reshape(*shape, 2)
 
@@ -67,9 +82,21 @@ def fold_in(key, data):
 
 def random_bits(key, width: int, shape: tuple[int, ...]):
     """Unsigned integers of ``width`` bits; element ``i`` depends on block ``i`` alone."""
+    if not config.threefry_partitionable:
+        return sequential_bits(key, width, math.prod(shape)).reshape(shape)
     high, low = threefry2x32(key, *counters(math.prod(shape)))
     if width == 64:
         bits = (high.astype("uint64") << np.uint64(32)) | low.astype("uint64")
     else:
         bits = (high ^ low).astype(UINT_OF_WIDTH[width])
     return lax.reshape(bits, shape)
+
+
+def sequential_bits(key, width: int, size: int):
+    """`size` unsigned integers cut from one stream of 32-bit words; wide ones take their high bits from its first half."""
+    words = stream(key, -(-size * width // 32))
+    if width == 64:
+        high, low = jnp.split(words.astype("uint64"), 2)
+        return (high << np.uint64(32)) | low
+    places = np.arange(0, 32, width, dtype=np.uint32)
+    return (words[:, None] >> places).reshape(-1)[:size].astype(UINT_OF_WIDTH[width])

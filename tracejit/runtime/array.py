@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.graph import Lit, Var
-from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
+from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of, value_of_own
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.array_text import ARRAY_BYTES, BASE, DATA, EXPORTS, WEAKREFS, Info
@@ -165,7 +165,9 @@ def as_array(x: Any) -> Any:
         return x
     if x.__class__ is Lit:
         return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
-    return from_numpy(x.__jax_array__() if hasattr(x, "__jax_array__") else x)
+    if hasattr(x, "__jax_array__"):
+        return from_numpy(x.__jax_array__())
+    return from_numpy(value_of_own[type(x)](x) if type(x) in value_of_own else x)
 
 
 def from_bytes(t: ArrayType, address: int) -> Any:

@@ -194,7 +194,7 @@ class JittedMethods:
         return len(keep_of(self))
 
     def __repr__(self) -> str:
-        return f"<jitted {getattr(self, '__wrapped__', None) or 'function'}>"
+        return f"<PjitFunction of {getattr(self, '__wrapped__', None) or 'a function'}>"
 
     def __reduce__(self) -> Any:
         name = getattr(self, "__qualname__", None)
@@ -212,7 +212,8 @@ def make_native_class() -> type:
                ("__dictoffset__", native.SIZE_MEMBER, dispatch_text.DICT),
                ("__weaklistoffset__", native.SIZE_MEMBER, dispatch_text.CALL_WEAKREFS)]
     flags = native.DEFAULT | native.HAVE_VECTORCALL | native.HAVE_GC | native.METHOD_DESCRIPTOR
-    made = native.make_type("tracejit.runtime.dispatch.Jitted", dispatch_text.JITTED_BYTES, flags, slots, members,
+    # By the name PjitFunction libraries tell jitted functions from others.
+    made = native.make_type("tracejit.runtime.dispatch.PjitFunction", dispatch_text.JITTED_BYTES, flags, slots, members,
                             [("__dict__", native.c_address("PyObject_GenericGetDict"), None)])
     for name in ("add_entry", "clear_entries", "entry_count", "__repr__", "__reduce__"):
         setattr(made, name, vars(JittedMethods)[name])

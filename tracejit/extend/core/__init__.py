@@ -2,20 +2,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tracejit.absent import getter
 from tracejit.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, eval_jaxpr
+from tracejit.errors import ConcretizationTypeError
 from tracejit.extend.linear_util import DebugInfo
-from tracejit.ir.trace import building, current_builder, no_trace
-from tracejit.ir.types import ArrayType, type_of
+from tracejit.ir.trace import building, concrete_value, current_builder, no_trace
+from tracejit.ir.types import FLOAT0, ArrayType, canonicalize_dtype, is_inexact, type_of
 from tracejit.transforms.primitives import Primitive
 
-__all__ = ["ClosedJaxpr", "DebugInfo", "DropVar", "Effect", "Jaxpr", "JaxprEqn", "Literal", "OpaqueTraceState", "Primitive",
-           "TraceTag", "Var", "find_top_trace", "get_opaque_trace_state", "jaxpr_as_fun", "jaxprs_in_params",
-           "mapped_aval", "set_current_trace", "subjaxprs", "take_current_trace", "unmapped_aval", "valid_jaxtype"]
+__all__ = ["ClosedJaxpr", "DebugInfo", "DropVar", "Effect", "Effects", "Jaxpr", "JaxprEqn", "Literal", "OpaqueTraceState",
+           "Primitive", "TraceTag", "Var", "concrete_or_error", "find_top_trace", "get_opaque_trace_state", "jaxpr_as_fun",
+           "jaxprs_in_params", "mapped_aval", "no_effects", "primal_dtype_to_tangent_dtype", "set_current_trace", "subjaxprs",
+           "take_current_trace", "unmapped_aval", "valid_jaxtype"]
 
 
 class DropVar(Literal):
@@ -28,6 +32,10 @@ class TraceTag:
 
 class Effect:
     """The base of a library's classes that name a side effect. Effects here are a property of each op."""
+
+
+Effects = Set[Effect]
+no_effects: Effects = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,25 @@ def valid_jaxtype(x: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def concrete_or_error(force: Callable | None, x: Any, context: str = "") -> Any:
+    """force(x) of a value that is known while tracing; ConcretizationTypeError with the context where only its type is.
+
+    >>> concrete_or_error(int, 3.7)
+    3
+    """
+    known = concrete_value(x)
+    if known is None and isinstance(x, Var):
+        raise ConcretizationTypeError(f"{context} Its value must be known while tracing; this one is a traced {x.type}".lstrip())
+    x = x if known is None else known
+    return x if force is None else force(x)
+
+
+def primal_dtype_to_tangent_dtype(dtype: Any) -> np.dtype:
+    """The dtype of derivatives with respect to values of a dtype: float0 for integers and booleans."""
+    dtype = canonicalize_dtype(dtype)
+    return dtype if is_inexact(dtype) else FLOAT0
 
 
 def mapped_aval(size: int, axis: int | None, aval: ArrayType) -> ArrayType:

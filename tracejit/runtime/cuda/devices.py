@@ -32,7 +32,7 @@ def cuda_module() -> Any:
     try:
         return importlib.import_module("tracejit.runtime.cuda.device")
     except ImportError as error:
-        raise DeviceError(f"the GPU needs packages that are not installed: {error}",
+        raise DeviceError(f"Unknown backend 'gpu': it needs packages that are not installed: {error}",
                           fix="pip install 'tracejit[cuda]'; python -m tracejit.tools.doctor checks the rest") from error
 
 
