@@ -204,6 +204,7 @@ def views() -> list[Sample]:
         Sample(s.Concatenate(1), (uniform(-2, 2, 2, 3), uniform(-2, 2, 2, 1), uniform(-2, 2, 2, 0), uniform(-2, 2, 2, 2))),
         Sample(s.Concatenate(0), (uniform(-2, 2, 3),)),
         *dynamic_slices(), *gathers(), *slides(), Sample(barrier.OptimizationBarrier(), (x, uniform(-1, 1, 2)), swept=(0,)),
+        Sample(barrier.Copy(), (x,)),
     ]
 
 

@@ -1,18 +1,19 @@
 """A graph -> a Program: steps in order, each a kernel, a native call or a loop over sub-programs, and where values live."""
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tracejit.codegen.epilogue import BlocksOf, Takes, attach_epilogues
-from tracejit.codegen.fuse import Group, Single, fuse, is_view, sources_of
+from tracejit.codegen.fuse import Group, Single, fuse, is_view, reads_of, sources_of, squeezed
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
 from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
-from tracejit.ir.loops import LOAD, Index, Pull, axes_of, index_of, linear
+from tracejit.ir.loops import LOAD, Axis, Index, Pull, axes_of, index_of, linear
 from tracejit.ir.types import TapeType
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise
@@ -21,6 +22,7 @@ from tracejit.lax.loops import Scan, While
 ALIGN = 64
 SMALL = 1 << 10         # elements from which memory traffic counts
 CHEAP_OP = 1
+MOST_LOADS = 2          # large elements that a reader may load to compute one again
 LONG_ROW = 64           # elements of a row, of which most are in code without conditions
 
 
@@ -96,21 +98,29 @@ class Lowering:
         for step in order:
             if isinstance(step, Single):
                 fixed.update(sources_of(step.eqn.inputs, self.producers))
-        again: set[Var] = set()
+        again: dict[Var, int] = {}          # to the number of large elements that its readers load instead of one
+        above: dict[Var, set[Var]] = {}     # to the values that are computed again from it, directly or not
         members = [e for step in order if isinstance(step, Group) for e in step.eqns if isinstance(e.op, Elementwise)]
         for eqn in reversed(members):
             v = eqn.outputs[0]
             if v not in needed or v in fixed or v.type.size < SMALL or eqn.op.cost > CHEAP_OP:
                 continue
-            operands = [x for x in sources_of(eqn.inputs, self.producers) if not is_view(x, self.producers)]
-            large = [x for x in operands if x.type.size >= v.type.size // 4]
-            if all(x not in self.producers or x in needed for x in large) and len(large) <= 2:
-                again.add(v)
-                needed.update(x for x in operands if x in self.producers)
-        return again
+            read = [x for x, _ in reads_of(eqn, self.producers).operands]
+            large = [x for x in read if x.type.size >= v.type.size // 4]
+            users = above.get(v, set())
+            more = len(large) - 1
+            if all(x not in self.producers or x in needed for x in large) and \
+                    len(large) <= MOST_LOADS and all(again[user] + more <= MOST_LOADS for user in users):
+                again[v] = len(large)
+                for user in users:
+                    again[user] += more
+                for x in large:
+                    above.setdefault(x, set()).update(users, (v,))
+                needed.update(x for x in read if x in self.producers)
+        return set(again)
 
     def read_once(self, order, needed: set[Var]) -> list[tuple[Group, Var]]:
-        """Elementwise groups of one stored value that nobody reads but one copy of it among others (an update, a join)."""
+        """Elementwise groups of one stored value that nobody reads but one join of it with others."""
         readers: dict[Var, list] = {}
         for step in order:
             atoms = [x for eqn in step.eqns for x in eqn.inputs] if isinstance(step, Group) else []
@@ -125,25 +135,39 @@ class Lowering:
             stored = [v for v in group.level if v in needed] if isinstance(group, Group) and group.reduced is None else []
             if len(stored) == 1:
                 outside = [r for r in readers.get(stored[0], ()) if r is not group]
-                if len(outside) == 1 and isinstance(outside[0], Var) and self.copies_rows(outside[0], stored[0]):
+                if len(outside) == 1 and stored[0].type.size >= SMALL and self.reads_rows(outside[0], stored[0]):
                     found.append((group, stored[0]))
         return found
 
-    def copies_rows(self, x: Var, v: Var) -> bool:
-        """Whether a view holds the elements of a value once, in rows as they lie."""
-        if not is_view(x, self.producers) or v.type.size < SMALL or x.type.size > 2 * v.type.size or self.dense_base(x) is not None:
-            return False
-        reads: list[Index] = []
+    def reads_rows(self, reader: Var | Group, v: Var) -> bool:
+        """Whether a view that is copied, or an elementwise group, reads each element of a value once, in rows as they lie."""
+        if isinstance(reader, Group):
+            axes, reads = self.reads_of_group(reader, v)
+        else:
+            axes, reads = self.reads_of_view(reader, v)
+        last = next((a for a in reversed(axes) if a.size > 1), None)
+        return len(reads) == 1 and math.prod(a.size for a in axes) <= 2 * v.type.size and \
+            last is not None and last.size >= LONG_ROW and reads.pop().coefficient(last) == 1
+
+    def reads_of_group(self, group: Group, v: Var) -> tuple[Sequence[Axis], set[Index]]:
+        if group.reduced is not None:
+            return (), set()
+        of_members = [reads_of(eqn, self.producers) for eqn in group.eqns]
+        return of_members[0].axes, {linear(at, squeezed(v.type.shape)) for reads in of_members for x, at in reads.operands if x is v}
+
+    def reads_of_view(self, x: Var, v: Var) -> tuple[Sequence[Axis], set[Index]]:
+        if not is_view(x, self.producers) or self.dense_base(x) is not None:
+            return (), set()
+        found: set[Index] = set()
 
         def leaf(var, at):
             if var is v:
-                reads.append(linear(at, v.type.shape))
+                found.add(linear(at, v.type.shape))
             return None if is_view(var, self.producers) else pull.load(var, at)
         pull = Pull(leaf, self.producers)
         axes = axes_of(x.type.shape)
         pull.value(x, index_of(axes))
-        last = next((a for a in reversed(axes) if a.size > 1), None)
-        return len(reads) == 1 and last is not None and last.size >= LONG_ROW and reads[0].coefficient(last) == 1
+        return axes, found
 
     def add_kernel(self, group: Group, needed: set[Var]) -> None:
         stored = {v for v in group.level if v in needed}

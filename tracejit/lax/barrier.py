@@ -1,11 +1,11 @@
 """Values that the compiler must take as new: what is computed from them is not merged with what was computed before."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tracejit import tree
 from tracejit.ir.trace import bind
-from tracejit.lax.kinds import View, has_tangent, op_dataclass
+from tracejit.lax.kinds import Elementwise, View, has_tangent, op_dataclass
 
 
 @op_dataclass
@@ -23,6 +23,16 @@ class OptimizationBarrier(View):
     def transpose(self, ctx, ct, x, *after): return (bind(self, ct), *[None] * len(after))
 
     def batch(self, ctx, args, batched): return bind(self, *args), batched[0]
+
+
+@op_dataclass
+class Copy(Elementwise):
+    """x, in memory of its own if several read it."""
+    linear: ClassVar[bool] = True
+
+    def eval(self, x): return x
+    def scalar(self, b, x): return x
+    def transpose(self, ctx, ct, x): return (ct,)
 
 
 def optimization_barrier(operand: Any, /) -> Any:

@@ -118,6 +118,7 @@ class DynamicSlice(View):
 @op_dataclass
 class DynamicUpdateSlice(View):
     """x with the slice that begins at start replaced by y."""
+    joins: ClassVar[bool] = True
 
     def infer(self, x, y, *starts):
         if x.dtype != y.dtype or x.ndim != y.ndim:

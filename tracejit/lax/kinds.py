@@ -291,6 +291,7 @@ class View(Op):
     """
     linear: ClassVar[bool] = True
     accepts: ClassVar[str] = "biufcV"
+    joins: ClassVar[bool] = False   # which operand an element comes from depends on the index
 
     def element_of(self, b, var, index: tuple, read, types):
         return self.pull(b, index, read, types)

@@ -252,6 +252,7 @@ class Pad(View):
     Negative low and high cut off instead.
     """
     padding_config: tuple[tuple[int, int, int], ...]
+    joins: ClassVar[bool] = True
 
     def infer(self, x, value):
         if x.dtype != value.dtype:
@@ -330,6 +331,7 @@ def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, in
 class Concatenate(View):
     """The operands one after another along an axis."""
     dimension: int
+    joins: ClassVar[bool] = True
 
     def infer(self, *types):
         first, axis = types[0], axis_of("concatenate", self.dimension, types[0].ndim)

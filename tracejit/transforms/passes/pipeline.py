@@ -8,6 +8,7 @@ from functools import partial
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
 from tracejit.transforms.passes.dead import remove_dead
 from tracejit.transforms.passes.inline import inline_calls
+from tracejit.transforms.passes.joins import store_joins
 from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
 from tracejit.transforms.passes.parts import cut_large_values
@@ -53,6 +54,7 @@ def improving(halves: bool = False, parts: bool = True) -> tuple[tuple[str, Pass
         ("lower products", everywhere(partial(lower_products, halves=halves))),
         ("lower updates", everywhere(lower_updates)),
         ("remove what was replaced", remove_dead),
+        ("store joins", everywhere(store_joins)),
     )
 
 
