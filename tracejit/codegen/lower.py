@@ -153,7 +153,8 @@ class Lowering:
         if group.reduced is not None:
             return (), set()
         of_members = [reads_of(eqn, self.producers) for eqn in group.eqns]
-        return of_members[0].axes, {linear(at, squeezed(v.type.shape)) for reads in of_members for x, at in reads.operands if x is v}
+        at = [at for reads in of_members for x, at in reads.operands if x is v]
+        return of_members[0].axes, {linear(index, squeezed(v.type.shape)) for index in at}
 
     def reads_of_view(self, x: Var, v: Var) -> tuple[Sequence[Axis], set[Index]]:
         if not is_view(x, self.producers) or self.dense_base(x) is not None:
