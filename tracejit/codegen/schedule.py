@@ -36,6 +36,7 @@ class Schedule:
     per_task: int
     streams: bool = False       # stores go past the caches, which could not hold the results
     by_rows: bool = False       # a block is wide and passed over row by row, its states in memory: see cpu/strips.py
+    across: Axis | None = None  # the row axis of a tile along which some operands lie: squares of them are turned
 
     @property
     def n_tasks(self) -> int:
@@ -48,7 +49,7 @@ class Schedule:
     @property
     def outer(self) -> list[Axis]:
         """The row axes that units of work run over."""
-        return [a for a in self.kernel.row_axes if a is not self.vector]
+        return [a for a in self.kernel.row_axes if a is not self.vector and a is not self.across]
 
 
 def collapse(kernel: Kernel) -> Kernel:
@@ -135,9 +136,13 @@ def written_out(kernel: Kernel) -> Kernel:
                    stages=[Stage(each(lambda c: c.stores), [], each(lambda c: c.row_stores))])
 
 
-def schedule(kernel: Kernel, lanes_of) -> Schedule:
-    """`lanes_of(dtype)` is how many elements fit a vector register."""
-    kernel = collapse(written_out(collapse(cut(kernel))))
+def regular(kernel: Kernel) -> Kernel:
+    """With the axes that suit its indices: cut, written out and walked as one."""
+    return collapse(written_out(collapse(cut(kernel))))
+
+
+def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
+    """Of a `regular` kernel, or of one of tiles; `lanes_of(dtype)` is how many elements fit a vector register."""
     vector, along = vector_axis(kernel)
     widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in kernel.roots), default=4)
     for e in kernel.loads:
@@ -150,8 +155,11 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
     unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
     while unroll > 1 and n < lanes * unroll:
         unroll //= 2
+    if across is not None and (across.size % lanes or n % lanes):
+        across = None
+    unroll = 1 if across is not None else unroll
     block = chunk = 0
-    rows = math.prod(a.size for a in kernel.row_axes)
+    rows = math.prod(a.size for a in kernel.row_axes if a is not across)
     per_row = math.prod(a.size for a in kernel.fold_axes)
     if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
         unroll = min(4, max(1, n // lanes)) if cost < 60 else unroll
@@ -163,7 +171,7 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
         if chunk == first:
             chunk = 0
     outer = rows // max(n, 1) if vector and not along else rows
-    unit_cost = max(1, cost * per_row)
+    unit_cost = max(1, cost * per_row) * (1 if across is None else across.size)
     if vector and not along:
         step = lanes * unroll
         block = min(-(-max(n, 1) // step) * step, max(step, int(TASK_COST / unit_cost) // step * step))
@@ -178,7 +186,7 @@ def schedule(kernel: Kernel, lanes_of) -> Schedule:
         return Schedule(kernel, vector, along, lanes, unroll, strip, 0, units, 1, by_rows=True)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
     streams = vector is not None and not along and may_stream(kernel, vector, lanes)
-    return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams)
+    return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
 
 
 def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:

@@ -30,7 +30,7 @@ class Signature:
                         self.stores(stage.row_stores)) for stage in kernel.stages)
         scratch = tuple((v.type, self.index(offset)) for v, offset in kernel.scratch.items())
         sizes = tuple(a.size for a in self.axes), len(kernel.row_axes)
-        how = tuple(getattr(plan, name) for name in PLAIN), None if plan.vector is None else self.axes[plan.vector]
+        how = tuple(getattr(plan, name) for name in PLAIN), tuple(self.axes.get(a) for a in (plan.vector, plan.across))
         return how, sizes, stages, scratch, tuple(self.nodes)
 
     def stores(self, stores: Sequence[Store]) -> tuple:
@@ -66,5 +66,5 @@ class Signature:
 
 
 def signature(plan: Schedule, buffers: Sequence[Any]) -> tuple:
-    assert {f.name for f in fields(plan)} == {"kernel", "vector", *PLAIN}, "a decision is missing from the key"
+    assert {f.name for f in fields(plan)} == {"kernel", "vector", "across", *PLAIN}, "a decision is missing from the key"
     return Signature(plan, buffers).of(plan)

@@ -106,7 +106,7 @@ class Index:
         terms = dict(self.terms)
         for atom, c in other.terms:
             terms[atom] = terms.get(atom, 0) + c
-        return Index(terms, self.const + other.const)
+        return _rejoined(terms, self.const + other.const)
 
     __radd__ = __add__
 
@@ -176,6 +176,17 @@ def _quotient(rest: Index, by: int):
         inner = rest.terms[0][0]
         return Quotient(inner.of, inner.by * by)
     return Quotient(rest, by)
+
+
+def _rejoined(terms: dict, const: int) -> Index:
+    """The sum of terms, with (x // n) n + x % n as x."""
+    for atom, c in terms.items():
+        if isinstance(atom, Remainder):
+            quotient = _quotient(atom.of, atom.by)
+            if c and terms.get(quotient) == c * atom.by:
+                rest = {a: k for a, k in terms.items() if a != atom and a != quotient}
+                return Index(rest, const) + atom.of * c
+    return Index(terms, const)
 
 
 def image_of(atom, images: dict) -> Index:

@@ -190,6 +190,11 @@ class Position:
         at = b.splat(self.number(offset), self.lanes)
         return b.gather(dtype, base, at, mask, other)
 
+    def line(self, e: Expr, lanes: int):
+        """A load of this scalar position and of what follows in memory."""
+        var, offset, _ = e.data
+        return self.b.load(e.dtype, self.b.gep(self.buffers[var], self.number(offset), e.dtype), lanes)
+
     def backwards(self, base: Value, offset: Index, dtype, mask: Value | None, other):
         """Lanes that lie in memory in reverse order: a vector that ends with the first lane."""
         b, turned = self.b, range(self.lanes - 1, -1, -1)

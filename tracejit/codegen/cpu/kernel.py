@@ -17,6 +17,7 @@ from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
 from tracejit.codegen.kernels import Fold, Stage, Store
 from tracejit.codegen.schedule import Schedule, stage_with
+from tracejit.codegen.tiles import turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index
 
@@ -95,7 +96,9 @@ class KernelEmitter:
         else:
             first = b.mul(block, plan.block)
             last = b.min(b.add(first, plan.block), b.const(plan.vector.size, I64))
-            if self.zones:
+            if plan.across is not None:
+                self.squares(here, first, last)
+            elif self.zones:
                 self.block_in_zones(here, first, last, part)
             else:
                 self.block(here, first, last, part)
@@ -179,6 +182,23 @@ class KernelEmitter:
         with b.loop(stop, last, plan.lanes) as loop:
             mask = b.lane_mask(b.sub(last, loop.index), plan.lanes) if plan.lanes > 1 else None
             self.columns([here.inner({plan.vector: loop.index}, plan.vector, plan.lanes, mask)], part)
+
+    def squares(self, here: Position, first: Value, last: Value) -> None:
+        """A tile in squares as wide as a vector: what lies along the other axis is loaded along it, and turned."""
+        b, plan, lanes = self.b, self.plan, self.plan.lanes
+        crossing = [e for e in self.kernel.loads if turns(e, plan.across, plan.vector)]
+        self.hoist(here, {plan.vector, plan.across})
+        with b.loop(first, last, lanes) as along:
+            column = here.inner({plan.vector: along.index}, plan.vector, lanes)
+            column.hoist(self.kernel.roots, {plan.across})
+            with b.loop(0, plan.across.size, lanes) as across:
+                rows = [column.inner({plan.across: b.add(across.index, k)}, plan.vector, lanes) for k in range(lanes)]
+                for e in crossing:
+                    lines = [here.inner({plan.across: across.index, plan.vector: b.add(along.index, k)}) for k in range(lanes)]
+                    for row, value in zip(rows, turned(b, [line.line(e, lanes) for line in lines])):
+                        row.values[e] = value
+                for row in rows:
+                    self.columns([row], None)
 
     def hoist(self, here: Position, inside: set) -> None:
         here.hoist([e for e in self.kernel.roots], {*inside, ROW})
@@ -365,6 +385,19 @@ class KernelEmitter:
         for axis in self.kernel.row_axes:
             row = b.add(b.mul(row, axis.size), p.axes[axis])
         return row
+
+
+def turned(b: Builder, rows: list[Value]) -> list[Value]:
+    """The columns of a square of vectors: blocks beside the diagonal change places, of half the size in each round."""
+    rows, n, size = list(rows), len(rows), len(rows) // 2
+    while size:
+        for i in range(n):
+            if not i & size:
+                upper, lower = rows[i], rows[i + size]
+                rows[i] = b.shuffle(upper, lower, [k if not k & size else n + k - size for k in range(n)])
+                rows[i + size] = b.shuffle(upper, lower, [k + size if not k & size else n + k for k in range(n)])
+        size //= 2
+    return rows
 
 
 def regroup(flat: Sequence, shape: list[list[int]]) -> list[list[list]]:

@@ -23,8 +23,9 @@ from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
-from tracejit.codegen.schedule import Schedule, schedule
+from tracejit.codegen.schedule import Schedule, regular, schedule
 from tracejit.codegen.signature import signature
+from tracejit.codegen.tiles import tiles_of
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.types import TapeType
 from tracejit.lax.kinds import Contraction
@@ -194,7 +195,10 @@ class ProgramEmitter:
         copy = transposing_copy(kernel)
         if copy is not None:
             return emit_copy(self, copy, place)
-        plan = schedule(kernel, self.isa.lanes)
+        for part, across in tiles_of(regular(kernel)):
+            self.run_kernel(schedule(part, self.isa.lanes, across), place)
+
+    def run_kernel(self, plan: Schedule, place: Places) -> None:
         self.schedules.append(plan)
         kernel = plan.kernel
         buffers = [*kernel.inputs, *kernel.outputs]

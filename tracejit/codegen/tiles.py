@@ -1,0 +1,75 @@
+"""A kernel that reads along one axis and writes along another -> kernels that do both in square tiles, line by line.
+
+    y[i, j] = f(x[j, i])    walked row by row would read one number of each line of x, and the line again for the next i
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tracejit.codegen.kernels import Kernel
+from tracejit.codegen.schedule import substituted
+from tracejit.codegen.zones import conditions_of
+from tracejit.ir.loops import Axis, Expr, Index, postorder
+
+LINE_BYTES = 64
+WIDTH = 64              # elements of a tile along the axis that is written
+NEAR_BYTES = 1 << 14    # what an array may be to be read in any order
+LEAST_STRIDE = 5        # closer neighbours are loaded together
+
+
+def tiles_of(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:
+    """Kernels that together do what one does, those of whole tiles first; or the kernel itself. Of a tile also its first axis."""
+    found = crossing(kernel)
+    if found is None:
+        return [(kernel, None)]
+    (across, height), along = found, kernel.row_axes[-1]
+    whole = {across: across.size - across.size % height, along: along.size - along.size % WIDTH}
+    tile = tiled(part(kernel, {a: (0, n) for a, n in whole.items()}), kernel.row_axes.index(across), height)
+    out: list[tuple[Kernel, Axis | None]] = [(tile, tile.row_axes[-2])]
+    if whole[along] < along.size:
+        out.append((part(kernel, {along: (whole[along], along.size)}), None))
+    if whole[across] < across.size:
+        out.append((part(kernel, {across: (whole[across], across.size), along: (0, whole[along])}), None))
+    return out
+
+
+def crossing(kernel: Kernel) -> tuple[Axis, int] | None:
+    """The axis along which an operand lies that is read across, and how many of its elements are in a line."""
+    if kernel.fold_axes or len(kernel.stages) > 1 or len(kernel.row_axes) < 2 or kernel.row_axes[-1].size < WIDTH:
+        return None
+    along, nodes = kernel.row_axes[-1], set()
+    for root in kernel.roots:
+        nodes.update(postorder(root, nodes))
+    if any(conditions_of(e) for e in nodes):
+        return None
+    for e in kernel.loads:
+        offset, item = e.data[1], e.dtype.itemsize
+        far = abs(offset.coefficient(along)) >= LEAST_STRIDE and e.data[0].type.nbytes > NEAR_BYTES
+        axis = next((a for a in kernel.row_axes[:-1] if offset.coefficient(a) == 1), None) if far else None
+        if axis is not None and axis.size >= LEAST_STRIDE:
+            return axis, min(axis.size, max(1, LINE_BYTES // item))
+    return None
+
+
+def turns(e: Expr, across: Axis, along: Axis) -> bool:
+    """Whether squares of what is loaded can be read along lines and turned."""
+    offset = e.data[1]
+    return e.dtype.kind in "fiu" and offset.coefficient(across) == 1 and abs(offset.coefficient(along)) >= LEAST_STRIDE and \
+        all(isinstance(atom, Axis) for atom, _ in offset.terms)
+
+
+def part(kernel: Kernel, box: dict[Axis, tuple[int, int]]) -> Kernel:
+    """The kernel on some of the points of some axes."""
+    axes = {a: Axis(a.name, hi - lo) for a, (lo, hi) in box.items()}
+    images = {a: Index({axes[a]: 1}, lo) for a, (lo, _) in box.items()}
+    return replace(substituted(kernel, images), row_axes=[axes.get(a, a) for a in kernel.row_axes])
+
+
+def tiled(kernel: Kernel, at: int, height: int) -> Kernel:
+    """With the axis number `at` and the last one cut, and the points of a tile walked before those of the next."""
+    across, along = kernel.row_axes[at], kernel.row_axes[-1]
+    outer = [Axis(a.name + "t", a.size // n) for a, n in ((across, height), (along, WIDTH))]
+    within = [Axis(across.name, height), Axis(along.name, WIDTH)]
+    images = {across: Index({outer[0]: height, within[0]: 1}), along: Index({outer[1]: WIDTH, within[1]: 1})}
+    rest = [a for a in kernel.row_axes[:-1] if a is not across]
+    return replace(substituted(kernel, images), row_axes=[*rest, *outer, *within])
