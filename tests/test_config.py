@@ -6,8 +6,10 @@ import re
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tracejit as tj
 from tracejit.config import SETTINGS, Config, Setting, disable_x64, enable_x64, flag, numpy_rank_promotion
 from tracejit.config import config as shared
 
@@ -130,12 +132,41 @@ def test_table_is_sound(setting: Setting):
 def test_every_setting_is_read_or_has_one_value(setting: Setting):
     """A setting that nothing reads would be a promise that nobody keeps."""
     files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "config.py"]
-    fixed = {"platforms", "platform_name", "check_tracer_leaks"}
+    fixed = {"platforms", "platform_name"}
     read = any(re.search(rf"config\.{setting.name}\b|shared\[\"{setting.name}\"\]", path.read_text()) for path in files)
-    assert read != (setting.name in fixed)
+    assert read != (setting.name in fixed or setting.doc.startswith("Accepted"))
 
 
 def test_settings_come_from_the_command_line_as_absl_has_them() -> None:
     made = Config(environ={})
     made.parse_flags_with_absl(["program", "--jax_log_compiles=true", "--jax_debug_nans", "--jax_unknown=1", "--other"])
     assert made.log_compiles is True and made.debug_nans is True
+
+
+def test_no_tracing_and_no_execution_refuse_calls() -> None:
+    f = tj.jit(lambda x: x + 1)
+    f(np.ones(2, np.float32))
+    with tj.no_tracing():
+        f(np.ones(2, np.float32))
+        with pytest.raises(RuntimeError, match="no_tracing"):
+            f(np.ones(3, np.float32))
+    with tj.no_execution(), pytest.raises(RuntimeError, match="no_execution"):
+        f(np.ones(2, np.float32))
+    assert float(f(np.ones(2, np.float32))[0]) == 2
+
+
+def test_raw_keys_can_be_refused() -> None:
+    raw = tj.random.PRNGKey(0)
+    with tj.legacy_prng_key("error"), pytest.raises(ValueError, match="raw uint32"):
+        tj.random.split(raw)
+    with tj.legacy_prng_key("warn"), pytest.warns(UserWarning, match="raw uint32"):
+        tj.random.split(raw)
+    with tj.legacy_prng_key("error"):
+        tj.random.split(tj.random.key(0))
+
+
+def test_switches_with_one_answer_take_only_that() -> None:
+    with tj.softmax_custom_jvp(True), tj.allow_f16_reductions(False), tj.thread_guard(True), tj.auto_pcast(False):
+        pass
+    with pytest.raises(ValueError, match="allow_f16_reductions"), tj.allow_f16_reductions(True):
+        pass

@@ -13,10 +13,14 @@ from tracejit import lazy as _lazy
 from tracejit import tree as tree
 from tracejit import tree_util as tree_util
 from tracejit.absent import getter as _getter
-from tracejit.config import (check_tracer_leaks, checking_leaks, config, debug_infs, debug_nans, default_device,
-                             default_matmul_precision, default_prng_impl, disable_jit, disable_x64, enable_checks,
-                             enable_custom_prng, enable_x64, explain_cache_misses, log_compiles, numpy_dtype_promotion,
-                             numpy_rank_promotion, threefry_partitionable, transfer_guard)
+from tracejit.config import (allow_f16_reductions, array_garbage_collection_guard, auto_pcast, check_tracer_leaks,
+                             checking_leaks, config, debug_infs, debug_nans, default_device, default_matmul_precision,
+                             default_prng_impl, disable_jit, disable_x64, enable_checks, enable_custom_prng, enable_x64,
+                             explain_cache_misses, legacy_prng_key, log_compiles, no_execution, no_tracing,
+                             numpy_dtype_promotion, numpy_rank_promotion, remove_size_one_mesh_axis_from_type,
+                             softmax_custom_jvp, thread_guard, threefry_partitionable, transfer_guard,
+                             transfer_guard_device_to_device, transfer_guard_device_to_host,
+                             transfer_guard_host_to_device)
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.lax.callback import pure_callback as pure_callback
 from tracejit.runtime.array import Array as Array
@@ -45,14 +49,15 @@ _absent = _getter(__name__)
 # Where names come from that are loaded when they are first used.
 _LAZY = {"Ref": "ref", "new_ref": "ref", "empty_ref": "ref", "free_ref": "ref", "freeze": "ref",
          "explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
+         "smap": "parallel", "Shard": "runtime.array_methods",
          "NamedSharding": "sharding", "P": "sharding", "install_as_jax": "as_jax", "reshard": "sharding",
          "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
          "make_array_from_single_device_arrays": "placement",
          "make_array_from_process_local_data": "placement", "print_environment_info": "tools.doctor"}
 _MODULES = {"ad_checkpoint", "api_util", "core", "custom_batching", "custom_derivatives", "debug", "distributed", "dlpack",
             "dtypes", "example_libraries", "experimental", "export", "extend", "flatten_util", "image", "interpreters",
-            "monitoring", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random", "ref", "scipy", "sharding",
-            "stages", "test_util", "tools", "traceback_util", "typing"}
+            "memory", "monitoring", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random", "ref", "scipy", "sharding",
+            "stages", "test_util", "tools", "traceback_util", "typing", "version"}
 
 
 def __getattr__(name: str) -> _typing.Any:

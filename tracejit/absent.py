@@ -12,7 +12,6 @@ HOSTS = "tracejit runs in one process"
 PARTITION = "there is one device, nothing is partitioned"
 INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
-GUARD = "use transfer_guard, which is for copies in any direction"
 SYMBOLIC = "shapes are numbers: export once for each shape"
 
 # The longest entry that a name starts with counts.
@@ -26,28 +25,23 @@ REASONS = {
     "elementwise work, reductions and what follows a product are fused into one kernel by the compiler",
     "jax.experimental.jax2tf": XLA, "jax.experimental.hijax": INTERNAL, "jax.experimental.EArray": INTERNAL,
     "jax.experimental.rnn": "write the cell and use lax.scan: the loop is compiled into one program",
-    "jax.thread_guard": HOSTS, "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
+    "jax.lax.precv": HOSTS, "jax.lax.psend": HOSTS,
     "jax.lax.create_token": "operations run in program order, no tokens are passed",
     "jax.lax.after_all": "operations run in program order, no tokens are passed",
     "jax.lax.dce_sink": "use debug.callback, which is never removed",
-    "jax.lax.stage": PARTITION, "jax.smap": "use shard_map", "jax.lax.scaled_dot": "multiply by the scales",
-    "jax.legacy_prng_key": "random.PRNGKey makes such keys; tracejit.config.enable_custom_prng turns them off",
-    "jax.jax2tf_associative_scan_reductions": XLA, "jax.allow_f16_reductions": "sums of float16 are made in float32",
-    "jax.transfer_guard_device_to_host": GUARD, "jax.transfer_guard_host_to_device": GUARD,
-    "jax.transfer_guard_device_to_device": GUARD, "jax.ds": "use lax.dynamic_slice", "jax.memory": PARTITION,
+    "jax.lax.stage": PARTITION, "jax.lax.scaled_dot": "multiply by the scales",
+    "jax.jax2tf_associative_scan_reductions": XLA,
+    "jax.ds": "use lax.dynamic_slice",
     "jax.nn.get_scaled_dot_general_config": "there are no 8- and 4-bit floating-point dtypes to quantise to",
     "jax.core.Trace": INTERNAL, "jax.core.eval_context": INTERNAL, "jax.core.max_dim": INTERNAL,
     "jax.core.min_dim": INTERNAL, "jax.core.ParamDict": INTERNAL, "jax.core.Atom": INTERNAL,
     "jax.make_user_context": INTERNAL,
-    "jax.no_tracing": "explain_cache_misses tells why",
-    "jax.no_execution": "use eval_shape, or jit(f).lower(...)", "jax.softmax_custom_jvp": "it is always on",
-    "jax.Shard": PARTITION, "jax.auto_pcast": PARTITION, "jax.remove_size_one_mesh_axis_from_type": PARTITION,
+
     "jax.sharding.auto_axes": PARTITION, "jax.sharding.explicit_axes": PARTITION, "jax.sharding.AbstractDevice": PARTITION,
-    "jax.sharding.ManualAxisType": PARTITION, "jax.debug.visualize_sharding": PARTITION,
-    "jax.debug.visualize_array_sharding": PARTITION, "jax.debug.inspect_array_sharding": PARTITION,
+    "jax.sharding.ManualAxisType": PARTITION,
     "jax.debug.log": "use debug.callback with Python's logging", "jax.debug.DebugEffect": INTERNAL,
-    "jax.debug.OrderedDebugEffect": INTERNAL, "jax.array_garbage_collection_guard": "arrays in cycles are freed as usual",
-    "jax.debug_key_reuse": "keys are not followed; split them by hand", "jax.version": "tracejit.__version__",
+    "jax.debug.OrderedDebugEffect": INTERNAL,
+    "jax.debug_key_reuse": "keys are not followed; split them by hand",
     "jax.profiler": "start_trace writes a file for Perfetto: there is no server, no XPlane and no memory profile",
     "jax.experimental.ode": INTERNAL, "jax.experimental.jet": INTERNAL, "jax.experimental.cur_qdd": INTERNAL,
     "jax.experimental.primal_tangent_dtype": INTERNAL,
@@ -64,7 +58,6 @@ REASONS = {
     "jax.debug.breakpoint": "use tracejit.disable_jit() and Python's own breakpoint()",
 }
 
-
 def instead(name: str) -> str:
     """The message for a name that is not here, such as 'jax.lax.add_p'."""
     parts = name.split(".")
@@ -74,7 +67,6 @@ def instead(name: str) -> str:
         reason = PRIMITIVE
     own = "tracejit" + name.removeprefix("jax")
     return f"{own} does not exist" + (f": JAX has {name}, tracejit leaves it out: {reason}" if reason else "")
-
 
 def getter(module: str) -> Callable[[str], Any]:
     """A module's `__getattr__`: an AttributeError that says what to use instead.

@@ -143,11 +143,25 @@ SETTINGS: tuple[Setting, ...] = (
             "Bytes that arrays and scratch memory of a GPU may take together; unset: all that the device has."),
     Setting("transfer_guard", None, optional(GUARDS), False,
             "What to do on a copy between host and GPU that the program does not spell out (or, _explicit, on any)."),
+    Setting("transfer_guard_host_to_device", None, optional(GUARDS), False, "As transfer_guard, for copies to a GPU."),
+    Setting("transfer_guard_device_to_host", None, optional(GUARDS), False, "As transfer_guard, for copies from a GPU."),
+    Setting("transfer_guard_device_to_device", None, optional(GUARDS), False,
+            "Accepted: a copy between GPUs goes by way of the host, and is two copies to the other guards."),
     Setting("default_device", None, optional(place), True,
             "Where new arrays are made, and programs run that have no arrays elsewhere: a device or a platform; unset: the CPU."),
     Setting("platforms", None, optional(one_of("cpu")), False, "Platforms to offer first; the only one is cpu."),
     Setting("platform_name", None, optional(one_of("cpu")), False,
             "Platform of the default device: cpu, unless default_device says otherwise."),
+    # JAX's switches for what has one answer here
+    Setting("legacy_prng_key", "allow", one_of("allow", "warn", "error"), True, "What to do when random functions are given raw keys."),
+    Setting("no_tracing", False, flag, False, "Tracing a function for jit raises RuntimeError: every call must find its program."),
+    Setting("no_execution", False, flag, True, "Running a compiled program raises RuntimeError."),
+    Setting("softmax_custom_jvp", True, one_of(True), False, "Accepted: nn.softmax has a derivative of its own."),
+    Setting("allow_f16_reductions", False, one_of(False), False, "Accepted: sums of 16-bit floats are made in float32."),
+    Setting("thread_guard", False, flag, False, "Accepted: it is about operations of several processes, of which there are none."),
+    Setting("array_garbage_collection_guard", None, optional(one_of("allow")), False, "Accepted: arrays in cycles are freed as usual."),
+    Setting("auto_pcast", True, flag, False, "Accepted: values do not vary over a mesh, so nothing is cast."),
+    Setting("remove_size_one_mesh_axis_from_type", False, flag, False, "Accepted: types name no mesh axes."),
 )
 
 
@@ -308,6 +322,18 @@ default_prng_impl = block("default_prng_impl")
 numpy_rank_promotion = block("numpy_rank_promotion")
 numpy_dtype_promotion = block("numpy_dtype_promotion")
 transfer_guard = block("transfer_guard")
+transfer_guard_host_to_device = block("transfer_guard_host_to_device")
+transfer_guard_device_to_host = block("transfer_guard_device_to_host")
+transfer_guard_device_to_device = block("transfer_guard_device_to_device")
+legacy_prng_key = block("legacy_prng_key")
+no_tracing = block("no_tracing", True)
+no_execution = block("no_execution", True)
+softmax_custom_jvp = block("softmax_custom_jvp", True)
+allow_f16_reductions = block("allow_f16_reductions", False)
+thread_guard = block("thread_guard", True)
+array_garbage_collection_guard = block("array_garbage_collection_guard")
+auto_pcast = block("auto_pcast", True)
+remove_size_one_mesh_axis_from_type = block("remove_size_one_mesh_axis_from_type", True)
 check_tracer_leaks = block("check_tracer_leaks", True)
 enable_checks = block("check", True)
 

@@ -81,3 +81,20 @@ def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_spec
         drop = lambda x: x.reshape(x.shape[len(mesh.axis_names):])
         return unflatten(tree, [drop(x) for x in leaves])
     return wrapped
+
+
+def smap(f: Callable | None = None, /, *, in_axes: Any = None, out_axes: Any, axis_name: Any) -> Callable:
+    """f on each device's block along one axis of the mesh that is set: arguments are split along in_axes. A mesh of one
+    device has one block, the whole.
+
+    >>> import tracejit as tj, numpy as np
+    >>> with tj.set_mesh(tj.make_mesh((1,), ("i",))):
+    ...     print(tj.smap(lambda x: tj.lax.psum(x, "i"), in_axes=0, out_axes=0, axis_name="i")(np.ones(2, np.float32)))
+    [1. 1.]
+    """
+    if f is None:
+        return functools.partial(smap, in_axes=in_axes, out_axes=out_axes, axis_name=axis_name)
+    mesh = get_mesh()
+    if axis_name not in mesh.axis_names:
+        raise ValueError(f"smap: the mesh has the axes {mesh.axis_names}, not {axis_name!r}; set a mesh with set_mesh")
+    return shard_map(f, mesh=mesh)

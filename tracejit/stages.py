@@ -8,4 +8,5 @@ from tracejit.runtime.stages import MemoryAnalysis as MemoryAnalysis
 from tracejit.runtime.stages import Traced as Traced
 
 Wrapped = Jitted
+CompilerOptions = dict[str, str | bool]
 __getattr__ = getter(__name__)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -264,7 +265,17 @@ def keys_of(caller: str, keys) -> PRNGKeyArray:
     """``keys`` in new style, whatever style they are in."""
     if isinstance(keys, PRNGKeyArray):
         return keys
-    return PRNGKeyArray(THREEFRY, checked_data(keys, THREEFRY))
+    keys = PRNGKeyArray(THREEFRY, checked_data(keys, THREEFRY))
+    if config.legacy_prng_key != "allow":
+        refuse_raw_keys(caller)
+    return keys
+
+
+def refuse_raw_keys(caller: str) -> None:
+    message = f"random.{caller} was given a raw uint32 key; make keys with random.key"
+    if config.legacy_prng_key == "error":
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=4)
 
 
 def single_key(caller: str, key) -> PRNGKeyArray:

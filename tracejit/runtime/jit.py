@@ -160,6 +160,8 @@ class Compiler:
             code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
             if device is None and not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
                 self.teach(args, kwargs, code, traced, donated, leaves is not given)
+        if config.no_execution:
+            raise RuntimeError(f"jit: {self.fun.__name__} was to be run, which no_execution forbids")
         inputs = read_all([*leaves, *cells_in(traced.captured)])
         outs = traced.finish(leaves, code.run(inputs if device else [as_array(on_host(x)) for x in inputs]))
         for x, gone in zip(dynamic, donated):
@@ -201,6 +203,8 @@ class Compiler:
         found = self.traced.get(key)
         if found is not None:
             return found
+        if config.no_tracing:
+            raise RuntimeError(f"jit: {self.fun.__name__} has to be traced for new types, which no_tracing forbids")
         out_tree, changed = None, []
 
         def flat(*values):

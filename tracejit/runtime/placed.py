@@ -178,7 +178,8 @@ def resolved(place: Any) -> Device | None:
 
 def check_copy(direction: str, what: Any, explicit: bool) -> None:
     """Obey the setting transfer_guard: say, or refuse, that something is copied between host and device."""
-    level = config.transfer_guard or "allow"
+    own = config.transfer_guard_host_to_device if direction == "host_to_device" else config.transfer_guard_device_to_host
+    level = own or config.transfer_guard or "allow"
     if level == "allow" or (explicit and not level.endswith("explicit")):
         return
     text = f"{'an explicit' if explicit else 'a hidden'} copy from {direction.replace('_', ' ')}: {what}"
