@@ -153,13 +153,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("platform_name", None, optional(one_of("cpu")), False,
             "Platform of the default device: cpu, unless default_device says otherwise."),
     # JAX's switches for what has one answer here
-    Setting("legacy_prng_key", "allow", one_of("allow", "warn", "error"), True, "What to do when random functions are given raw keys."),
+    Setting("legacy_prng_key", "allow", one_of("allow", "warn", "error"), True,
+            "What to do when random functions are given raw keys."),
     Setting("no_tracing", False, flag, False, "Tracing a function for jit raises RuntimeError: every call must find its program."),
     Setting("no_execution", False, flag, True, "Running a compiled program raises RuntimeError."),
     Setting("softmax_custom_jvp", True, one_of(True), False, "Accepted: nn.softmax has a derivative of its own."),
     Setting("allow_f16_reductions", False, one_of(False), False, "Accepted: sums of 16-bit floats are made in float32."),
     Setting("thread_guard", False, flag, False, "Accepted: it is about operations of several processes, of which there are none."),
-    Setting("array_garbage_collection_guard", None, optional(one_of("allow")), False, "Accepted: arrays in cycles are freed as usual."),
+    Setting("array_garbage_collection_guard", None, optional(one_of("allow")), False,
+            "Accepted: arrays in cycles are freed as usual."),
     Setting("auto_pcast", True, flag, False, "Accepted: values do not vary over a mesh, so nothing is cast."),
     Setting("remove_size_one_mesh_axis_from_type", False, flag, False, "Accepted: types name no mesh axes."),
 )
