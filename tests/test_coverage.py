@@ -49,7 +49,7 @@ def test_the_list_of_names_is_that_of_the_installed_jax() -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [
-    ("lax.copy_p", "custom_jvp"), ("ffi", "pure_callback"), ("interpreters.pxla", "classes here"), ("lax.psend", "one process")])
+    ("lax.infeed_p", "custom_jvp"), ("ffi", "pure_callback"), ("interpreters.pxla", "classes here"), ("lax.psend", "one process")])
 def test_absent_names_say_what_to_use_instead(name: str, hint: str) -> None:
     module, _, last = ("tracejit." + name).rpartition(".")
     with pytest.raises(AttributeError, match=hint):
@@ -86,11 +86,11 @@ def test_jax_variables_count() -> None:
 
 
 def test_compat_lists_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.py").write_text("import jax\nfrom jax import numpy as jnp\nx = jax.lax.copy_p\ny = jnp.linalg.svd(jnp.eye(2)).S\n"
+    (tmp_path / "a.py").write_text("import jax\nfrom jax import numpy as jnp\nx = jax.lax.infeed_p\ny = jnp.linalg.svd(jnp.eye(2)).S\n"
                                    "jax.config.update('jax_enable_x64', True)\n")
     (tmp_path / "b.py").write_text("def f():\n    from jax.interpreters import pxla\n    return pxla.Backend\n")
     assert compat.main([str(tmp_path)]) == 1
     out = capsys.readouterr().out
-    assert "present  jax.numpy.linalg.svd" in out and "ABSENT   jax.lax.copy_p" in out and "a.py:3" in out
+    assert "present  jax.numpy.linalg.svd" in out and "ABSENT   jax.lax.infeed_p" in out and "a.py:3" in out
     assert "ABSENT   jax.interpreters.pxla" in out and "b.py:2" in out
     assert compat.main([str(ROOT / "tests" / "optax_programs.py")]) == 0

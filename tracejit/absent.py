@@ -72,9 +72,9 @@ def getter(module: str) -> Callable[[str], Any]:
     """A module's `__getattr__`: an AttributeError that says what to use instead.
 
     >>> import tracejit.lax
-    >>> tracejit.lax.copy_p
+    >>> tracejit.lax.infeed_p
     Traceback (most recent call last):
-    AttributeError: tracejit.lax.copy_p does not exist: JAX has jax.lax.copy_p, tracejit leaves it out: primitives are \
+    AttributeError: tracejit.lax.infeed_p does not exist: JAX has jax.lax.infeed_p, tracejit leaves it out: primitives are \
 classes here (docs/ops.md); give a function a derivative with custom_jvp or custom_vjp
     """
     def get(name: str) -> Any:
