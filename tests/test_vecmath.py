@@ -302,6 +302,16 @@ def test_complex_pow(isa, wide):
         assert error.max() <= limit
 
 
+def test_complex_powers_of_zero_and_to_zero():
+    inf, nan = np.inf, np.nan
+    function = Kernels("native").add(lambda b, x, y: b.pow(x, y), ["c16", "c16"], "c16")
+    bases = np.array([0, -0.0, 2j, inf, -inf, complex(nan, 1), complex(1, inf), complex(inf, nan)])
+    np.testing.assert_array_equal(function(bases, np.zeros(8, complex)), np.ones(8))
+    powers = np.array([2, 0.5 + 3j, -1, -2 + 1j, 1j])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(function(np.zeros(5, complex), powers), np.power(np.zeros(5, complex), powers))
+
+
 def test_complex_exp_does_not_overflow_early():
     function = Kernels("native").add(lambda b, z: b.exp(z), ["c16"], "c16")
     z = np.array([710 + 1.5707963j, 300 - 2j, complex(-np.inf, np.inf), -800 + 1j, 2 + 0j])

@@ -264,11 +264,11 @@ def atan2(b: Builder, y: ComplexValue, x: ComplexValue) -> ComplexValue:
 
 @_in_double
 def pow(b: Builder, x: ComplexValue, y: ComplexValue) -> ComplexValue:
-    """exp(y log(x)); 0**0 is 1, other powers of 0 are 0."""
+    """exp(y log(x)); anything to the power 0 is 1, and 0 to another power is 0 if its real part is positive, else nan."""
     out = exp(b, b.complex_mul(y, log(b, x)))
-    zero = b.const(0.0, C128, out.lanes)
-    at_zero = b.select(b.eq(y, zero), b.const(1.0, C128, out.lanes), zero)
-    return b.select(b.eq(x, zero), at_zero, out)
+    zero, one, nan = [b.const(c, C128, out.lanes) for c in (0.0, 1.0, complex(np.nan, np.nan))]
+    out = b.select(b.eq(x, zero), b.select(b.gt(y.re, 0.0), zero, nan), out)
+    return b.select(b.eq(y, zero), one, out)
 
 
 @_in_double
