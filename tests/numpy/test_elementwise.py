@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from oracle import assert_same, bools, check, complexes, floats, ints
 
+import tracejit as tj
 import tracejit.numpy as jnp
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.5], np.float32)
@@ -196,3 +197,15 @@ def test_64_bit_arrays_keep_their_dtype():
     assert_same(jnp.exp(np.array([1.0, 2.0])), np.exp([1.0, 2.0]), rtol=1e-14)
     assert (jnp.float32(1) + jnp.asarray(np.ones(2))).dtype == np.float64
     assert (jnp.ones(3) * np.float64(2)).dtype == np.float32
+
+
+@pytest.mark.parametrize(("call", "weak"), [
+    (lambda x: jnp.max(x), False), (lambda x: jnp.nanmin(x), False), (lambda x: jnp.ptp(x), False), (lambda x: jnp.vander(x), False),
+    (lambda x: jnp.array([x[0], x[1]]), False), (lambda x: jnp.rint(x.astype(int)), False), (lambda x: jnp.sum(x), True),
+    (lambda x: jnp.reciprocal(x), True), (lambda x: jnp.power(x, x), True), (lambda x: jnp.diag(x), True), (lambda x: jnp.diagflat(x), False),
+    (lambda x: jnp.logaddexp2(x[0], x[1]), True), (lambda x: jnp.square(x), True)])
+def test_whether_results_of_weak_arrays_are_weak(call, weak):
+    """As in JAX, operation by operation."""
+    x = jnp.broadcast_to(jnp.asarray(0.5), (3,))
+    assert x.weak_type and call(x).weak_type is weak
+    assert tj.jit(call)(x).weak_type is weak

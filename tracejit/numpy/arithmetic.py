@@ -10,16 +10,16 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import default_dtype, is_float, is_inexact
+from tracejit.ir.types import default_dtype, is_weak, is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
 from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
-    Var,
     as_array,
     cast_numpy,
     check_arraylike,
+    convert,
     dtype_of,
     literal,
     promote,
@@ -280,7 +280,7 @@ def _to_integer(exponent: int) -> Callable:
 
 @eager
 def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
-    whole_exponent = dtype_of(x2).kind in "iu"
+    whole_exponent = dtype_of(x2).kind in "iu" and not is_weak(x2)
     x1, x2 = promote("power", x1, x2)
     if dtype_of(x1).kind == "b":
         x1, x2 = (lax.convert_element_type(x, default_dtype("i")) for x in (x1, x2))
@@ -310,7 +310,7 @@ def reciprocal(x: ArrayLike, /) -> Array:
     Array([0.5 , 0.25], dtype=float32)
     """
     (x,) = promote_inexact("reciprocal", x)
-    return lax.div(cast_numpy(1, dtype_of(x)) if isinstance(x, (Array, Var, np.ndarray)) else type(x)(1), x)
+    return lax.div(literal(1, dtype_of(x)), x)
 
 
 @eager
@@ -372,7 +372,7 @@ def square(x: ArrayLike, /) -> Array:
     Array([9, 4], dtype=int32)
     """
     check_arraylike("square", x)
-    return lax.square(x) if dtype_of(x).kind != "b" else as_array(x)
+    return lax.square(x if dtype_of(x).kind != "b" else convert(x, default_dtype("i")))
 
 
 @eager

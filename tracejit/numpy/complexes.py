@@ -8,7 +8,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.numpy.compiled import compiled
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, inexact
+from tracejit.numpy.promotion import Array, ArrayLike, as_array, cast_numpy, check_arraylike, inexact, strong
 from tracejit.numpy.transcendental import rad2deg
 from tracejit.runtime.eager import eager
 
@@ -63,7 +63,7 @@ def angle(z: ArrayLike, deg: bool = False) -> Array:
     z = as_array(inexact("angle", z))
     re, im = (lax.real(z), lax.imag(z)) if z.dtype.kind == "c" else (z, lax.full_like(z, 0))
     result = lax.atan2(im, re)
-    return rad2deg(result) if deg else result
+    return strong(rad2deg(result) if deg else result)
 
 
 @eager

@@ -25,6 +25,7 @@ from tracejit.numpy.promotion import (
     check_arraylike,
     convert,
     expand_to,
+    strong,
 )
 from tracejit.pytree import COMPOSITES
 from tracejit.runtime.array import from_dlpack as array_on_tensor
@@ -196,7 +197,7 @@ def _without_arrays(x: Any) -> Any:
 def _stack_nested(x: Any, dtype: np.dtype) -> Array:
     if not isinstance(x, (list, tuple, range)):
         return as_array(convert(x, dtype))
-    parts = [_stack_nested(item, dtype) for item in x]
+    parts = [strong(_stack_nested(item, dtype)) for item in x]
     if len({p.shape for p in parts}) > 1:
         raise ValueError(f"setting an array element with a sequence: the shapes {[p.shape for p in parts]} differ")
     return lax.concatenate([lax.expand_dims(p, (0,)) for p in parts], 0)

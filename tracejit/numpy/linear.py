@@ -23,8 +23,10 @@ from tracejit.numpy.promotion import (
     check_arraylike,
     check_no_out,
     concrete_int,
+    convert,
     expand_to,
     promote_dtypes,
+    strong,
 )
 from tracejit.numpy.ranges import tri
 from tracejit.numpy.selection import choose_by
@@ -357,7 +359,7 @@ def diag(v: ArrayLike, k: int = 0) -> Array:
     if v.ndim != 1:
         raise ValueError("diag input must be 1d or 2d")
     n = v.shape[0] + abs(k)
-    zero = lax.full((), 0, v.dtype)
+    zero = convert(0, v.dtype, v.weak_type)
     spread = lax.pad(v, zero, ((max(0, k), max(0, -k), 0),))
     rows, columns = (lax.broadcasted_iota(np.dtype("int32"), (n, n), i) for i in (0, 1))
     return choose_by(lax.eq(lax.add(rows, np.int32(k)), columns), lax.broadcast_in_dim(spread, (n, n), (1,)), zero)
@@ -369,7 +371,7 @@ def diagflat(v: ArrayLike, k: int = 0) -> Array:
     >>> jnp.diagflat(jnp.array([[1, 2]])).shape
     (2, 2)
     """
-    return diag(manipulation.ravel(v), k)
+    return strong(diag(manipulation.ravel(v), k))
 
 
 @compiled
@@ -430,7 +432,7 @@ def vander(x: ArrayLike, N: int | None = None, increasing: bool = False) -> Arra
            [9, 3, 1]], dtype=int32)
     """
     check_arraylike("vander", x)
-    x = as_array(x)
+    x = strong(x)
     if x.ndim != 1:
         raise ValueError("x must be a one-dimensional array")
     n = x.shape[0] if N is None else operator.index(N)

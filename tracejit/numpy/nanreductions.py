@@ -21,6 +21,7 @@ from tracejit.numpy.promotion import (
     check_arraylike,
     check_no_out,
     expand_to,
+    strong,
 )
 
 
@@ -68,7 +69,7 @@ def nanmax(
     >>> jnp.nanmax(jnp.array([1, jnp.nan, 3]))
     Array(3., dtype=float32)
     """
-    return _extremum("nanmax", reductions.max, reductions.lowest, a, axis, out, keepdims, initial, where)
+    return strong(_extremum("nanmax", reductions.max, reductions.lowest, a, axis, out, keepdims, initial, where))
 
 
 @compiled
@@ -85,7 +86,7 @@ def nanmin(
     >>> jnp.nanmin(jnp.array([1, jnp.nan, 3]))
     Array(1., dtype=float32)
     """
-    return _extremum("nanmin", reductions.min, reductions.highest, a, axis, out, keepdims, initial, where)
+    return strong(_extremum("nanmin", reductions.min, reductions.highest, a, axis, out, keepdims, initial, where))
 
 
 @compiled

@@ -26,6 +26,7 @@ from tracejit.numpy.promotion import (
     expand_to,
     inexact,
     promote_dtypes,
+    strong,
 )
 
 
@@ -193,7 +194,7 @@ def max(
     >>> jnp.max(jnp.array([[1, 5], [3, 4]]), axis=1)
     Array([5, 4], dtype=int32)
     """
-    return _extremum("max", a, axis, out, keepdims, initial, where, lax.reduce_max, lax.max, lowest)
+    return strong(_extremum("max", a, axis, out, keepdims, initial, where, lax.reduce_max, lax.max, lowest))
 
 
 @compiled
@@ -210,7 +211,7 @@ def min(
     >>> jnp.min(jnp.array([[1, 5], [3, 4]]), axis=1)
     Array([1, 3], dtype=int32)
     """
-    return _extremum("min", a, axis, out, keepdims, initial, where, lax.reduce_min, lax.min, highest)
+    return strong(_extremum("min", a, axis, out, keepdims, initial, where, lax.reduce_min, lax.min, highest))
 
 
 amax, amin = max, min

@@ -23,6 +23,7 @@ from tracejit.numpy.promotion import (
     inexact,
     literal,
     promote_inexact,
+    strong,
 )
 from tracejit.numpy.transcendental import full_operands
 from tracejit.runtime.eager import eager
@@ -84,7 +85,7 @@ def rint(x: ArrayLike, /) -> Array:
     """
     check_arraylike("rint", x)
     if dtype_of(x).kind in "iub":
-        return as_array(inexact("rint", x))
+        return strong(inexact("rint", x))
     return _round_even(as_array(x))
 
 

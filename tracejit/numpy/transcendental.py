@@ -304,7 +304,7 @@ def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([200., 201.], dtype=float32)
     """
     large, gap = _larger_and_gap(*full_operands("logaddexp2", x1, x2))
-    return lax.add(large, lax.div(lax.log1p(lax.exp2(gap)), cast_numpy(math.log(2), large.dtype)))
+    return lax.add(large, lax.div(lax.log1p(lax.exp2(gap)), literal(math.log(2), large.dtype)))
 
 
 @eager
