@@ -267,8 +267,8 @@ def canonical_axis(axis: Any, ndim: int) -> int:
 def axes_given(axis: Any) -> tuple:
     """An axis, or several in anything that can be iterated over, as a tuple.
 
-    >>> axes_given(1), axes_given(range(2)), axes_given(np.array([0, 2]))[1] == 2
-    ((1,), (0, 1), True)
+    >>> axes_given(1), axes_given(range(2)), int(axes_given(np.array([0, 2]))[1])
+    ((1,), (0, 1), 2)
     """
     return tuple(axis) if isinstance(axis, Iterable) and getattr(axis, "ndim", 1) else (axis,)
 
