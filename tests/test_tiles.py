@@ -6,9 +6,12 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit.codegen.kernels import Kernel
+from tracejit import lax
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.program import generate
 from tracejit.codegen.tiles import tiles_of
-from tracejit.runtime import compile as compiler
+from tracejit.ir.trace import trace_closed
+from tracejit.ir.types import ArrayType
 
 RNG = np.random.default_rng(0)
 
@@ -43,8 +46,25 @@ def test_both_orders_of_one_array():
 
 
 def test_whole_tiles_and_what_is_left():
-    tj.jit(lambda x, y: x.T + y)(np.ones((150, 101), "f4"), np.ones((101, 150), "f4"))
-    kernel: Kernel = compiler.reports[-1].code.program.steps[0].kernel
-    parts = tiles_of(kernel)
+    graph = trace_closed(lambda x, y: [lax.transpose(x, (1, 0)) + y],
+                         [ArrayType(shape, np.dtype("f4")) for shape in ((150, 101), (101, 150))])
+    parts = tiles_of(generate(graph, host_isa()).program.steps[0].kernel)
     assert [[a.size for a in part.row_axes] for part, _ in parts] == [[6, 2, 16, 64], [101, 22], [5, 128]]
     assert [across is None for _, across in parts] == [False, True, True]
+
+
+@pytest.mark.parametrize("n", [8, 10, 16, 23])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_short_rows_are_folded_side_by_side(dtype, n):
+    x = numbers(dtype, 133, n)
+    x[3] = x[5, ::-1] = 7
+    if dtype != "i4":
+        x[::9, 1::2] = np.nan
+        x[4] = np.where(np.arange(n) % 2, 0.0, -0.0)
+    for name in ("sum", "max", "argmax", "argmin"):
+        found = tj.jit(lambda x, name=name: getattr(jnp, name)(x, 1))(x)
+        np.testing.assert_allclose(np.asarray(found), getattr(np, name)(x, 1), rtol=1e-5, atol=1e-3)
+    found = tj.jit(lambda x: jnp.sqrt(((x - x.mean(1, keepdims=True)) ** 2).sum(1)))(x)
+    np.testing.assert_allclose(np.asarray(found), np.sqrt(((x - x.mean(1, keepdims=True)) ** 2).sum(1)), rtol=1e-4, atol=1e-2)
+    found = tj.jit(tj.vmap(lambda x: (x * x[0]).sum(0), in_axes=1))(x)
+    np.testing.assert_allclose(np.asarray(found), (x * x[:1]).sum(0), rtol=1e-4, atol=1e-2)

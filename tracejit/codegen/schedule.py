@@ -20,6 +20,8 @@ MOST_WRITTEN = 4            # elements of a last axis that is written out
 LEAST_CUT = 16              # elements of a last axis that is cut off
 LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
+MOST_FOLDED = 24            # elements of rows that are folded side by side
+LEAST_STRIDE = 5            # closer neighbours are loaded together
 
 
 @dataclass(eq=False)
@@ -148,6 +150,8 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     for e in kernel.loads:
         widest = max(widest, e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1))
     lanes = lanes_of(np.dtype(f"i{widest}"))
+    turned = along and turns_rows(kernel, lanes)
+    vector, along = (kernel.row_axes[-1], False) if turned else (vector, along)
     cost = sum(total_cost(root) for root in kernel.roots) or 1
     n = vector.size if vector else 1
     while lanes > 1 and n <= lanes // 2:
@@ -162,7 +166,7 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     rows = math.prod(a.size for a in kernel.row_axes if a is not across)
     per_row = math.prod(a.size for a in kernel.fold_axes)
     if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
-        unroll = min(4, max(1, n // lanes)) if cost < 60 else unroll
+        unroll = 1 if turned else min(4, max(1, n // lanes)) if cost < 60 else unroll
     if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 512 and len(kernel.stages) == 1:
         first = kernel.fold_axes[0].size
         parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
@@ -180,13 +184,29 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
         units = outer
     parts = -(-kernel.fold_axes[0].size // chunk) if chunk else 1
     units, unit_cost = units * parts, unit_cost / parts
-    if goes_by_rows(kernel, vector, along, block, chunk, widest):
+    if not turned and goes_by_rows(kernel, vector, along, block, chunk, widest):
         strip = min(STRIP, -(-n // (2 * lanes)) * lanes)
         units = outer * -(-n // strip)
         return Schedule(kernel, vector, along, lanes, unroll, strip, 0, units, 1, by_rows=True)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
     streams = vector is not None and not along and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
+
+
+def turns_rows(kernel: Kernel, lanes: int) -> bool:
+    """Whether short rows are folded side by side, one in each lane: squares of them are loaded and turned."""
+    if len(kernel.fold_axes) != 1 or not kernel.row_axes or kernel.row_axes[-1].size < MOST_FOLDED:
+        return False
+    row, fold = kernel.row_axes[-1], kernel.fold_axes[0]
+    return 1 < lanes <= fold.size <= MOST_FOLDED and any(turns(e, fold, row) for e in kernel.loads) and \
+        not any(stage.stores for stage in kernel.stages)
+
+
+def turns(e: Expr, across: Axis, along: Axis) -> bool:
+    """Whether a load reads far neighbours along one axis and near ones across: squares can be read across and turned."""
+    _, offset, guards = e.data
+    return e.dtype.kind in "fiu" and not guards and offset.coefficient(across) == 1 and \
+        abs(offset.coefficient(along)) >= LEAST_STRIDE and all(isinstance(atom, Axis) for atom, _ in offset.terms)
 
 
 def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:

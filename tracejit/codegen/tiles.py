@@ -7,14 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tracejit.codegen.kernels import Kernel
-from tracejit.codegen.schedule import substituted
+from tracejit.codegen.schedule import LEAST_STRIDE, substituted
 from tracejit.codegen.zones import conditions_of
-from tracejit.ir.loops import Axis, Expr, Index, postorder
+from tracejit.ir.loops import Axis, Index, postorder
 
 LINE_BYTES = 64
 WIDTH = 64              # elements of a tile along the axis that is written
 NEAR_BYTES = 1 << 14    # what an array may be to be read in any order
-LEAST_STRIDE = 5        # closer neighbours are loaded together
 
 
 def tiles_of(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:
@@ -49,13 +48,6 @@ def crossing(kernel: Kernel) -> tuple[Axis, int] | None:
         if axis is not None and axis.size >= LEAST_STRIDE:
             return axis, min(axis.size, max(1, LINE_BYTES // item))
     return None
-
-
-def turns(e: Expr, across: Axis, along: Axis) -> bool:
-    """Whether squares of what is loaded can be read along lines and turned."""
-    offset = e.data[1]
-    return e.dtype.kind in "fiu" and offset.coefficient(across) == 1 and abs(offset.coefficient(along)) >= LEAST_STRIDE and \
-        all(isinstance(atom, Axis) for atom, _ in offset.terms)
 
 
 def part(kernel: Kernel, box: dict[Axis, tuple[int, int]]) -> Kernel:

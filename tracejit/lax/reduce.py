@@ -207,10 +207,9 @@ class ArgExtreme(Reduction):
 
     def combine(self, b, x, y):
         (xv, xi), (yv, yi) = x, y
-        x_nan, y_nan = b.ne(xv, xv), b.ne(yv, yv)
-        better = b.or_(self.better(b, yv, xv), b.and_(y_nan, b.not_(x_nan)))
-        same = b.or_(b.eq(xv, yv), b.and_(x_nan, y_nan))
-        take_y = b.or_(b.and_(better, b.not_(b.and_(x_nan, b.not_(y_nan)))), b.and_(same, b.lt(yi, xi)))
+        above = b.and_(b.not_(self.reaches(b, xv, yv)), b.eq(xv, xv))     # y is better or nan, and x is not nan
+        level = b.or_(b.eq(xv, yv), b.ne(yv, yv))
+        take_y = b.or_(above, b.and_(level, b.lt(yi, xi)))
         return b.select(take_y, yv, xv), b.select(take_y, yi, xi)
 
     def finish(self, b, x): return x[1]
@@ -223,7 +222,7 @@ class ArgMax(ArgExtreme):
 
     def eval(self, x): return np.argmax(x, self.axes[0]).astype(self.index_dtype)
     def neutral(self, dtype): return lowest(dtype)
-    def better(self, b, x, y): return b.gt(x, y)
+    def reaches(self, b, x, y): return b.ge(x, y)
 
 
 def argmax(operand: Any, axis: int, index_dtype: Any) -> Any:
@@ -241,7 +240,7 @@ class ArgMin(ArgExtreme):
 
     def eval(self, x): return np.argmin(x, self.axes[0]).astype(self.index_dtype)
     def neutral(self, dtype): return highest(dtype)
-    def better(self, b, x, y): return b.lt(x, y)
+    def reaches(self, b, x, y): return b.le(x, y)
 
 
 def argmin(operand: Any, axis: int, index_dtype: Any) -> Any:

@@ -16,10 +16,9 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
 from tracejit.codegen.kernels import Fold, Stage, Store
-from tracejit.codegen.schedule import Schedule, stage_with
-from tracejit.codegen.tiles import turns
+from tracejit.codegen.schedule import Schedule, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
-from tracejit.ir.loops import ROW, Axis, Expr, Index
+from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
 
@@ -233,6 +232,8 @@ class KernelEmitter:
             return states
         for p in places:
             p.hoist(self.stage_roots(stage), {axis, *rest})
+        if not rest and part is None and self.crossing(stage, axis, places[0]):
+            return [self.turned_fold(p, stage, mine, axis) for p, mine in zip(places, states)]
         shape = [[len(s) for s in mine] for mine in states]
         with b.loop(lo, hi, carries=[v for mine in states for s in mine for v in s]) as loop:
             current = regroup(loop.carries, shape)
@@ -240,6 +241,38 @@ class KernelEmitter:
             new = self.fold_loops(inner, stage, current, None, rest)
             loop.carry(*[v for mine in new for s in mine for v in s])
         return regroup(loop.results, shape)
+
+    def crossing(self, stage: Stage, axis: Axis, p: Position) -> list[Expr]:
+        """The loads of a stage that are read in squares: rows that lie along the folded axis, in whole vectors of rows."""
+        if p.mask is not None or not 1 < p.lanes <= axis.size:
+            return []
+        seen: dict = {}
+        loads = {e: None for root in self.stage_roots(stage) for e in loads_of(root, seen)}
+        return [e for e in loads if e not in p.values and turns(e, axis, p.vector)]
+
+    def turned_fold(self, p: Position, stage: Stage, states, axis: Axis):
+        """A short folded axis, a square at a time; the last square ends with the axis, and begins inside of the one before."""
+        b, lanes, n = self.b, p.lanes, axis.size
+        shape = [[len(s) for s in states]]
+        with b.loop(0, n - n % lanes, lanes, carries=[v for s in states for v in s]) as loop:
+            [mine] = regroup(loop.carries, shape)
+            loop.carry(*[v for s in self.turned_square(p, stage, mine, axis, loop.index, range(lanes)) for v in s])
+        [states] = regroup(loop.results, shape)
+        if n % lanes:
+            states = self.turned_square(p, stage, states, axis, b.const(n - lanes, I64), range(lanes - n % lanes, lanes))
+        return states
+
+    def turned_square(self, p: Position, stage: Stage, states, axis: Axis, first: Value, columns: range):
+        b, lanes, top = self.b, p.lanes, p.axes[p.vector]
+        points = [p.inner({axis: b.add(first, k)}, p.vector, lanes) for k in columns]
+        for e in self.crossing(stage, axis, p):
+            lines = [p.inner({p.vector: b.add(top, k), axis: first}).line(e, lanes) for k in range(lanes)]
+            square = turned(b, lines)
+            for k, point in zip(columns, points):
+                point.values[e] = square[k]
+        for point in points:
+            states = self.point(point, stage, states)
+        return states
 
     def stage_roots(self, stage: Stage) -> list[Expr]:
         return [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
