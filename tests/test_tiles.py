@@ -68,3 +68,19 @@ def test_short_rows_are_folded_side_by_side(dtype, n):
     np.testing.assert_allclose(np.asarray(found), np.sqrt(((x - x.mean(1, keepdims=True)) ** 2).sum(1)), rtol=1e-4, atol=1e-2)
     found = tj.jit(tj.vmap(lambda x: (x * x[0]).sum(0), in_axes=1))(x)
     np.testing.assert_allclose(np.asarray(found), (x * x[:1]).sum(0), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("n", [8, 10, 16, 23])
+def test_short_rows_are_stored_in_squares(n):
+    x = numbers("f4", 133, n) / 50
+    e = np.exp(x - x.max(1, keepdims=True))
+    for out in ((133, n), (7, 19, n)):
+        found = tj.jit(lambda x: tj.nn.softmax(x))(x.reshape(out))
+        np.testing.assert_allclose(np.asarray(found), (e / e.sum(1, keepdims=True)).reshape(out), rtol=1e-5)
+    y, total = tj.jit(lambda x: (x - x.sum(1, keepdims=True), x.sum(1)))(x)
+    np.testing.assert_allclose(np.asarray(y), x - x.sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(total), x.sum(1), atol=1e-5)
+    labels = RNG.integers(0, n, 133)
+    loss = lambda x: -tj.nn.log_softmax(x)[np.arange(133), labels].sum()
+    one_hot = np.eye(n)[labels]
+    np.testing.assert_allclose(np.asarray(tj.jit(tj.grad(loss))(x)), e / e.sum(1, keepdims=True) - one_hot, atol=1e-5)

@@ -198,15 +198,20 @@ def turns_rows(kernel: Kernel, lanes: int) -> bool:
     if len(kernel.fold_axes) != 1 or not kernel.row_axes or kernel.row_axes[-1].size < MOST_FOLDED:
         return False
     row, fold = kernel.row_axes[-1], kernel.fold_axes[0]
+    stores = [s for stage in kernel.stages for s in stage.stores if s.var not in kernel.scratch]
     return 1 < lanes <= fold.size <= MOST_FOLDED and any(turns(e, fold, row) for e in kernel.loads) and \
-        not any(stage.stores for stage in kernel.stages)
+        all(lies_across(s.offset, s.var.type.dtype, fold, row) for s in stores)
 
 
 def turns(e: Expr, across: Axis, along: Axis) -> bool:
     """Whether a load reads far neighbours along one axis and near ones across: squares can be read across and turned."""
     _, offset, guards = e.data
-    return e.dtype.kind in "fiu" and not guards and offset.coefficient(across) == 1 and \
-        abs(offset.coefficient(along)) >= LEAST_STRIDE and all(isinstance(atom, Axis) for atom, _ in offset.terms)
+    return not guards and lies_across(offset, e.dtype, across, along)
+
+
+def lies_across(offset: Index, dtype: np.dtype, across: Axis, along: Axis) -> bool:
+    return dtype.kind in "fiu" and offset.coefficient(across) == 1 and abs(offset.coefficient(along)) >= LEAST_STRIDE and \
+        all(isinstance(atom, Axis) for atom, _ in offset.terms)
 
 
 def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:

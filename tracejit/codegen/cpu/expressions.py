@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
-from tracejit.codegen.kernels import Scratch
+from tracejit.codegen.kernels import Scratch, Store
 from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
@@ -194,6 +194,10 @@ class Position:
         """A load of this scalar position and of what follows in memory."""
         var, offset, _ = e.data
         return self.b.load(e.dtype, self.b.gep(self.buffers[var], self.number(offset), e.dtype), lanes)
+
+    def store_line(self, s: Store, value: Value) -> None:
+        """A vector stored at this scalar position and what follows in memory."""
+        self.b.store(value, self.b.gep(self.buffers[s.var], self.number(s.offset), s.var.type.dtype))
 
     def backwards(self, base: Value, offset: Index, dtype, mask: Value | None, other):
         """Lanes that lie in memory in reverse order: a vector that ends with the first lane."""

@@ -16,7 +16,7 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
 from tracejit.codegen.kernels import Fold, Stage, Store
-from tracejit.codegen.schedule import Schedule, stage_with, turns
+from tracejit.codegen.schedule import Schedule, lies_across, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
 
@@ -232,7 +232,7 @@ class KernelEmitter:
             return states
         for p in places:
             p.hoist(self.stage_roots(stage), {axis, *rest})
-        if not rest and part is None and self.crossing(stage, axis, places[0]):
+        if not rest and part is None and any(self.crossing(stage, axis, places[0])):
             return [self.turned_fold(p, stage, mine, axis) for p, mine in zip(places, states)]
         shape = [[len(s) for s in mine] for mine in states]
         with b.loop(lo, hi, carries=[v for mine in states for s in mine for v in s]) as loop:
@@ -242,13 +242,15 @@ class KernelEmitter:
             loop.carry(*[v for mine in new for s in mine for v in s])
         return regroup(loop.results, shape)
 
-    def crossing(self, stage: Stage, axis: Axis, p: Position) -> list[Expr]:
-        """The loads of a stage that are read in squares: rows that lie along the folded axis, in whole vectors of rows."""
+    def crossing(self, stage: Stage, axis: Axis, p: Position) -> tuple[list[Expr], list[Store]]:
+        """The loads and stores of a stage that go in squares: of rows along the folded axis, in whole vectors of rows."""
         if p.mask is not None or not 1 < p.lanes <= axis.size:
-            return []
+            return [], []
         seen: dict = {}
         loads = {e: None for root in self.stage_roots(stage) for e in loads_of(root, seen)}
-        return [e for e in loads if e not in p.values and turns(e, axis, p.vector)]
+        return [e for e in loads if e not in p.values and turns(e, axis, p.vector)], \
+            [s for s in stage.stores if s.var not in self.kernel.scratch and
+             lies_across(s.offset, s.var.type.dtype, axis, p.vector)]
 
     def turned_fold(self, p: Position, stage: Stage, states, axis: Axis):
         """A short folded axis, a square at a time; the last square ends with the axis, and begins inside of the one before."""
@@ -263,15 +265,21 @@ class KernelEmitter:
         return states
 
     def turned_square(self, p: Position, stage: Stage, states, axis: Axis, first: Value, columns: range):
+        """Of a square, `columns` are folded, and all are stored."""
         b, lanes, top = self.b, p.lanes, p.axes[p.vector]
-        points = [p.inner({axis: b.add(first, k)}, p.vector, lanes) for k in columns]
-        for e in self.crossing(stage, axis, p):
-            lines = [p.inner({p.vector: b.add(top, k), axis: first}).line(e, lanes) for k in range(lanes)]
-            square = turned(b, lines)
-            for k, point in zip(columns, points):
-                point.values[e] = square[k]
-        for point in points:
-            states = self.point(point, stage, states)
+        loads, stores = self.crossing(stage, axis, p)
+        points = [p.inner({axis: b.add(first, k)}, p.vector, lanes) for k in range(lanes)]
+        lines = [p.inner({p.vector: b.add(top, k), axis: first}) for k in range(lanes)]
+        for e in loads:
+            for point, value in zip(points, turned(b, [line.line(e, lanes) for line in lines])):
+                point.values[e] = value
+        others = Stage([s for s in stage.stores if s not in stores], stage.folds)
+        for k in columns:
+            states = self.point(points[k], others, states)
+        for s in stores:
+            values = [b.splat(point.value(s.expr), lanes) for point in points]
+            for line, value in zip(lines, turned(b, values)):
+                line.store_line(s, value)
         return states
 
     def stage_roots(self, stage: Stage) -> list[Expr]:
