@@ -379,7 +379,7 @@ def _choose_sources(f: Function, plan: _Plan, job: str) -> None:
     a, b, rs, cs, bk = _JOB.get(f, job, "A", "B", "rs", "cs", "bk")
     a_packed, b_packed = (f.compare("ne", flag, 0) for flag in _JOB.get(f, job, "pack_a", "pack_b"))
     padded = f.round_up(depth, tile.nr)
-    b_step = f.mul(padded, tile.nr * size)
+    b_step = f.mul(f.add(padded, 1), tile.nr * size)  # a row more, as panels a power of two apart compete for places in the cache
     b_bytes = f.select(b_packed, f.mul(panels, b_step), 0)
     a_memory = f.offset("%scratch", b_bytes)
     a_step = f.mul(f.add(padded, lanes), size)
