@@ -57,6 +57,30 @@ def operands(case: dict, layout=CHANNELS_FIRST) -> tuple[np.ndarray, np.ndarray]
     return normal(*[SIZES[k] for k in layout[0]]), normal(*[kernel[k] for k in layout[1]])
 
 
+@pytest.mark.parametrize("space, taps, holes, pads", [
+    ((19,), (5,), (1,), ((2, 2),)), ((7, 17), (3, 3), (1, 1), ((1, 1), (1, 1))), ((6, 21), (2, 3), (2, 3), ((0, 2), (3, 1))),
+    ((3, 4, 16), (1, 2, 3), (1, 1, 1), ((0, 0), (1, 0), (1, 1)))], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_channel_alone_in_planes(channels, space, taps, holes, pads):
+    x, w = normal(2, channels, *space), normal(channels, 1, *taps)
+    ones = (1,) * len(space)
+    f = lambda x, w: lax.conv_general_dilated(x, w, ones, pads, rhs_dilation=holes, feature_group_count=channels)
+    expected = convolved(x, w, ones, pads, ones, holes, feature_groups=channels)
+    np.testing.assert_allclose(tj.jit(f)(x, w), expected, rtol=1e-10, atol=1e-12)
+    ct = normal(*expected.shape)
+    for ours, y, i in zip(tj.jit(lambda x, w: tj.vjp(f, x, w)[1](ct))(x, w), (x, w), (0, 1)):
+        step = normal(*y.shape)      # linear in each operand
+        moved_by = convolved(*[step if k == i else z for k, z in enumerate((x, w))], ones, pads, ones, holes, feature_groups=channels)
+        np.testing.assert_allclose(np.vdot(ours, step), np.vdot(ct, moved_by), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n, c, o, space", [(3, 8, 5, (7, 9)), (1, 6, 4, (11,)), (4, 16, 16, (1, 5)), (2, 3, 50, (2, 2))])
+def test_one_tap_with_features_first(n, c, o, space):
+    x, w, ones = normal(n, c, *space), normal(o, c, *(1,) * len(space)), (1,) * len(space)
+    ours = tj.jit(lambda x, w: lax.conv_general_dilated(x, w, ones, "VALID"))(x, w)
+    np.testing.assert_allclose(ours, convolved(x, w, ones, [(0, 0)] * len(space), ones, ones), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("case", [c | g for c, g in itertools.product(CASES, GROUPS)], ids=str)
 def test_convolution_is_its_sum_and_linear_in_both(case):
     x, w = operands(case)

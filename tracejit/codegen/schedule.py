@@ -250,6 +250,6 @@ def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:
     contiguous = lambda axis: sum(o.coefficient(axis) == 1 for o in offsets)
     if fold.size < 8 and row.size >= 4 * fold.size:
         return row, False
-    if contiguous(fold) == contiguous(row) > 0 and row.size >= max(fold.size, 16):    # windows: no lanes to add up at their ends
+    if contiguous(fold) == contiguous(row) > 0 and row.size >= max(fold.size, 4):    # windows: no lanes to add up at their ends
         return row, False
     return (fold, True) if contiguous(fold) >= contiguous(row) or row.size < 4 else (row, False)

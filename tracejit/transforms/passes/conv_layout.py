@@ -5,6 +5,8 @@ The routines of the back ends compute many features of one pixel at a time.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -14,6 +16,10 @@ from tracejit import lax
 from tracejit.ir.trace import bind
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
+
+
+MOST_TAPS = 9       # of a convolution that is computed as a sum of shifted images
+LEAST_LINE = 16
 
 
 def as_product(op: ConvGeneralDilated, x, w, dot: Callable):
@@ -40,7 +46,20 @@ def as_product(op: ConvGeneralDilated, x, w, dot: Callable):
         long = [a for a in sides if shape[a] != 1]
         if long == sorted(long):
             return lax.reshape(dot(DotGeneral(axes, precision=op.precision), *order), shape)
-    return None
+    return image_by_image(op, x, w, contract, shape, dot)
+
+
+def image_by_image(op: ConvGeneralDilated, x, w, contract, shape, dot: Callable):
+    """The product for each image apart, where features lie before space: w is repeated, so it must be small beside x."""
+    lhs, _, out = op.dimension_numbers
+    n = x.type.shape[lhs[0]]
+    space = [out[lhs.index(a)] for a in range(len(lhs)) if a != lhs[0] and a not in contract[0]]
+    sides = [a for a in (out[0], out[1], *space) if shape[a] != 1]
+    if sides != sorted(sides) or n * w.type.size > x.type.size + math.prod(shape):
+        return None
+    many = lax.broadcast_in_dim(w, (n, *w.type.shape), range(1, 1 + w.type.ndim))
+    axes = tuple(a + 1 for a in contract[1]), contract[0]
+    return lax.reshape(dot(DotGeneral(axes, ((0,), (lhs[0],)), op.precision), many, x), shape)
 
 
 def features_last(op: ConvGeneralDilated, x, w):
@@ -49,7 +68,8 @@ def features_last(op: ConvGeneralDilated, x, w):
     shape = op.infer(x.type, w.type).shape
     x, lhs = reordered(x, lhs, order_of_input(x.type.shape, lhs))
     is_gradient = math.prod(w.type.shape[a] for a in rhs[2:]) > math.prod(shape[a] for a in out[2:])
-    if is_gradient and rhs[0] != len(rhs) - 1:  # w is then the cotangent, too large to be repacked by the routine
+    is_depthwise = op.feature_group_count > 1 and w.type.shape[rhs[1]] == 1     # its kernels read w as it is
+    if (is_gradient or is_depthwise) and rhs[0] != len(rhs) - 1:    # a gradient's w is the cotangent, too large to be repacked
         w, rhs = reordered(w, rhs, (rhs[1], *sorted(rhs[2:]), rhs[0]))
     order = tuple(range(len(out)))
     if out[1] != len(out) - 1 and shape[out[1]] > 1:
@@ -57,6 +77,35 @@ def features_last(op: ConvGeneralDilated, x, w):
     out = tuple(order.index(a) for a in out)
     y = bind(dataclasses.replace(op, dimension_numbers=(lhs, rhs, out)), x, w)
     return reordered(y, out, tuple(int(a) for a in np.argsort(order)))[0]
+
+
+def is_stencil(op: ConvGeneralDilated, x, w) -> bool:
+    """Whether each channel is on its own, in planes whose lines fill vectors, with few taps at neighbouring places."""
+    lhs, rhs, out = op.dimension_numbers
+    planes = lhs[-1] == len(lhs) - 1 and lhs == out and w.type.shape[rhs[0]] == op.feature_group_count
+    dtypes = {x.type.dtype, op.infer(x.type, w.type).dtype}
+    if len(dtypes) > 1 or not dtypes <= {np.dtype("f4"), np.dtype("f8")} or op.batch_group_count > 1 or not w.type.size:
+        return False
+    steps = {*op.window_strides, *op.lhs_dilation}
+    return planes and w.type.shape[rhs[1]] == 1 and steps == {1} and x.type.shape[lhs[-1]] >= LEAST_LINE and \
+        min(min(pair) for pair in op.padding) >= 0 and w.type.size <= MOST_TAPS * op.feature_group_count
+
+
+def stencil(op: ConvGeneralDilated, x, w):
+    """A depthwise convolution as a sum of shifted images, which fuses into one kernel that reads lines as they lie."""
+    lhs, rhs, out = op.dimension_numbers
+    shape = op.infer(x.type, w.type).shape
+    w = lax.reshape(lax.transpose(w, rhs), (w.type.shape[rhs[0]], *[w.type.shape[a] for a in rhs[2:]]))
+    pads = {lhs[2 + d]: (*pair, 0) for d, pair in enumerate(op.padding)}
+    padded = lax.pad(x, np.zeros((), x.type.dtype), [pads.get(a, (0, 0, 0)) for a in range(x.type.ndim)])
+    terms = []
+    for tap in itertools.product(*map(range, w.type.shape[1:])):
+        at = {lhs[2 + d]: t * op.rhs_dilation[d] for d, t in enumerate(tap)}
+        start = [at.get(a, 0) for a in range(len(shape))]
+        seen = lax.slice(padded, start, [a + n for a, n in zip(start, shape)])
+        factor = lax.reshape(lax.slice(w, (0, *tap), (shape[out[1]], *[t + 1 for t in tap])), (shape[out[1]],))
+        terms.append(lax.mul(seen, lax.broadcast_in_dim(factor, shape, (out[1],))))
+    return functools.reduce(lax.add, terms)
 
 
 def order_of_input(shape: tuple[int, ...], spec: tuple[int, ...]) -> tuple[int, ...]:

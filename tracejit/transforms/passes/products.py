@@ -18,7 +18,7 @@ from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.shape import Transpose
 from tracejit.lax.window import Track, windows_of
-from tracejit.transforms.passes.conv_layout import as_product, features_last
+from tracejit.transforms.passes.conv_layout import as_product, features_last, is_stencil, stencil
 
 HALVES = (np.dtype("float16"), bfloat16)
 SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
@@ -68,6 +68,8 @@ def lower_products(graph: Graph, halves: bool = False) -> Graph:
             return record_eqn(eqn, inputs)
         if halves and eqn.inputs[0].type.dtype in HALVES:
             lower = half_dot if lower is lower_dot else half_conv
+        if lower is lower_conv and not halves and is_stencil(eqn.op, *inputs):
+            lower = stencil
         with sourced(eqn.source):
             return [lower(eqn.op, *map(as_var, inputs))]
     return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
