@@ -12,7 +12,6 @@ HOSTS = "tracejit runs in one process"
 PARTITION = "there is one device, nothing is partitioned"
 INTERNAL = "it is internal to JAX"
 FFI = "call foreign code with pure_callback or io_callback"
-SYMBOLIC = "shapes are numbers: export once for each shape"
 
 # The longest entry that a name starts with counts.
 REASONS = {
@@ -50,8 +49,7 @@ REASONS = {
     "jax.experimental.sparse.api": INTERNAL, "jax.experimental.sparse.coo": INTERNAL, "jax.experimental.sparse.csr": INTERNAL,
     "jax.experimental.sparse.transform": INTERNAL, "jax.experimental.sparse.util": INTERNAL,
     "jax.experimental.sparse.linalg.lobpcg_standard": "use jnp.linalg.eigh",
-    "jax.export.symbolic_shape": SYMBOLIC, "jax.export.symbolic_args_specs": SYMBOLIC, "jax.export.is_symbolic_dim": SYMBOLIC,
-    "jax.export.SymbolicScope": SYMBOLIC, "jax.export": XLA,
+    "jax.export": XLA,
     "jax.errors": "errors.TracejitError is the base of all errors", "jax.stages": INTERNAL, "jax.dlpack": INTERNAL,
     "jax.custom_derivatives": "use custom_jvp, custom_vjp, lax.custom_linear_solve", "jax.ad_checkpoint":
     "use checkpoint_policies; tools.explain shows what is kept",

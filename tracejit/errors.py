@@ -138,6 +138,11 @@ class NonConcreteBooleanIndexError(TracejitError, IndexError):
     fix = "use jnp.where(mask, x, 0), or jnp.nonzero(mask, size=n) for at most n elements"
 
 
+class InconclusiveDimensionOperation(TracejitError, ValueError):
+    """A function that is exported for sizes that are left open is not one program for all of them."""
+    fix = "export it once for each size"
+
+
 class KeyReuseError(TracejitError, TypeError):
     """A random key was used twice, which gives the same numbers twice."""
     fix = "key, subkey = random.split(key), and use each once"

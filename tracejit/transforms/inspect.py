@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tracejit.errors import filtered
+from tracejit.ir.dims import Dim
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import CapturingGraph, Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, running_known, trace
@@ -31,7 +32,8 @@ class ShapeDtypeStruct:
                  manual_axis_type: Any = None, is_ref: bool = False):
         if dtype is None:
             raise ValueError("ShapeDtypeStruct: dtype must be specified")
-        self.shape, self.dtype = tuple(int(d) for d in shape), canonicalize_dtype(dtype)
+        self.shape = tuple(d if isinstance(d, Dim) else int(d) for d in shape)
+        self.dtype = canonicalize_dtype(dtype)
         self.sharding, self.weak_type = sharding, bool(weak_type)
 
     @property
