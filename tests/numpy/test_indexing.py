@@ -4,6 +4,7 @@ import pytest
 from oracle import assert_same, check, convert, floats, ints
 
 import tracejit.numpy as jnp
+from tracejit import jit
 
 X = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
 I2 = np.array([[0, 2], [1, -1]], np.int32)
@@ -196,8 +197,9 @@ def test_where_and_select():
     check("choose", np.array([0, 5, -2], np.int32), [y[:3], y[1:]], mode="clip")
     check("choose", np.array([0, 5, -2], np.int32), [y[:3], y[1:]], mode="wrap")
     check("piecewise", y, [y < 0, y >= 0], numpy=False, funclist=[1.0, 2.0], jax=False)
-    assert_same(jnp.piecewise(jnp.asarray(x), [x < 0, x > 1], [lambda v: -v, lambda v: v * 2, 5.0]),
-                np.piecewise(x, [x < 0, x > 1], [lambda v: -v, lambda v: v * 2, 5.0]))
+    for traced in (lambda f: f, jit):
+        pieces = traced(lambda x: jnp.piecewise(x, [x < 0, x > 1], [lambda v: -v, lambda v: v * 2, 5.0]))
+        assert_same(pieces(jnp.asarray(x)), np.piecewise(x, [x < 0, x > 1], [lambda v: -v, lambda v: v * 2, 5.0]))
     with pytest.raises(TypeError):
         jnp.where(jnp.array([True]), 1)
 

@@ -319,7 +319,7 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence, *args: Any, **kw:
     conditions = [
         to_bool("piecewise", as_array(np.asarray(c)) if isinstance(c, (list, tuple)) else c) for c in conditions
     ]
-    if np.ndim(condlist) == 2 and not isinstance(condlist, (list, tuple)):
+    if not isinstance(condlist, (list, tuple)) and np.ndim(condlist) == 2:
         conditions = [to_bool("piecewise", c) for c in condlist]
     if len(funclist) not in (len(conditions), len(conditions) + 1):
         raise ValueError(
