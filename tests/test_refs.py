@@ -133,3 +133,16 @@ def test_misuse() -> None:
     empty = tj.empty_ref(tj.ShapeDtypeStruct((0, 2), np.int8))
     empty[...] = 1
     assert value(empty).shape == (0, 2)
+
+
+def test_gradients_of_functions_that_write_refs_of_others() -> None:
+    seen = tj.new_ref(jnp.zeros(()))
+
+    def f(x):
+        y = tj.checkpoint(lambda x: [seen.__setitem__(..., jnp.sin(x)), jnp.cos(x)][1])(x)
+        return y * seen[...]
+    for g in (tj.grad(f), tj.jit(tj.grad(f))):
+        seen[...] = 0.
+        np.testing.assert_allclose(float(g(0.3)), np.cos(0.6), rtol=1e-6)
+        np.testing.assert_allclose(float(seen[...]), np.sin(0.3), rtol=1e-6)
+    assert float(tj.value_and_grad(lambda x: (x * x, [seen.__setitem__(..., x), x][1]), has_aux=True)(2.)[0][1]) == 2. == float(seen[...])

@@ -10,9 +10,10 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source
+from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
-from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed
+from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed, trace_with_writes
 from tracejit.ir.types import FLOAT0, ArrayType, is_array_like, is_complex, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
@@ -125,12 +126,14 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
             if has_aux:
                 outs = split_aux(what, outs, out, aux_tree)
             return outs
-        graph, captured = trace_here(scalar_and_aux, leaves)
-        check_scalar(what, graph.out_types[:1] if has_aux else graph.out_types, holomorphic)
+        graph, captured, written = trace_with_writes(scalar_and_aux, [type_of(x) for x in leaves],
+                                                     list(leaves) if knows_values() else None)
+        captured, n = read_all(captured), len(graph.results) - len(written)
+        check_scalar(what, graph.out_types[:1 if has_aux else n], holomorphic)
         wanted = [False] * len(captured) + [is_inexact(type_of(x).dtype) for x in leaves]
         outs = call(gradient_graph(graph, tuple(wanted)), [*captured, *leaves])
-        n = len(graph.results)
-        found = iter(outs[n:])
+        write_all(written, outs[n:n + len(written)])
+        found = iter(outs[n + len(written):])
         grads = unflatten(treedef, [next(found) if w else zero_cotangent(type_of(x))
                                     for x, w in zip(leaves, wanted[len(captured):])])
         value = (outs[0], unflatten(aux_tree[0], outs[1:n])) if has_aux else outs[0]
