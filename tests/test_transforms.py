@@ -505,3 +505,19 @@ def test_complex_derivatives_equal_jax():
     h = lambda n: lambda z: (n.abs(z) ** 2 * n.real(z)).sum()
     zs = np.array([0.3 + 0.4j, 1 - 2j], np.complex64)
     np.testing.assert_allclose(tj.vjp(h(jnp), zs)[1](np.float32(1))[0], jax.vjp(h(jax.numpy), zs)[1](np.float32(1))[0], rtol=1e-5)
+
+
+def test_vmap_knows_what_all_lanes_share() -> None:
+    """Numbers pass as they are, arrays that no mapped argument goes into have values; so they may decide shapes and branches."""
+    def f(x, w, n, name):
+        twos = jnp.ones((n, 3)) + 1
+        assert type(n) is int and name == "a" and twos.sum() == 2 * twos.size and w.max() > 0
+        for unknown in (x > 0, lax.axis_index("i") == 0, lax.psum(x, "i") > 0):
+            with pytest.raises(tj.errors.TracerBoolConversionError):
+                bool(unknown)
+        slope = tj.grad(lambda w: (w * x).sum() if w.sum() > 1 else x)(w)
+        return jnp.broadcast_to(x, (n,)) + slope[0]
+    mapped = tj.vmap(f, in_axes=(0, None, None, None), axis_name="i")
+    np.testing.assert_array_equal(mapped(jnp.arange(3.0), np.ones(2, np.float32), 2, "a"), [[0, 0], [2, 2], [4, 4]])
+    with pytest.raises(tj.errors.TracerBoolConversionError):
+        tj.jit(lambda x, w: mapped(x, w, 2, "a"))(jnp.arange(3.0), jnp.ones(2))

@@ -144,6 +144,7 @@ def install_as_jax(environ: Mapping[str, str] = os.environ) -> None:
         raise RuntimeError("install_as_jax: JAX itself is already imported; call this before anything imports jax")
     if config.enable_x64 is None:
         config.update("enable_x64", False)
+    config.update("wrap_callback_errors", True)
     for name in config.settings:
         if "JAX_" + name.upper() in environ:
             config.update(name, environ["JAX_" + name.upper()])

@@ -103,6 +103,8 @@ SETTINGS: tuple[Setting, ...] = (
             "Bit generator behind random.key(seed)."),
     Setting("enable_custom_prng", False, flag, True,
             "random.PRNGKey returns a typed key, as random.key does, not raw uint32 words."),
+    Setting("wrap_callback_errors", False, flag, False,
+            "True: what a callback raises inside compiled code is the cause of a JaxRuntimeError, as in JAX."),
     Setting("threefry_partitionable", True, flag, True,
             "True: the random bits of current JAX, each element by itself; False: those of its old versions."),
     # what runs

@@ -158,10 +158,11 @@ def check_error(error: Error) -> None:
 def fail(sites: tuple[Site, ...], failure: Any, debug: bool) -> None:
     """Now, where the values are known; else when the program runs."""
     one = of_first_lane(failure)
-    if not knows_values():
+    known = [concrete_value(x) for x in one] if knows_values() else [None]
+    if any(x is None for x in known):
         bind(Check(sites, debug), *one)
     elif not debug:
-        raise_failure(sites, [concrete_value(x) for x in one])
+        raise_failure(sites, known)
 
 
 def of_first_lane(failure: Any) -> Any:

@@ -57,11 +57,21 @@ class Place:
         raise NotImplementedError
 
 
+UNKNOWN: Any = "unknown"    # what a Var carries in place of a value where others of its builder have theirs
+
+
+def known_or_unknown(x: Any) -> Any:
+    """What a Var that stands for x carries: x itself, unless that is known to have no value."""
+    if x is None or x.__class__ is Var and (x.concrete is UNKNOWN or x.concrete is None and not x.builder.concrete):
+        return UNKNOWN
+    return x
+
+
 class Builder:
     """Records the equations of one function while it runs."""
 
     def __init__(self, concrete: bool = False):
-        self.concrete = concrete          # params carry values, so `if x > 0` in the function works
+        self.concrete = concrete          # params may carry values, so `if x > 0` in the function works
         self.params: list[Var] = []
         self.eqns: list[Eqn] = []
         self.captured: dict[Any, tuple[Any, Var]] = {}
@@ -80,7 +90,7 @@ class Builder:
             return type.dtype.wrap(self.param(type.dtype.type_of_data(type.shape)))
         if hasattr(type, "enter"):
             return type.enter(self.param(type.type))
-        v = Var(type, self, concrete=concrete)
+        v = Var(type, self, concrete=known_or_unknown(concrete) if self.concrete else None)
         self.params.append(v)
         return v
 
@@ -109,7 +119,7 @@ class Builder:
                 value, known = x, x.value_around(_local.stack[:_local.stack.index(self)])
             else:
                 value = known = x if x.__class__ is Var else hooks.as_array(x)
-            found = self.captured[key] = (x, value, Var(value.type, self, concrete=known))
+            found = self.captured[key] = (x, value, Var(value.type, self, concrete=known_or_unknown(known)))
         return found[-1]
 
     def record(self, op, inputs: list[Atom]) -> list[Var]:
@@ -121,7 +131,8 @@ class Builder:
         types = op.infer(*[x.type for x in inputs])
         types = types if op.multiple else (types,)
         eqn = Eqn(op, inputs, (), _local.source or user_source())
-        eqn.outputs = [Var(t, self, eqn) for t in types]
+        unknown = self.concrete and (op.lane_dependent or any(x.__class__ is Var and x.concrete is UNKNOWN for x in inputs))
+        eqn.outputs = [Var(t, self, eqn, UNKNOWN if unknown else None) for t in types]
         self.eqns.append(eqn)
         if key is not None:
             self.seen[key] = eqn.outputs
@@ -315,7 +326,7 @@ def call(graph: Graph, args: Sequence) -> list:
 
 
 def knows_values() -> bool:
-    """Whether values traced here carry concrete ones: not under jit, vmap or a loop."""
+    """Whether values traced here may carry concrete ones: not under jit or in a loop."""
     return all(b.concrete for b in _local.stack)
 
 
@@ -325,6 +336,8 @@ def concrete_value(x: Any) -> Any:
     """The array behind a Var that was traced from concrete inputs, computed when first asked for; else None."""
     if x.__class__ is not Var:
         return x if x.__class__ is not Lit else x.value
+    if x.concrete is UNKNOWN:
+        return None
     if x.concrete is not None:
         return concrete_value(x.concrete) if x.concrete.__class__ is Var else x.concrete
     if x.eqn is None or not x.builder.concrete:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import DonatedArrayError, TracejitRuntimeError
 from tracejit.ir.types import ArrayType
 from tracejit.runtime import array, threads
@@ -31,7 +32,12 @@ def fail_with(error: BaseException) -> int:
 
 def callback_error() -> BaseException:
     default = TracejitRuntimeError("a callback failed inside compiled code")
-    return callback_errors.pop(threading.get_ident(), default)
+    error = callback_errors.pop(threading.get_ident(), default)
+    if not config.wrap_callback_errors or isinstance(error, TracejitRuntimeError) or not isinstance(error, Exception):
+        return error
+    wrapped = TracejitRuntimeError(f"a callback failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 # What the numbers returned by compiled code mean; a backend adds its own.

@@ -88,7 +88,7 @@ def device_put(x: Any, device: Any = None, *, src: Any = None, donate: Any = Fal
 
 
 def device_get(x: Any) -> Any:
-    """x with every Array as a NumPy array.
+    """x with every Array as a NumPy array; traced values stay what they are.
 
     >>> import tracejit as tj
     >>> tj.device_get(tj.device_put((1., 2)))
@@ -97,7 +97,7 @@ def device_get(x: Any) -> Any:
     def get(leaf: Any) -> Any:
         known = concrete_value(leaf)
         if known is None:
-            return np.asarray(leaf)  # raises the error of a traced value
+            return leaf  # a traced value stays what it is
         if known.__class__ is PlacedArray:
             return fetched(known)
         return np.asarray(known) if isinstance(known, ArrayImpl) else known

@@ -13,7 +13,7 @@ from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result, is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_closed
-from tracejit.ir.types import ArrayType, type_of, with_wide_numbers
+from tracejit.ir.types import ArrayType, is_array_like, type_of, with_wide_numbers
 from tracejit.pytree import COMPOSITES, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.tree_util import broadcast_prefix, tree_leaves
 from tracejit.transforms.batching import Batch, batch_values
@@ -44,16 +44,19 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         leaves = with_wide_numbers(leaves)
         axes = [normalized(a, x) for a, x in zip(axes, tree_leaves((args, kwargs)))]
         size = batch_size(leaves, axes, args, axis_size)
+        everything, static = leaves, [passes_as_it_is(x, a) for x, a in zip(leaves, axes)]
+        leaves, axes = ([x for x, s in zip(xs, static) if not s] for xs in (leaves, axes))
         types = [lane_type(x, a) for x, a in zip(leaves, axes)]
         out_tree = None
 
         def flat(*values):
             nonlocal out_tree
-            a, k = unflatten(treedef, values)
+            traced = iter(values)
+            a, k = unflatten(treedef, [x if s else next(traced) for x, s in zip(everything, static)])
             outs, out_tree = flatten_result(fun(*a, **k))
             return [*outs, *[Cell.read(x) for x in cells_in(values)]]
         with axis_bound(axis_name, size):
-            graph, captured = trace(flat, types)
+            graph, captured = trace(flat, types, [x if a is None else None for x, a in zip(leaves, axes)])
         batched = (False,) * len(captured) + tuple(a is not None for a in axes)
         moved, out_batched = batched_graph(graph, batched, size, axis_name, tuple(a or 0 for a in axes))
         lane = unflatten(out_tree, graph.results[:out_tree.num_leaves])
@@ -64,6 +67,11 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         write_all(cells, outs[len(outs) - len(cells):])
         return with_lanes(unflatten(out_tree, outs[:len(outs) - len(cells)]), out_axes, size)
     return wrapped
+
+
+def passes_as_it_is(x: Any, axis: int | None) -> bool:
+    """Whether fun sees an argument itself: what all lanes share and decides shapes and branches, or is no array at all."""
+    return axis is None and (isinstance(x, int) or not is_array_like(x))
 
 
 def with_lanes(tree: Any, out_axes: Any, size: int) -> Any:
