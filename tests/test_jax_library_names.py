@@ -65,8 +65,10 @@ def test_small_functions_of_internal_modules() -> None:
     with pytest.raises(AssertionError):
         safe_map(max, [1], [2, 3])
     check_close({"a": jnp.ones(3)}, {"a": np.ones(3) + 1e-7})
-    with pytest.raises(AssertionError):
-        check_close([1.0], [1.1])
+    check_close(jnp.ones(1), jnp.full(1, 1.05), atol={"float32": 0.1})
+    for tolerances in ({}, {"atol": {"float64": 0.1}}):
+        with pytest.raises(AssertionError):
+            check_close(jnp.ones(1), jnp.full(1, 1.05), **tolerances)
 
 
 def test_modules_of_the_native_half() -> None:

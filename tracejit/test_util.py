@@ -68,18 +68,26 @@ def rounding(x: np.ndarray) -> float:
     return {2: 1e-2 if x.dtype == bfloat16 else 1e-3, 4: 1e-6, 8: 1e-15}[width(x)]
 
 
-def check_close(xs: Any, ys: Any, atol: float | None = None, rtol: float | None = None, err_msg: str = "") -> None:
-    """AssertionError unless two trees have close leaves; tolerances grow with the number of elements, as sums of them do.
+def tolerance(given: Any, x: np.ndarray, y: np.ndarray) -> float:
+    """What is given for the dtypes, as one number or by dtype; by default what rounding explains."""
+    if given is not None and not isinstance(given, dict):
+        return given
+    named = {np.dtype(dtype): value for dtype, value in (given or {}).items()}
+    return max(named.get(a.dtype, rounding(a)) for a in (x, y))
+
+
+def check_close(xs: Any, ys: Any, atol: Any = None, rtol: Any = None, err_msg: str = "") -> None:
+    """AssertionError unless two trees have close leaves; tolerances, numbers or dicts by dtype, grow with the number of
+    elements, as sums of them do.
 
     >>> check_close([1.0, 2.0], [1.0, 2.0 + 1e-7])
     """
     for x, y in zip(tree.leaves(xs), tree.leaves(ys), strict=True):
         x, y = np.asarray(x), np.asarray(y)
         assert x.shape == y.shape, f"shapes {x.shape} and {y.shape} differ. {err_msg}"
-        default = max(rounding(x), rounding(y)) * x.size
+        allowed = {name: tolerance(given, x, y) * x.size for name, given in (("atol", atol), ("rtol", rtol))}
         x, y = (a.astype(np.float32) if a.dtype == bfloat16 else a for a in (x, y))
-        np.testing.assert_allclose(x, y, atol=default if atol is None else atol * x.size,
-                                   rtol=default if rtol is None else rtol * x.size, err_msg=err_msg)
+        np.testing.assert_allclose(x, y, **allowed, err_msg=err_msg)
 
 
 def check_jvp(f: Callable, f_jvp: Callable, args: Sequence[Any], atol: float | None = None, rtol: float | None = None,
