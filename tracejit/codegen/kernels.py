@@ -81,6 +81,11 @@ class Kernel:
         return list(dict.fromkeys(s.var for s in stores if not isinstance(s.var, Scratch)))
 
     @property
+    def passed_on(self) -> set[Any]:
+        """What one stage stores and a later one may read."""
+        return {s.var for stage in self.stages[:-1] for s in stage.stores}
+
+    @property
     def size(self) -> int:
         return math.prod(a.size for a in self.row_axes + self.fold_axes)
 

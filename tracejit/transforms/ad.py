@@ -38,7 +38,7 @@ class Jvp:
         """t * partial, where the partial may be the Python number 1 or -1."""
         if partial.__class__ is int:
             return t if partial == 1 else lax.neg(t)
-        return lax.mul(t, partial)
+        return lax.mul(t, lax.convert_element_type(partial, type_of(t).dtype))
 
     @staticmethod
     def sum(terms, t: ArrayType):

@@ -1,7 +1,7 @@
 """Expressions of the Loop IR -> Values of the Builder, for one position of the loops around them."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 
@@ -24,15 +24,23 @@ def fills_groups(var, offset: Index, stride: int, dtype) -> bool:
 
 
 class Dependence:
-    """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY."""
+    """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY.
 
-    def __init__(self) -> None:
+    What a kernel itself writes (`written`) and reads again in a later stage is a row value too.
+    """
+
+    def __init__(self, written: Container = ()) -> None:
         self.memo: dict[Expr, frozenset] = {}
+        self.written = written
 
     def __call__(self, root: Expr) -> frozenset:
         for e in postorder(root, self.memo):
             axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
-            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)), [e.kind] if e.kind in (ROW, CARRY) else [])
+            if e.kind in (ROW, CARRY):
+                axes.add(e.kind)
+            elif e.kind == LOAD and e.data[0] in self.written:
+                axes.add(ROW)
+            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)))
         return self.memo[root]
 
 

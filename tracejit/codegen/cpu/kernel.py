@@ -57,7 +57,7 @@ class KernelEmitter:
             n = int(np.prod([a.size for a in self.kernel.fold_axes], dtype=np.int64))
             width = plan.lanes * plan.unroll if not plan.along else 1
             self.bases[copy] = b.alloca(n * width * copy.type.dtype.itemsize)
-        self.depends = Dependence()
+        self.depends = Dependence(plan.kernel.passed_on)
         self.zones = [] if plan.along or plan.by_rows else zones_of(plan.kernel, plan.vector, plan.lanes)
 
     def emit(self) -> None:

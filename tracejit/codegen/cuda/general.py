@@ -40,7 +40,7 @@ class KernelEmitter:
         self.b = Builder(name, [(f"p{k}", PTR) for k in range(len(buffers) + len(self.part_dtypes))])
         self.bases = dict(zip(buffers, self.b.params))
         self.scratch = self.b.params[len(buffers):]
-        self.depends = Dependence()
+        self.depends = Dependence(kernel.passed_on)
 
     def source(self) -> KernelSource:
         self.emit()
