@@ -79,13 +79,15 @@ def test_a_row_of_one_element_is_copied_before_it_is_read_again():
       %5: i32[1] = iota[dtype=i32 shape=(1) dimension=0]
       %6: bool[1] = eq[] %3 %5
       %7: bf16[] = erf_inv[] %4
-      %8: bf16[] = exp[] %7
-      %9: bf16[] = mul[] %1 %8
-      %10: f32[] = convert_element_type[dtype=f32 weak=False] %9
-      %11: f32[1] = broadcast_in_dim[shape=(1) dimensions=()] %10
-      %12: bf16[1] = convert_element_type[dtype=bf16 weak=False] %11
-      %13: bf16[1] = select_n[] %6 0:bf16[] %12
-      return %13""")
+      %8: bf16[] = square[] %7
+      %9: bf16[] = exp[] %8
+      %10: bf16[] = mul[] 0.886719:bf16[] %9
+      %11: bf16[] = mul[] %1 %10
+      %12: f32[] = convert_element_type[dtype=f32 weak=False] %11
+      %13: f32[1] = broadcast_in_dim[shape=(1) dimensions=()] %12
+      %14: bf16[1] = convert_element_type[dtype=bf16 weak=False] %13
+      %15: bf16[1] = select_n[] %6 0:bf16[] %14
+      return %15""")
     for value in (-0.25, 0.5, 0.75):
         args = [np.array([value]).astype("bfloat16"), np.array(4 * value).astype("bfloat16")]
         assert fuzz.problem_of(fuzz.check_compiled, graph, args) is None
@@ -95,5 +97,8 @@ def test_the_tangent_of_a_weak_16_bit_value_keeps_its_dtype():
     graph = parse("""graph(%0: f32[3]):
       %1: bf16[3]~ = convert_element_type[dtype=bf16 weak=True] %0
       %2: bf16[3]~ = cbrt[] %1
-      return %2""")
+      %3: bf16[3]~ = scan[n_consts=0 n_carry=1 length=2 reverse=False] %2
+        graph(%0: bf16[3]~):
+          return %0
+      return %3""")
     assert fuzz.problem_of(fuzz.check_jvp, graph, [np.array([0.5, 1.0, 2.0], np.float32)]) is None
