@@ -114,6 +114,9 @@ def test_one_device():
     placed = tj.device_put(np.ones((4, 2)), NamedSharding(mesh, spec))
     f = tj.shard_map(lambda x: {"s": lax.psum(x, ("a", "b"))}, mesh=mesh, in_specs=spec, out_specs=spec)
     np.testing.assert_array_equal(tj.jit(f)(placed)["s"], np.ones((4, 2)))
+    whole = {tj.devices()[0]: (slice(None), slice(None))}
+    assert NamedSharding(mesh, spec).devices_indices_map((4, 2)) == whole
+    assert jnp.ones((4, 2)).sharding.devices_indices_map((4, 2)) == whole
     assert NamedSharding(mesh, spec).shard_shape((4, 2)) == (4, 2) and Mesh(tj.devices(), "x").shape == {"x": 1}
     with pytest.raises(ValueError, match="no axis"):
         NamedSharding(mesh, PartitionSpec("z"))

@@ -81,6 +81,9 @@ class AbstractMesh:
     def empty(self) -> bool:
         return not self.axis_names
 
+    are_all_axes_auto = True        # one device: there is nothing that a program could say or do by hand
+    are_all_axes_explicit = are_all_axes_manual = False
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AbstractMesh) and self.shape == other.shape
 
@@ -231,6 +234,10 @@ class Sharding:
     @property
     def is_fully_addressable(self) -> bool:
         return True
+
+    def devices_indices_map(self, global_shape: Sequence[int]) -> dict[Device, tuple[slice, ...]]:
+        """Which part of an array each device holds: the one device that there is, all of it."""
+        return {device: (slice(None),) * len(global_shape) for device in self.device_set}
 
     def shard_shape(self, global_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that one device holds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,12 +103,18 @@ def _read_arguments(subscripts: Any, operands: Sequence) -> tuple[str, list]:
         return subscripts.replace(" ", ""), list(operands)
     items = [subscripts, *operands]
     arrays, lists = items[: len(items) // 2 * 2 : 2], items[1::2]
-    text = ",".join(_letters_of(axes) for axes in lists)
-    return text + ("->" + _letters_of(items[-1]) if len(items) % 2 else ""), arrays
+    result = [items[-1]] if len(items) % 2 else []
+    letters = _letters_for([*lists, *result])
+    text = ",".join("".join(letters[label] for label in axes) for axes in lists)
+    return text + "".join("->" + "".join(letters[label] for label in axes) for axes in result), arrays
 
 
-def _letters_of(axes: Sequence) -> str:
-    return "".join("..." if a is Ellipsis else LETTERS[26 + a] if a < 26 else LETTERS[a - 26] for a in axes)
+def _letters_for(lists: Sequence[Sequence[Hashable]]) -> dict[Hashable, str]:
+    """A letter for each label of the interleaved style; letters are in the order of the labels."""
+    labels = sorted({label for axes in lists for label in axes if label is not Ellipsis})  # type: ignore[type-var]
+    if len(labels) > len(LETTERS):
+        raise ValueError(f"einsum: {len(labels)} labels, of which {len(LETTERS)} can be told apart")
+    return {Ellipsis: "...", **dict(zip(labels, sorted(LETTERS)))}
 
 
 def parse_subscripts(text: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:

@@ -147,5 +147,9 @@ class SingleDeviceSharding:
     def is_fully_replicated(self) -> bool:
         return True
 
+    def devices_indices_map(self, global_shape: tuple[int, ...]) -> dict[Device, tuple[slice, ...]]:
+        """Which part of an array each device holds: all of it."""
+        return {device: (slice(None),) * len(global_shape) for device in self.device_set}
+
     def __repr__(self) -> str:
         return f"SingleDeviceSharding(device={self.device!r}, memory_kind={self.memory_kind})"
