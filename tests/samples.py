@@ -115,7 +115,7 @@ def elementary_functions() -> list[Sample]:
         Sample(m.Atan2(), (np.array([0.0, -0.0, 1, -1, 2]), np.array([-1.0, -1, 0, -1, -3])), smooth=False),
         *unary(m.Sinh(), -3, 3), *unary(m.Cosh(), -3, 3), *unary(m.Tanh(), -3, 3), *unary(m.Asinh(), -3, 3),
         *unary(m.Acosh(), 1.3, 5), *unary(m.Atanh(), -0.8, 0.8),
-        *unary(special.Erf(), -3, 3), *unary(special.Erfc(), -2, 3), *unary(special.ErfInv(), -0.9, 0.9),
+        *unary(special.Erf(), -3, 3), *unary(special.Erfc(), -2, 3), *unary(special.Erfcx(), -2, 3), *unary(special.ErfInv(), -0.9, 0.9),
         *unary(special.Lgamma(), 0.3, 9), *unary(special.Digamma(), 0.3, 9),
         Sample(special.Lgamma(), (uniform(-3.4, -3.1, 4),), half=False),
         Sample(special.Digamma(), (uniform(-3.4, -3.1, 4),), half=False),

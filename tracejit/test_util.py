@@ -80,7 +80,7 @@ def check_close(xs: Any, ys: Any, atol: Any = None, rtol: Any = None, err_msg: s
     """AssertionError unless two trees have close leaves; tolerances, numbers or dicts by dtype, grow with the number of
     elements, as sums of them do.
 
-    >>> check_close([1.0, 2.0], [1.0, 2.0 + 1e-7])
+    >>> check_close([1.0, 2.0], [1.0, 2.0 + 1e-7], atol=1e-6)
     """
     for x, y in zip(tree.leaves(xs), tree.leaves(ys), strict=True):
         x, y = np.asarray(x), np.asarray(y)

@@ -39,7 +39,7 @@ def found(name: str) -> list[Any]:
 def is_present(name: str) -> bool:
     """Whether a dotted name of jax exists here.
 
-    >>> is_present("jax.numpy.sin"), is_present("jax.lax.add_p")
+    >>> is_present("jax.numpy.sin"), is_present("jax.ffi.ffi_call")
     (True, False)
     """
     return bool(found(name))

@@ -38,7 +38,8 @@ class Jvp:
         """t * partial, where the partial may be the Python number 1 or -1."""
         if partial.__class__ is int:
             return t if partial == 1 else lax.neg(t)
-        return lax.mul(t, lax.convert_element_type(partial, type_of(t).dtype))
+        dtype = type_of(t).dtype    # the partial of a weak 16-bit value may be a wider one
+        return lax.mul(t, partial if type_of(partial).dtype == dtype else lax.convert_element_type(partial, dtype))
 
     @staticmethod
     def sum(terms, t: ArrayType):
