@@ -15,7 +15,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.cells import Cell
-from tracejit.ir.types import ArrayType
+from tracejit.ir.types import ArrayType, Typed
 
 __all__ = ["AbstractRef", "Ref", "addupdate", "empty_ref", "free_ref", "freeze", "get", "new_ref", "set", "swap"]
 
@@ -37,7 +37,7 @@ class AbstractRef:
         return f"Ref{{{self.inner_aval}}}"
 
 
-class Ref(Cell):
+class Ref(Typed, Cell):
     """A reference to an array, made by `new_ref`. `ref[index]` reads, `ref[index] = x` and `ref[index] += x` write.
 
     The index is any that arrays take, `...` for all of it. The array keeps its shape and dtype: what is written is
@@ -55,22 +55,6 @@ class Ref(Cell):
     def __init__(self, value: Any):
         super().__init__(value)
         self.is_freed = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.type.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.type.ndim
-
-    @property
-    def size(self) -> int:
-        return self.type.size
 
     @property
     def aval(self) -> AbstractRef:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.errors import Source
-from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType
+from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType, Typed
 
 
-class Var:
+class Var(Typed):
     """A value computed by a program. While a function is traced, Vars are what it sees as its arrays."""
 
     __slots__ = ("type", "builder", "eqn", "concrete", "__weakref__")
@@ -20,26 +20,6 @@ class Var:
 
     def __init__(self, type: ArrayType | TapeType, builder=None, eqn=None, concrete=None):
         self.type, self.builder, self.eqn, self.concrete = type, builder, eqn, concrete
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.type.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.type.ndim
-
-    @property
-    def size(self) -> int:
-        return self.type.size
-
-    @property
-    def weak_type(self) -> bool:
-        return self.type.weak_type
 
     @property
     def aval(self) -> ArrayType:

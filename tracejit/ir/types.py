@@ -218,6 +218,32 @@ def _scalar_type(python_type: type, x64: bool | None) -> ArrayType:
     raise TypeError(python_type)
 
 
+class Typed:
+    """What has a `type`, and so the attributes of an array that follow from it."""
+    __slots__ = ()
+    type: ArrayType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.type.dtype
+
+    @property
+    def weak_type(self) -> bool:
+        return self.type.weak_type
+
+    @property
+    def ndim(self) -> int:
+        return self.type.ndim
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+
 def type_of(x: Any) -> ArrayType:
     """The ArrayType of an array, tracer, NumPy array or scalar, or Python scalar."""
     found = getattr(x, "type", None)

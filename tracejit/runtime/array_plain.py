@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import ArrayType, bfloat16
+from tracejit.ir.types import ArrayType, Typed, bfloat16
 from tracejit.runtime.array_methods import ArrayMethods
 
 ALIGNMENT = 64
 
 
-class PlainArray(ArrayMethods):
+class PlainArray(Typed, ArrayMethods):
     """An immutable array: `_memory` is the NumPy array of bytes, or other object, that keeps `_data` valid."""
     __slots__ = ("type", "_data", "_memory", "__weakref__")
     __hash__ = None
@@ -39,26 +39,6 @@ class PlainArray(ArrayMethods):
     @classmethod
     def from_numpy(cls, t: ArrayType, x: np.ndarray) -> PlainArray:
         return cls.from_address(t, x.__array_interface__["data"][0])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.type.dtype
-
-    @property
-    def weak_type(self) -> bool:
-        return self.type.weak_type
-
-    @property
-    def ndim(self) -> int:
-        return self.type.ndim
-
-    @property
-    def size(self) -> int:
-        return self.type.size
 
     @property
     def nbytes(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tracejit.config import config
 from tracejit.errors import DeviceError, user_source
-from tracejit.ir.types import ArrayType
+from tracejit.ir.types import ArrayType, Typed
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.device import Device, SingleDeviceSharding, devices
 
@@ -23,7 +23,7 @@ READ = "an array was read on the host"
 GPU_MEMORY, HOST_MEMORY = 2, 1     # DLPack's numbers
 
 
-class PlacedArray(ArrayMethods):
+class PlacedArray(Typed, ArrayMethods):
     """An immutable array in `buffer`, memory of `device`; made by device_put and by programs that run there."""
     __slots__ = ("type", "buffer", "_place", "_copied", "__weakref__")
     __hash__ = None
@@ -32,11 +32,6 @@ class PlacedArray(ArrayMethods):
         self.type, self.buffer, self._place = t, buffer, device
         self._copied: np.ndarray | None = None
 
-    shape = property(lambda self: self.type.shape)
-    dtype = property(lambda self: self.type.dtype)
-    weak_type = property(lambda self: self.type.weak_type)
-    ndim = property(lambda self: self.type.ndim)
-    size = property(lambda self: self.type.size)
     nbytes = property(lambda self: self.type.nbytes)
     itemsize = property(lambda self: self.type.dtype.itemsize)
 
