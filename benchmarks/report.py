@@ -224,7 +224,7 @@ def readme_block(run: Run) -> str:
     text = (f"{len(lines)} workloads on {place(run).split('. Measured')[0]}. In the geometric mean JAX takes {jax} times as long\n"
             f"as tracejit, and the best of all peers, another one in each row, {best} times. Some peer is faster in {behind} rows.")
     return "\n".join([OPEN, "", text, "", "![How many times as long as tracejit each library takes](docs/benchmarks.png)", "",
-                      summary(run), f"[Every row]({PAGE.relative_to(ROOT)}), with the reasons for the {behind}.", "", CLOSE])
+                      summary(run), f"[Every row]({PAGE.relative_to(ROOT)}), with what is known about the {behind}.", "", CLOSE])
 
 
 def put_into_readme(text: str, block: str) -> str:
