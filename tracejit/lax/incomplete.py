@@ -267,7 +267,7 @@ def shape_derivative(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     log_rate = (a_ - 1) * np.log(t) - t - special("gammaln")(a_) + sinh
     above = (np.exp(log_rate) * (np.log(t) - special("digamma")(a_)) * cosh).sum(-1)
     inner = np.where(a > 0, np.where(x > a, -above, below), np.nan)
-    return np.where((a < 0) | (x < 0), np.nan, np.where((x == 0) | (x == np.inf), 0, inner))
+    return np.where((a < 0) | (x < 0) | np.isnan(x), np.nan, np.where((x == 0) | (x == np.inf), 0, inner))
 
 
 @op_dataclass
