@@ -182,7 +182,7 @@ def test_device_functions_are_shared(runtime):
     text = "def k(a, out):\n    t = cuda.threadIdx.x\n    out[t] = test_twice(a[t])\n"
     assert np.array_equal(run(runtime, text, x, functions=(double, twice)), 4 * x)
     with pytest.raises(CompileError, match="two device functions are called test_double"):
-        run(runtime, text + "\n", x, functions=(double.replace("x + x", "x * x"),))
+        run(runtime, text + "\n", x, functions=(double, double.replace("x + x", "x * x"), twice))
 
 
 def test_a_text_with_a_mistake_is_shown(runtime):
