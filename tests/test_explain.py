@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -149,7 +150,10 @@ def test_limits_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         assert limits.kept_limits() is None
         assert doctor.main(["--measure"]) == 0 and "multiply-adds" in capsys.readouterr().out
         first = limits.machine_limits()
-        assert 1e8 < first.read[1 << 14] < 1e13 and 1e8 < first.flops < 1e14 and set(first.copy) == set(first.fill) == {1 << 14, 1 << 16}
+        assert set(first.read) == set(first.copy) == set(first.fill) == {1 << 14, 1 << 16}
+        # How much is not asserted: a burst this short may be interrupted by anything else that runs.
+        assert all(0 < rate < math.inf for table in (first.read, first.copy, first.fill) for rate in table.values())
+        assert 0 < first.flops < math.inf
         monkeypatch.setattr(limits, "known", {})
         assert limits.kept_limits() == first, "another process reads what was kept"
         (tmp_path / "limits.json").write_text(json.dumps({limits.name_of(limits.key()): {"flops": 1}}))
