@@ -59,7 +59,7 @@ def cut_around(graph: Graph, product: Var, axis: int) -> Graph | None:
     loops = plan_loops(region)
     step = part_size(region, loops)
     with sourced(uses.made[product].source):
-        return spliced(graph, region, loops, step) if step else None
+        return spliced(graph, region, loops, lambda loop: loop_graph(loop, region.size, step)) if step else None
 
 
 # --- what each loop computes ------------------------------------------------------------------------------------------
@@ -250,8 +250,8 @@ class Node:
     put: Callable[[], list[Eqn]]
 
 
-def spliced(graph: Graph, region: Region, loops: Sequence[Loop], step: int) -> Graph | None:
-    """The graph with the loops; None if what is between two of them needs what they would only give later."""
+def spliced(graph: Graph, region: Region, loops: Sequence[Loop], graph_of: Callable[[Loop], Graph]) -> Graph | None:
+    """The graph with what is put for each loop; None if what is between two of them needs what they would only give later."""
     renamed: dict[Atom, Atom] = {}
     rename = lambda x: renamed.get(x, x) if isinstance(x, Var) else x
     nodes = [Node(i, list(variables(eqn.inputs)), list(eqn.outputs),
@@ -261,7 +261,7 @@ def spliced(graph: Graph, region: Region, loops: Sequence[Loop], step: int) -> G
         sources = list(dict.fromkeys(v for v, _ in loop.inputs))
 
         def put(loop: Loop = loop, sources: list[Var] = sources) -> list[Eqn]:
-            inner = loop_graph(loop, region.size, step)
+            inner = graph_of(loop)
             own: dict[Atom, Atom] = dict(zip(inner.params, map(rename, sources)))
             take = lambda x: own.get(x, x) if isinstance(x, Var) else x
             renamed.update((v, take(r)) for (v, _), r in zip(loop.outputs, inner.results))

@@ -11,6 +11,7 @@ from tracejit.transforms.passes.inline import inline_calls
 from tracejit.transforms.passes.joins import store_joins
 from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
+from tracejit.transforms.passes.masks import leave_out_masked
 from tracejit.transforms.passes.parts import cut_large_values
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
@@ -49,7 +50,8 @@ def improving(halves: bool = False, parts: bool = True) -> tuple[tuple[str, Pass
         ("remove what became dead", remove_dead),
         ("lighten loops", lighten_loops),
         ("remove what was moved", remove_dead),
-        *((("cut large values", everywhere(cut_large_values)), ("remove what was cut", remove_dead)) if parts else ()),
+        *((("leave out what masks drop", everywhere(leave_out_masked)), ("cut large values", everywhere(cut_large_values)),
+           ("remove what was cut", remove_dead)) if parts else ()),
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves))),
         ("lower updates", everywhere(lower_updates)),
