@@ -181,3 +181,10 @@ def test_elementary_functions_count_as_the_instructions_that_they_are():
     elements, _ = counts(lambda x: jnp.sqrt(jnp.sum(x * x, axis=1)), (n, 8))
     assert elements == 8 * n * 2 + n, "a multiplication and an addition at each point, a root per row"
     assert counts(lambda x, y: x + y, n, n)[1] <= counts(lambda x, y: (x + 1j * y).real, n, n)[1]
+
+
+def test_a_copy_is_named_by_what_it_computes():
+    """A doubled array that only its flipped copy reads is computed where the copy is written; a bare view is a copy."""
+    x = np.ones((64, 128), np.float32)
+    assert [step.name for step in explain(lambda x: jnp.flip(x * 2, 0))(x).kernels] == ["mul copy"]
+    assert [step.name for step in explain(lambda x: jnp.flip(x, 0))(x).kernels] == ["copy"]

@@ -14,6 +14,7 @@ from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Var, fields_of, subgraphs
+from tracejit.ir.loops import APPLY, postorder
 from tracejit.ir.types import TapeType
 from tracejit.ir.verify import random_array
 from tracejit.lax.loops import While
@@ -57,9 +58,17 @@ class StepTime:
 
 def name_of(step: Any) -> str:
     if isinstance(step, KernelStep):
-        return names_of(step.kernel.eqns) or "copy"
+        return name_of_kernel(step.kernel)
     epilogue = step.epilogue if isinstance(step, NativeStep) else None
     return step.eqn.op.name + (f" + {names_of(epilogue.eqns)}" if epilogue else "")
+
+
+def name_of_kernel(kernel: Kernel) -> str:
+    """Its operations; a copy computes what its view is of where that is not in memory."""
+    inlined: dict[str, None] = {}
+    for root in () if kernel.eqns else kernel.roots:
+        inlined |= {e.data.name: None for e in postorder(root, ()) if e.kind == APPLY}
+    return names_of(kernel.eqns) or " ".join([*inlined, "copy"])
 
 
 def names_of(eqns: Sequence[Eqn]) -> str:

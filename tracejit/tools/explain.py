@@ -18,7 +18,7 @@ from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.compile import compile_graph
 from tracejit.runtime.placed import place_of
 from tracejit.runtime.report import Report, quiet, reports
-from tracejit.runtime.timing import StepTime, best_time, measured, names_of
+from tracejit.runtime.timing import StepTime, best_time, measured, name_of
 from tracejit.tools import picture
 from tracejit.tools.device_report import DeviceExplanation, explain_on
 from tracejit.tools.limits import Limits, machine_limits
@@ -153,7 +153,7 @@ def sizes(axes: Sequence[Any]) -> str:
 
 def inner_lines(program: Program) -> list[str]:
     """The steps of a loop's body."""
-    return [names_of(step.kernel.eqns if isinstance(step, KernelStep) else [step.eqn]) or "copy" for step in program.steps]
+    return [name_of(step) for step in program.steps]
 
 
 # --- the values between steps --------------------------------------------------------------------------------------------
