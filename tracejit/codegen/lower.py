@@ -18,10 +18,9 @@ from tracejit.ir.types import TapeType
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise
 from tracejit.lax.loops import Scan, While
+from tracejit.transforms.passes.joins import SMALL
 
 ALIGN = 64
-SMALL = 1 << 10         # elements from which memory traffic counts
-CHEAP_OP = 1
 MOST_LOADS = 2          # large elements that a reader may load to compute one again
 LONG_ROW = 64           # elements of a row, of which most are in code without conditions
 
@@ -103,7 +102,7 @@ class Lowering:
         members = [e for step in order if isinstance(step, Group) for e in step.eqns if isinstance(e.op, Elementwise)]
         for eqn in reversed(members):
             v = eqn.outputs[0]
-            if v not in needed or v in fixed or v.type.size < SMALL or eqn.op.cost > CHEAP_OP:
+            if v not in needed or v in fixed or v.type.size < SMALL:
                 continue
             read = [x for x, _ in reads_of(eqn, self.producers).operands]
             large = [x for x in read if x.type.size >= v.type.size // 4]

@@ -329,7 +329,7 @@ class Pull:
         return self.node(LOAD, (), (var, offset, guards), t.dtype)
 
     def apply(self, op, args: Sequence[Expr], dtype) -> Expr:
-        return self.node(APPLY, tuple(args), op, dtype, op.cost)
+        return self.node(APPLY, tuple(args), op, dtype, 1)
 
     def const(self, value: Any, dtype) -> Expr:
         dtype = np.dtype(dtype)

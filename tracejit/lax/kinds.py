@@ -112,7 +112,6 @@ class Op(Operation):
     multiple: ClassVar[bool] = False       # results are a tuple
     has_effects: ClassVar[bool] = False    # must run, once, in order
     overwrites: ClassVar[int | None] = None  # the operand that the result is a changed copy of
-    cost: ClassVar[float] = 1              # of one element, in additions
     is_long: ClassVar[bool] = False        # an element takes longer than reading one from memory in the cache
     ulp: ClassVar[float] = 1               # how far compiled code may be from `eval`, in units in the last place
     linear: ClassVar[bool] = False         # linear in all operands together

@@ -44,5 +44,5 @@ def work_of(eqn: Eqn) -> Work:
         return sum(map(work_of_graph, subs), Work()) * ((eqn.op.length or 1) if isinstance(eqn.op, Scan) else 1)
     if isinstance(eqn.op, Contraction):
         return Work(products=eqn.op.flops(*[x.type for x in eqn.inputs]))
-    size = eqn.op.cost * max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0)
+    size = max([getattr(v.type, "size", 0) for v in (*eqn.outputs, *eqn.inputs)], default=0)
     return Work(elements=size, instructions=size)

@@ -38,7 +38,7 @@ def is_cheap_choice(eqn: Eqn) -> bool:
     inner = [e for g in eqn.op.branches for e in g.eqns]
     if not all(isinstance(e.op, (Elementwise, View)) for e in inner) or any(isinstance(v.type, TapeType) for v in eqn.outputs):
         return False
-    return sum(e.op.cost * e.outputs[0].type.size for e in inner) + sum(v.type.size for v in eqn.outputs) <= CHEAP
+    return sum(e.outputs[0].type.size for e in inner) + sum(v.type.size for v in eqn.outputs) <= CHEAP
 
 
 def choose(op: Cond, index, *operands) -> list:

@@ -12,13 +12,12 @@ from tracejit.ir.trace import bind, inline, trace_closed
 from tracejit.lax.kinds import Elementwise
 from tracejit.lax.loops import Scan, slice_type
 
-CHEAP_OP = 1        # an addition
 MOST_OPS = 6        # to compute one result again
 
 
 def is_cheap(eqn: Eqn | None) -> bool:
     """Whether an equation is better computed again than stored, and can be on one element or on all trips' alike."""
-    return eqn is not None and isinstance(eqn.op, Elementwise) and eqn.op.cost <= CHEAP_OP and \
+    return eqn is not None and isinstance(eqn.op, Elementwise) and \
         all(x.type.shape in ((), eqn.outputs[0].type.shape) for x in eqn.inputs)
 
 
