@@ -1,10 +1,13 @@
 """Is the GPU right, and how fast is it? One command, one table, one JSON file; exit status 1 if a result is wrong.
 
-    python -m benchmarks.gpu_accept                  on a machine with a GPU, under 8 minutes
-    python -m benchmarks.gpu_accept --emulated       what can be checked without one: results, machine code, memory traffic
+    python benchmarks/gpu_accept.py                  on a machine with a GPU, under 8 minutes
+    python benchmarks/gpu_accept.py --emulated       what can be checked without one: results, machine code, memory traffic
 
 Every op is compared with its meaning in float64, whole programs with the CPU. Times are of many calls that wait for the
 device once; bandwidth is given as a share of a device copy's. JAX and PyTorch are timed beside it where they are installed.
+
+Each step is a process of its own with a time limit, so one that crashes, hangs or breaks the device's context leaves the
+others, and what it had found so far is in the file, which is written after each.
 """
 from __future__ import annotations
 
@@ -13,14 +16,20 @@ import importlib
 import importlib.util
 import json
 import platform
+import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))      # the samples of ops, and programs
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))                # this checkout
 
 import tracejit as tj
 import tracejit.numpy as jnp
@@ -34,39 +43,41 @@ from tracejit.lax.kinds import Contraction
 from tracejit.runtime.cuda import diagnosis, kernels, sass
 from tracejit.runtime.cuda.ptx.memory import Counters
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-sys.path.append(str(ROOT / "tests"))        # the samples of ops, and programs
-LIMIT = 7.5 * 60
+RESULTS = Path(__file__).resolve().parent / "results"
+LIMIT = 7.5 * 60        # seconds of all steps
 
 
 @dataclass
 class Acceptance:
-    """What is found, step by step; a step that fails is kept with its reason, and the others go on."""
+    """What a step finds; it may note what it has found so far."""
     emulated: bool
-    only: str
-    start: float = field(default_factory=time.perf_counter)
-    found: dict[str, Any] = field(default_factory=dict)
+    part: Path
+    found: Any = None
     wrong: list[str] = field(default_factory=list)
+    seconds: float = LIMIT
+    start: float = field(default_factory=time.perf_counter)
 
-    def run(self, name: str, step: Callable[[Acceptance], Any]) -> None:
-        if self.only not in name:
-            return
-        if time.perf_counter() - self.start > LIMIT:
-            self.found[name] = "left out: no time left"
-            return
-        begin = time.perf_counter()
+    @property
+    def is_late(self) -> bool:
+        """Whether the step should end, before it is ended."""
+        return time.perf_counter() - self.start > 0.8 * self.seconds
+
+    def note(self, found: Any) -> None:
+        self.found = found
+        self.part.write_text(json.dumps({"found": found, "wrong": self.wrong}, default=str))
+
+    def run(self, name: str) -> None:
+        """The step of this process."""
         try:
-            self.found[name] = step(self)
-        except Exception as error:      # the report of a machine must not end at its first surprise
+            self.note(STEPS[name].call(self))
+        except Exception as error:
             self.wrong.append(f"{name}: {type(error).__name__}: {error}")
-            self.found[name] = self.wrong[-1]
-        print(f"\n== {name} ({time.perf_counter() - begin:.1f} s)", flush=True)
-        show(self.found[name])
+            self.note(self.found or {})
+            traceback.print_exc()
 
 
 def show(found: Any) -> None:
-    rows = found.items() if isinstance(found, dict) else [("", found)]
+    rows = found.items() if isinstance(found, dict) else [("", line) for line in ([found] if isinstance(found, str) else found)]
     for name, value in rows:
         print(f"  {name:44} {value}" if name else f"  {value}")
 
@@ -117,7 +128,7 @@ def ops(run: Acceptance) -> dict[str, Any]:
     """Every sample of every op, in float32 (and integers as they are)."""
     samples = importlib.import_module("samples").SAMPLES
     bad, names = {}, set()
-    for sample in samples:
+    for tried, sample in enumerate(samples, 1):
         names.add(sample.op.name)
         try:
             reason = disagreement(sample.op, [single(np.asarray(x)) if sample.half else np.asarray(x) for x in sample.args])
@@ -125,8 +136,12 @@ def ops(run: Acceptance) -> dict[str, Any]:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if reason:
             bad[str(sample)] = reason
-    run.wrong += [f"{name} {reason}" for name, reason in bad.items()]
-    return {"samples": len(samples), "ops": len(names), "wrong": len(bad), **bad}
+            run.wrong.append(f"{sample} {reason}")
+        if run.is_late:
+            break
+        if tried % 50 == 0:
+            run.note({"tried": tried, "wrong": len(bad), **bad})
+    return {"tried": tried, "left out for time": len(samples) - tried, "ops": len(names), "wrong": len(bad), **bad}
 
 
 def programs(run: Acceptance) -> dict[str, str]:
@@ -140,6 +155,7 @@ def programs(run: Acceptance) -> dict[str, str]:
             found[program.name] = "same" if same else "WRONG"
         except Exception as error:
             found[program.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        run.note(found)
     run.wrong += [f"program {name}: {text}" for name, text in found.items() if text != "same"]
     return found
 
@@ -235,12 +251,11 @@ def seconds(call: Callable[[], Any], wait: Callable[[Any], Any] = tj.block_until
     return best if best < float("inf") else took / n
 
 
-def copy_ceiling(run: Acceptance) -> dict[str, float]:
+def copy_speed() -> float:
+    """Bytes read and written per second by a copy on the device."""
     runtime, nbytes = gpu().runtime, 1 << 30
     a, b = runtime.allocate(nbytes), runtime.allocate(nbytes)
-    took = seconds(lambda: runtime.copy(b.address, a.address, nbytes), lambda _: runtime.synchronize())
-    run.ceiling = 2 * nbytes / took
-    return {"TB/s": run.ceiling / 1e12}
+    return 2 * nbytes / seconds(lambda: runtime.copy(b.address, a.address, nbytes), lambda _: runtime.synchronize())
 
 
 BANDWIDTH: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], int]] = {      # and passes over the memory
@@ -260,14 +275,16 @@ def filled(shape: tuple[int, ...]) -> Any:
 
 
 def bandwidth(run: Acceptance) -> dict[str, str]:
-    found = {}
+    ceiling = copy_speed()
+    found = {"a copy of 1 GiB": f"{ceiling / 1e12:.2f} TB/s"}
     for name, (f, shapes, passes) in BANDWIDTH.items():
         with tj.default_device(gpu()):
             args = [filled(shape) for shape in shapes]
         g = tj.jit(f)
         took = seconds(lambda g=g, args=args: g(*args))
         moved = passes * 4 * np.prod(shapes[0])
-        found[name] = f"{moved / took / 1e12:.2f} TB/s, {100 * moved / took / run.ceiling:.0f} % of a copy, {1e6 * took:.0f} us"
+        found[name] = f"{moved / took / 1e12:.2f} TB/s, {100 * moved / took / ceiling:.0f} % of a copy, {1e6 * took:.0f} us"
+        run.note(found)
     return found
 
 
@@ -309,6 +326,9 @@ def beside(run: Acceptance) -> dict[str, str]:
         for name, ours, theirs in [*workload_times(), *ensemble_times()]:
             against = "" if theirs is None else f", JAX {1e3 * theirs:.3f} ms: {theirs / ours:.2f} x"
             found[name] = f"{1e3 * ours:.3f} ms{against}"
+            run.note(found)
+            if run.is_late:
+                break
     return found
 
 
@@ -349,11 +369,56 @@ def beside_torch(run: Acceptance) -> dict[str, str]:
     return found
 
 
-STEPS: dict[str, tuple[Callable[[Acceptance], Any], str]] = {       # and where it can run
-    "environment": (environment, "both"), "random bits": (bits, "both"), "programs": (programs, "both"),
-    "machine code": (machine_code, "both"), "memory traffic": (traffic, "emulated"), "ops": (ops, "both"),
-    "copy": (copy_ceiling, "gpu"), "bandwidth": (bandwidth, "gpu"), "host costs": (host_costs, "gpu"),
-    "beside JAX": (beside, "gpu"), "beside PyTorch": (beside_torch, "gpu")}
+class Step(NamedTuple):
+    call: Callable[[Acceptance], Any]
+    where: str          # it can run: "both", "gpu" or "emulated"
+    limit: float        # seconds
+    judges: bool = True         # whether its failure means that something is wrong
+
+
+STEPS: dict[str, Step] = {
+    "environment": Step(environment, "both", 60), "random bits": Step(bits, "both", 60), "programs": Step(programs, "both", 90),
+    "bandwidth": Step(bandwidth, "gpu", 60), "host costs": Step(host_costs, "gpu", 40),
+    "machine code": Step(machine_code, "both", 60), "memory traffic": Step(traffic, "emulated", 60),
+    "ops": Step(ops, "both", 180), "beside JAX": Step(beside, "gpu", 100, judges=False),
+    "beside PyTorch": Step(beside_torch, "gpu", 40, judges=False)}
+
+
+def in_a_process(name: str, emulated: bool, limit: float) -> dict[str, Any]:
+    """{"found": ..., "wrong": [...]} of a step, as far as it came."""
+    with tempfile.TemporaryDirectory() as folder:
+        part, reason = Path(folder) / "part.json", ""
+        command = [sys.executable, __file__, "--step", name, "--out", str(part), "--limit", str(limit), *["--emulated"] * emulated]
+        try:
+            status = subprocess.run(command, timeout=limit).returncode
+            reason = f"ended with status {status}" if status else ""
+        except subprocess.TimeoutExpired:
+            reason = f"was stopped after {limit:.0f} s"
+        kept = json.loads(part.read_text()) if part.exists() else {"found": {}, "wrong": []}
+    if reason:
+        kept["wrong"].append(f"{name} {reason}")
+    return kept
+
+
+def all_steps(options: argparse.Namespace, out: Path) -> list[str]:
+    """What is wrong, after each step that can run here and is asked for."""
+    start, report, wrong = time.perf_counter(), {"emulated": options.emulated}, []
+    for name, step in STEPS.items():
+        if options.only not in name or step.where not in ("both", "emulated" if options.emulated else "gpu"):
+            continue
+        begin = time.perf_counter()
+        left = LIMIT - (begin - start)
+        if left < 5:
+            kept = {"found": "left out: no time", "wrong": []}
+        else:
+            kept = in_a_process(name, options.emulated, min(step.limit, left))
+        wrong += kept["wrong"] if step.judges else []
+        report |= {name: kept["found"] or "; ".join(kept["wrong"]), "wrong": wrong, f"{name}, what failed": kept["wrong"]}
+        out.write_text(json.dumps(report, indent=1, default=str))
+        print(f"\n== {name} ({time.perf_counter() - begin:.1f} s)", flush=True)
+        show(report[name])
+        show([*kept["wrong"]])
+    return wrong
 
 
 def main() -> int:
@@ -361,17 +426,19 @@ def main() -> int:
     parser.add_argument("--emulated", action="store_true", help="on an emulated device")
     parser.add_argument("--only", default="", help="steps whose name has this in it")
     parser.add_argument("--out", type=Path, help="the JSON file; by default one under benchmarks/results/")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, default=LIMIT, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    run = Acceptance(options.emulated, options.only)
-    with config.setting(emulate_cuda=int(options.emulated)):
-        for name, (step, where) in STEPS.items():
-            if where in ("both", "emulated" if options.emulated else "gpu"):
-                run.run(name, step)
+    if options.step:
+        with config.setting(emulate_cuda=int(options.emulated)):
+            run = Acceptance(options.emulated, options.out, seconds=options.limit)
+            run.run(options.step)
+        return 0
     out = options.out or RESULTS / f"gpu-{'emulated-' * options.emulated}{time.strftime('%Y%m%d-%H%M%S')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"emulated": options.emulated, "wrong": run.wrong, **run.found}, indent=1, default=str))
-    print(f"\n{'WRONG: ' + '; '.join(run.wrong[:20]) if run.wrong else 'all results are right'}\nwritten to {out}")
-    return 1 if run.wrong else 0
+    wrong = all_steps(options, out)
+    print(f"\n{'WRONG: ' + '; '.join(wrong[:20]) if wrong else 'all results are right'}\nwritten to {out}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -49,9 +49,22 @@ class Memory:
 
 
 class DeviceArray(np.ndarray):
+    """An array of CuPy: its functions go to the stream that was entered, and the default one does not wait for ours."""
+    streams = 0
+
     @property
     def data(self):
         return SimpleNamespace(ptr=self.ctypes.data)
+
+    def __array_function__(self, function, types, args, kwargs):
+        assert DeviceArray.streams, f"{function.__name__} would run on CuPy's own stream"
+        return super().__array_function__(function, types, args, kwargs)
+
+    def __array_ufunc__(self, ufunc, method, *args, out=None, **kwargs):
+        assert DeviceArray.streams, f"{ufunc.__name__} would run on CuPy's own stream"
+        plain = lambda xs: tuple(x.view(np.ndarray) if isinstance(x, DeviceArray) else x for x in xs)
+        found = getattr(ufunc, method)(*plain(args), **({} if out is None else {"out": plain(out)}), **kwargs)
+        return found.view(DeviceArray) if isinstance(found, np.ndarray) else found
 
 
 class CUDARuntimeError(RuntimeError):
@@ -110,6 +123,13 @@ def cupy_of(driver: Driver) -> ModuleType:
         def __init__(self, non_blocking=False):
             assert non_blocking
 
+        def __enter__(self):
+            DeviceArray.streams += 1
+            return self
+
+        def __exit__(self, *error):
+            DeviceArray.streams -= 1
+
         def synchronize(self):
             assert driver.recorded is None, "a captured stream cannot be waited for"
 
@@ -165,6 +185,7 @@ def cupy_of(driver: Driver) -> ModuleType:
     cupy = ModuleType("cupy")
     cupy.Foreign = Foreign
     cupy.cuda = SimpleNamespace(runtime=runtime_of(driver), Device=Device, Stream=Stream, MemoryPool=MemoryPool,
+                                using_allocator=lambda allocate: Context(),
                                 memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), alloc_pinned_memory=pinned,
                                 UnownedMemory=lambda ptr, size, owner, device_id=-1: SimpleNamespace(ptr=ptr, owner=owner),
                                 MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset, memory=memory))

@@ -11,6 +11,7 @@ order of one stream; only `download`, `host_call` and `synchronize` wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -91,6 +92,14 @@ class Runtime(Protocol):
     is_emulated: bool
     compute_capability: tuple[int, int]
     multiprocessors: int
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Inside, launches and library calls of this thread go to this device: a program runs inside it."""
+        ...
+
+    def library(self) -> AbstractContextManager[Any]:
+        """Inside, the array library's own functions take their turn on the stream and their memory from this device's pool."""
+        ...
 
     # --- memory -----------------------------------------------------------------------------------
 

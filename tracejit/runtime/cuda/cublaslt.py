@@ -5,8 +5,9 @@ cuBLASLt thinks in columns, so a row-major product x @ y is asked for as y^T @ x
 """
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from nvmath import CudaDataType
 from nvmath.bindings import cublas, cublasLt
 
-from tracejit.codegen.cuda.interface import Buffer, View
+from tracejit.codegen.cuda.interface import Buffer, Epilogue, View
 from tracejit.ir.types import bfloat16
 
 WORKSPACE = 32 << 20
@@ -22,12 +23,14 @@ DATA = {np.dtype("float32"): CudaDataType.CUDA_R_32F, np.dtype("float64"): CudaD
         np.dtype("float16"): CudaDataType.CUDA_R_16F, bfloat16: CudaDataType.CUDA_R_16BF,
         np.dtype("complex64"): CudaDataType.CUDA_C_32F, np.dtype("complex128"): CudaDataType.CUDA_C_64F}
 WIDE = (np.dtype("float64"), np.dtype("complex128"))
+FULL, FAST_DTYPES = cublas.ComputeType.COMPUTE_32F, (np.dtype("float32"), np.dtype("complex64"))
 FAST = {"tensorfloat32": cublas.ComputeType.COMPUTE_32F_FAST_TF32, "high": cublas.ComputeType.COMPUTE_32F_FAST_TF32,
         "bfloat16": cublas.ComputeType.COMPUTE_32F_FAST_16BF, "fastest": cublas.ComputeType.COMPUTE_32F_FAST_16BF}
 EPILOGUES = {(False, None): cublasLt.Epilogue.DEFAULT, (True, None): cublasLt.Epilogue.BIAS,
              (False, "relu"): cublasLt.Epilogue.RELU, (True, "relu"): cublasLt.Epilogue.RELU_BIAS,
              (False, "gelu"): cublasLt.Epilogue.GELU, (True, "gelu"): cublasLt.Epilogue.GELU_BIAS}
 TRANSPOSED = 1
+MOST_ALIGNED = 256     # bytes; more does not help
 
 
 class Matrix(NamedTuple):
@@ -61,11 +64,11 @@ def matrix_of(view: View) -> Matrix | None:
 class Plan:
     """One product of fixed shapes: what to call with which addresses."""
 
-    def __init__(self, x: View, y: View, out: View, precision: str, activation: str | None, has_bias: bool,
+    def __init__(self, x: View, y: View, out: View, precision: str, activation: str | None, bias: View | None,
                  accumulate: bool, handle: int) -> None:
         self.handle, self.item = handle, x.dtype.itemsize
         wide = x.dtype in WIDE
-        compute = cublas.ComputeType.COMPUTE_64F if wide else FAST.get(precision, cublas.ComputeType.COMPUTE_32F)
+        compute = (cublas.ComputeType.COMPUTE_64F if wide else FAST.get(precision, FULL) if x.dtype in FAST_DTYPES else FULL)
         scale = np.result_type("f8" if wide else "f4", x.dtype if x.dtype.kind == "c" else "f4")
         self.alpha, self.beta = np.array(1, scale), np.array(float(accumulate), scale)
         self.operation = cublasLt.matmul_desc_create(compute, DATA[scale])
@@ -75,8 +78,14 @@ class Plan:
         attributes = cublasLt.MatmulDescAttribute
         self.set(attributes.TRANSA, np.int32(TRANSPOSED * matrix_of(y).is_transposed))
         self.set(attributes.TRANSB, np.int32(TRANSPOSED * matrix_of(x).is_transposed))
-        self.set(attributes.EPILOGUE, np.uint32(EPILOGUES[has_bias, activation]))
-        self.algorithm = self.chosen()
+        self.set(attributes.EPILOGUE, np.uint32(EPILOGUES[bias is not None, activation]))
+        if bias is not None:
+            self.set(attributes.BIAS_POINTER, np.uint64(bias.address))
+        self.algorithm = self.chosen([self.alignment(v.address, k) for k, v in enumerate((y, x, out))])
+
+    def alignment(self, address: int, k: int) -> int:
+        """The bytes that each matrix of operand k starts at a multiple of."""
+        return alignment_of(address, *[self.item * steps[k] for _, steps in (*self.inner, *self.outer)])
 
     def set(self, attribute: int, value: np.generic) -> None:
         held = np.array(value)
@@ -93,11 +102,15 @@ class Plan:
                 cublasLt.matrix_layout_set_attribute(made, attribute, held.ctypes.data, held.nbytes)
         return made
 
-    def chosen(self) -> np.ndarray:
+    def chosen(self, alignments: Sequence[int]) -> np.ndarray:
         """The algorithm that the library's heuristic puts first."""
-        preference, limit = cublasLt.matmul_preference_create(), np.array(WORKSPACE, np.uint64)
-        cublasLt.matmul_preference_set_attribute(preference, cublasLt.MatmulPreferenceAttribute.MAX_WORKSPACE_BYTES,
-                                                 limit.ctypes.data, limit.nbytes)
+        preference, attributes = cublasLt.matmul_preference_create(), cublasLt.MatmulPreferenceAttribute
+        y, x, out = map(np.uint32, alignments)
+        for attribute, value in ((attributes.MAX_WORKSPACE_BYTES, np.uint64(WORKSPACE)), (attributes.MIN_ALIGNMENT_A_BYTES, y),
+                                 (attributes.MIN_ALIGNMENT_B_BYTES, x), (attributes.MIN_ALIGNMENT_C_BYTES, out),
+                                 (attributes.MIN_ALIGNMENT_D_BYTES, out)):
+            held = np.array(value)
+            cublasLt.matmul_preference_set_attribute(preference, attribute, held.ctypes.data, held.nbytes)
         found, count = np.zeros(1, cublasLt.matmul_heuristic_result_dtype), np.zeros(1, np.int32)
         a, b, c = self.layouts
         cublasLt.matmul_algo_get_heuristic(self.handle, self.operation, a, b, c, c, preference, 1, found.ctypes.data,
@@ -117,6 +130,15 @@ class Plan:
             la, lb, lc = self.layouts
             cublasLt.matmul(self.handle, self.operation, self.alpha.ctypes.data, a, la, b, lb, self.beta.ctypes.data, c, lc,
                             c, lc, self.algorithm["algo"].ctypes.data, workspace, WORKSPACE, stream)
+
+
+def alignment_of(address: int, *steps: int) -> int:
+    """The largest power of two, up to 256, that divides an address and the steps taken from it.
+
+    >>> alignment_of(0x5000, 96), alignment_of(0x5004)
+    (32, 4)
+    """
+    return math.gcd(MOST_ALIGNED, address, *steps)
 
 
 def batch_axes(x: View, y: View, out: View) -> list[tuple[int, tuple[int, int, int]]]:
@@ -139,11 +161,11 @@ def batch_axes(x: View, y: View, out: View) -> list[tuple[int, tuple[int, int, i
 
 
 class Products:
-    """The plans of one device."""
+    """The plans of one device; None for a product that the library refused."""
 
     def __init__(self, workspace: Buffer) -> None:
         self.handle, self.workspace = cublasLt.create(), workspace
-        self.plans: dict[Any, Plan] = {}
+        self.plans: dict[Any, Plan | None] = {}
 
     @staticmethod
     def can(x: View, y: View, out: View) -> bool:
@@ -152,11 +174,19 @@ class Products:
         return (x.dtype == y.dtype == out.dtype and x.dtype in DATA and 0 not in (*x.shape, *y.shape)
                 and result is not None and not result.is_transposed and matrix_of(x) is not None and matrix_of(y) is not None)
 
-    def run(self, x: View, y: View, out: View, precision: str, activation: str | None, bias: View | None, accumulate: bool,
-            stream: int) -> None:
-        parts = [(v.shape, v.strides, v.dtype) for v in (x, y, out)]
-        key = (*parts, precision, activation, bias is not None, accumulate)
-        plan = self.plans.get(key)
-        if plan is None:
-            plan = self.plans[key] = Plan(x, y, out, precision, activation, bias is not None, accumulate, self.handle)
+    def plan(self, tried: Callable[..., Any], x: View, y: View, out: View, precision: str, epilogue: Epilogue,
+             accumulate: bool) -> Callable[..., None] | None:
+        """A function of x, y, out, bias and the stream; None where the library does not have this product."""
+        if not self.can(x, y, out):
+            return None
+        bias = epilogue.bias
+        alignments = [alignment_of(v.address) for v in (x, y, out)]
+        key = (*[(v.shape, v.strides, v.dtype) for v in (x, y, out)], *alignments, precision, epilogue.activation, bias is not None,
+               accumulate)
+        if key not in self.plans:
+            self.plans[key] = tried(lambda: Plan(x, y, out, precision, epilogue.activation, bias, accumulate, self.handle))
+        plan = self.plans[key]
+        return None if plan is None else functools.partial(self.run, plan)
+
+    def run(self, plan: Plan, x: View, y: View, out: View, bias: View | None, stream: int) -> None:
         plan.run((y.address, x.address, out.address), None if bias is None else bias.address, self.workspace.address, stream)

@@ -4,6 +4,7 @@ Written from the documentation of cudnn-frontend 1.32 and checked against its si
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from tracejit.codegen.cuda.interface import ConvWindow, View
 from tracejit.ir.types import bfloat16
-from tracejit.runtime.cuda.cublaslt import strides_of
+from tracejit.runtime.cuda.cublaslt import alignment_of, strides_of
 
 DATA = {np.dtype("float32"): cudnn.data_type.FLOAT, np.dtype("float16"): cudnn.data_type.HALF, bfloat16: cudnn.data_type.BFLOAT16}
+
+ALIGNED = 16        # bytes that cuDNN takes an operand to be aligned to, unless it is told
 
 
 def two_dimensional(view: View) -> tuple[list[int], list[int]]:
@@ -24,11 +27,11 @@ def two_dimensional(view: View) -> tuple[list[int], list[int]]:
 
 
 class Convolutions:
-    """The plans of one device."""
+    """The plans of one device; None for a convolution that the library refused."""
 
     def __init__(self, allocate: Callable[..., Any]) -> None:
         self.handle, self.allocate = cudnn.create_handle(), allocate
-        self.plans: dict[Any, tuple[Any, Any, list[Any]]] = {}
+        self.plans: dict[Any, tuple[Any, Any, list[Any]] | None] = {}
 
     @staticmethod
     def can(x: View, w: View, out: View, window: ConvWindow) -> bool:
@@ -37,16 +40,25 @@ class Convolutions:
                 and all(d == 1 for d in window.x_dilation) and all(min(p) >= 0 for p in window.padding)
                 and 0 not in (*x.shape, *w.shape, *out.shape))
 
-    def run(self, x: View, w: View, out: View, window: ConvWindow, stream: int) -> None:
-        key = (*[(v.shape, v.strides, v.dtype) for v in (x, w, out)], window)
+    def plan(self, tried: Callable[..., Any], x: View, w: View, out: View, window: ConvWindow,
+             precision: str) -> Callable[..., None] | None:
+        """A function of x, w, out and the stream; None where the library does not have this convolution."""
+        if not self.can(x, w, out, window):
+            return None
+        if min(alignment_of(v.address) for v in (x, w, out)) < ALIGNED:
+            return None
+        key = (*[(v.shape, v.strides, v.dtype) for v in (x, w, out)], window, precision)
         if key not in self.plans:
-            self.plans[key] = self.plan(x, w, out, window)
-        graph, workspace, tensors = self.plans[key]
+            self.plans[key] = tried(lambda: self.built(x, w, out, window, precision))
+        made = self.plans[key]
+        return None if made is None else functools.partial(self.run, *made)
+
+    def run(self, graph: Any, workspace: Any, tensors: list[Any], x: View, w: View, out: View, stream: int) -> None:
         cudnn.set_stream(handle=self.handle, stream=stream)
         addresses = {tensor: view.address for tensor, view in zip(tensors, (x, w, out))}
         graph.execute(addresses, workspace.address, handle=self.handle)
 
-    def plan(self, x: View, w: View, out: View, window: ConvWindow) -> tuple[Any, Any, list[Any]]:
+    def built(self, x: View, w: View, out: View, window: ConvWindow, precision: str) -> tuple[Any, Any, list[Any]]:
         """(graph, workspace, its tensors x, w, out)."""
         data, more = DATA[x.dtype], 2 - len(window.strides)
         graph = cudnn.pygraph(io_data_type=data, intermediate_data_type=cudnn.data_type.FLOAT,
@@ -61,6 +73,9 @@ class Convolutions:
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([cudnn.heur_mode.A])
+        if x.dtype == np.float32 and precision == "float32":    # tensor cores round its operands to 10 bits
+            graph.deselect_numeric_notes([cudnn.numerical_note.TENSOR_CORE, cudnn.numerical_note.DOWN_CONVERT_INPUTS,
+                                          cudnn.numerical_note.REDUCED_PRECISION_REDUCTION])
         graph.check_support()
         graph.build_plans()
         return graph, self.allocate(max(graph.get_workspace_size(), 1), "workspace of a convolution"), [*ins, result]

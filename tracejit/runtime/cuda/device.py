@@ -5,9 +5,11 @@ which shares the toolchain, the accounts and the routines, has been tested.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +20,12 @@ from cuda.core import LaunchConfig, ObjectCode, Stream, launch
 
 from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, KernelFacts, KernelSource, View
 from tracejit.config import config
-from tracejit.errors import DeviceError
+from tracejit.errors import DeviceError, DeviceMemoryError
 from tracejit.runtime.cuda import kernels, routines
 from tracejit.runtime.cuda.accounts import Accounts, DeviceBuffer
-from tracejit.runtime.cuda.order import HostCalls, waits
-from tracejit.runtime.cuda.staging import LARGE, Staging
+from tracejit.runtime.cuda.order import HostCalls, exclusive, waits
+from tracejit.runtime.cuda.staging import Staging
 from tracejit.runtime.device import Device
-
 
 
 @functools.cache
@@ -44,12 +45,26 @@ class CudaKernel:
     handle: Any
 
 
-def optional(name: str, make: Callable[[Any], Any]) -> Any:
-    """What `make` makes of a module over a library that need not be installed; None if it is not."""
-    try:
-        return make(importlib.import_module("tracejit.runtime.cuda." + name))
-    except (ImportError, OSError, RuntimeError):
-        return None
+class Optional:
+    """What a module over a library that need not be installed does, while it can; `refusals` say what it could not do."""
+
+    def __init__(self, name: str, make: Callable[[Any], Any]) -> None:
+        self.refusals: list[str] = []
+        self.made = self.tried(lambda: make(importlib.import_module("tracejit.runtime.cuda." + name)))
+
+    def tried(self, call: Callable[[], Any]) -> Any:
+        """The value of a call; None, and a reason kept, where the library or a part of it is missing or says no."""
+        try:
+            return call()
+        except DeviceMemoryError:
+            raise
+        except Exception as error:      # the libraries' own kinds of errors have no common one
+            self.refusals.append(f"{type(error).__name__}: {error}"[:500])
+            return None
+
+    def planned(self, *what: Any) -> Callable[..., None] | None:
+        """How to do it, on addresses; None if another must."""
+        return None if self.made is None else self.made.plan(self.tried, *what)
 
 
 class CudaRuntime(HostCalls):
@@ -69,48 +84,61 @@ class CudaRuntime(HostCalls):
         self.pool, self.staging = cupy.cuda.MemoryPool(), Staging()
         self.accounts = Accounts(self.capacity)
         self.loaded: dict[KernelSource, CudaKernel] = {}
-        self.is_capturing = False
+        self.lock, self.capturing_thread = threading.RLock(), 0
 
     def capacity(self) -> int:
         return cupy.cuda.runtime.memGetInfo()[1]
+
+    def current(self) -> Any:
+        return cupy.cuda.Device(self.number)
+
+    @contextlib.contextmanager
+    def library(self) -> Iterator[None]:
+        try:
+            with self.current(), cupy.cuda.using_allocator(self.pool.malloc), self.cupy_stream:
+                yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise self.accounts.out_of_memory(0, f"temporary memory of a library ({error})") from error
 
     # --- memory -----------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int, what: str = "") -> DeviceBuffer:
         if config.device_memory_limit:
             self.accounts.check_room(nbytes, what)
-        with cupy.cuda.Device(self.number), self.cupy_stream:
+        with self.current(), self.cupy_stream:
             try:
                 memory = self.pool.malloc(nbytes)
             except cupy.cuda.memory.OutOfMemoryError as error:
                 raise self.accounts.out_of_memory(nbytes, what) from error
         return self.accounts.add(DeviceBuffer(memory.ptr, nbytes, what, memory))
 
+    @exclusive
+    @waits
     def upload(self, address: int, host: np.ndarray, why: str = "") -> None:
         self.accounts.note_copy(why, host.nbytes)
-        dense = np.ascontiguousarray(host)
-        if dense.nbytes >= LARGE and not self.is_capturing:
-            self.staging.upload(address, dense, self.cupy_stream)
-        else:       # the driver has its own staging for small copies, and returns when it has read the host's memory
-            to_device = cupy.cuda.runtime.memcpyHostToDevice
-            cupy.cuda.runtime.memcpyAsync(address, dense.ctypes.data, dense.nbytes, to_device, self.stream)
+        if host.nbytes:
+            with self.current():
+                self.staging.upload(address, np.ascontiguousarray(host), self.cupy_stream)
 
+    @exclusive
     @waits
     def download(self, view: View, why: str = "") -> np.ndarray:
         out = np.empty(view.shape, view.dtype)
         self.accounts.note_copy(why, out.nbytes)
         if not out.nbytes:
             return out
-        with cupy.cuda.Device(self.number), self.cupy_stream:
-            dense = cupy.ascontiguousarray(self.array(view))
-            cupy.cuda.runtime.memcpyAsync(out.ctypes.data, dense.data.ptr, out.nbytes, cupy.cuda.runtime.memcpyDeviceToHost,
-                                          self.stream)
+        with self.library():
+            dense = None if view.strides is None else cupy.ascontiguousarray(self.array(view))
+            cupy.cuda.runtime.memcpyAsync(out.ctypes.data, view.address if dense is None else dense.data.ptr, out.nbytes,
+                                          cupy.cuda.runtime.memcpyDeviceToHost, self.stream)
             self.cupy_stream.synchronize()
         return out
 
+    @exclusive
     def copy(self, target: int, source: int, nbytes: int) -> None:
         cupy.cuda.runtime.memcpyAsync(target, source, nbytes, cupy.cuda.runtime.memcpyDeviceToDevice, self.stream)
 
+    @exclusive
     def fill(self, address: int, nbytes: int, byte: int = 0) -> None:
         cupy.cuda.runtime.memsetAsync(address, byte, nbytes, self.stream)
 
@@ -122,17 +150,19 @@ class CudaRuntime(HostCalls):
         memory = cupy.cuda.UnownedMemory(view.address, max(nbytes, 1), owner or self, self.number)
         return cupy.ndarray(view.shape, view.dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
 
+    @exclusive
     def exported(self, view: View, buffer: DeviceBuffer, stream: Any, max_version: Any) -> Any:
         """A DLPack capsule on the memory of a view, which it keeps alive."""
         if stream is None:
             self.synchronize()
         version = {} if max_version is None else {"max_version": max_version}
-        with self.cupy_stream:
+        with self.library():
             return self.array(view, buffer).__dlpack__(stream=stream, **version)
 
+    @exclusive
     def imported(self, tensor: Any, copy: bool | None) -> tuple[DeviceBuffer, tuple[int, ...], np.dtype]:
         """The memory of another library's tensor, which the buffer keeps alive, or of a dense copy of it."""
-        with cupy.cuda.Device(self.number), self.cupy_stream:
+        with self.library():
             found = cupy.from_dlpack(tensor)
             dense = found.copy() if copy else cupy.ascontiguousarray(found)
         if copy is False and dense.data.ptr != found.data.ptr:
@@ -156,37 +186,50 @@ class CudaRuntime(HostCalls):
         return [self.loaded[source] for source in sources]
 
     def launcher(self, kernel: CudaKernel, grid: tuple[int, ...], extents: Sequence[int] | None = None) -> Callable[..., None]:
-        shape = LaunchConfig(grid=grid, block=(kernel.source.threads,))
-        return functools.partial(launch, self.core_stream, shape, kernel.handle)
+        shape, lock = LaunchConfig(grid=grid, block=(kernel.source.threads,)), self.lock
+        start = functools.partial(launch, self.core_stream, shape, kernel.handle)
+
+        def locked(*arguments: Any) -> None:
+            with lock:
+                start(*arguments)
+        return locked
 
     # --- library calls ----------------------------------------------------------------------------
 
     @functools.cached_property
-    def products(self) -> Any:
+    def products(self) -> Optional:
         """cuBLASLt, where nvmath-python and the library are installed."""
-        return optional("cublaslt", lambda module: module.Products(self.allocate(module.WORKSPACE, "workspace of matrix products")))
+        return Optional("cublaslt", lambda module: module.Products(self.allocate(module.WORKSPACE, "workspace of matrix products")))
 
     @functools.cached_property
-    def convolutions(self) -> Any:
+    def convolutions(self) -> Optional:
         """cuDNN, where cudnn-frontend and the library are installed."""
-        return optional("cudnn", lambda module: module.Convolutions(self.allocate))
+        return Optional("cudnn", lambda module: module.Convolutions(self.allocate))
 
+    @exclusive
     def gemm(self, x: View, y: View, out: View, precision: str = "float32", epilogue: Epilogue | None = None,
              accumulate: bool = False) -> None:
         epilogue = epilogue or Epilogue()
-        if self.products is not None and self.products.can(x, y, out):
-            self.products.run(x, y, out, precision, epilogue.activation, epilogue.bias, accumulate, self.stream)
-            return
-        with self.cupy_stream:
+        run = self.products.planned(x, y, out, precision, epilogue, accumulate)
+        if run is not None:
+            return run(x, y, out, epilogue.bias, self.stream)
+        with self.by_cupy("a matrix product"):
             bias = None if epilogue.bias is None else self.array(epilogue.bias)
             routines.multiply(cupy, self.array(x), self.array(y), self.array(out), epilogue, bias, accumulate)
 
+    @exclusive
     def conv(self, x: View, w: View, out: View, window: ConvWindow, precision: str = "float32") -> None:
-        if self.convolutions is not None and self.convolutions.can(x, w, out, window):
-            self.convolutions.run(x, w, out, window, self.stream)
-            return
-        with self.cupy_stream:
+        run = self.convolutions.planned(x, w, out, window, precision)
+        if run is not None:
+            return run(x, w, out, self.stream)
+        with self.by_cupy("a convolution"):
             routines.convolve(cupy, self.array(x), self.array(w), self.array(out), window)
+
+    def by_cupy(self, what: str) -> Any:
+        """CuPy's functions allocate what they need on the way, which a graph would use again after it was given to others."""
+        if self.is_capturing:
+            raise DeviceError(f"{what} is done by CuPy here and cannot be captured in a graph")
+        return self.library()
 
     # --- order ------------------------------------------------------------------------------------
 
@@ -194,21 +237,36 @@ class CudaRuntime(HostCalls):
     def stream(self) -> int:
         return self.cupy_stream.ptr
 
+    @exclusive
     @waits
     def synchronize(self) -> None:
         self.cupy_stream.synchronize()
 
+    @property
+    def is_capturing(self) -> bool:
+        """Whether this thread captures: others wait."""
+        return self.capturing_thread == threading.get_ident()
+
     def begin_capture(self) -> None:
-        if self.is_capturing:
-            raise DeviceError("a graph is being captured already")
-        self.cupy_stream.begin_capture()
-        self.is_capturing = True
+        self.lock.acquire()
+        try:
+            if self.is_capturing:
+                raise DeviceError("a graph is being captured already")
+            self.cupy_stream.begin_capture()
+        except BaseException:
+            self.lock.release()
+            raise
+        self.capturing_thread = threading.get_ident()
 
     def end_capture(self) -> Any:
         if not self.is_capturing:
             raise DeviceError("no graph is being captured")
-        self.is_capturing = False
-        return self.cupy_stream.end_capture()
+        self.capturing_thread = 0
+        try:
+            return self.cupy_stream.end_capture()
+        finally:
+            self.lock.release()
 
+    @exclusive
     def replay(self, graph: Any) -> None:
         graph.launch(self.cupy_stream)

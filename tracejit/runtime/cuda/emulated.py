@@ -5,6 +5,7 @@ memory, nothing read that was not written (new memory is filled with nan), nothi
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class EmulatedRuntime(HostCalls):
         self.counters, self.counting = Counters(), False
         self.loaded: dict[KernelSource, EmulatedKernel] = {}
         self.recorded: list[Callable[[], None]] | None = None
+
+    def current(self) -> Any:
+        return contextlib.nullcontext()
+
+    library = current
 
     # --- memory -----------------------------------------------------------------------------------
 

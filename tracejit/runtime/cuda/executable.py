@@ -62,7 +62,8 @@ class DeviceExecutable:
         ins = [self.buffer_of(x, t, ARGUMENT, explicit=False) for x, t in zip(arrays, self.in_types)] + self.consts
         outs = [ins[self.donated[k]] if k in self.donated and self.is_given(arrays, self.donated[k])
                 else self.runtime.allocate(max(t.nbytes, 1), name) for k, (t, name) in enumerate(zip(self.out_types, self.names))]
-        self.graphs.run(self.executor, [b.address for b in ins], [b.address for b in outs])
+        with self.runtime.current():
+            self.graphs.run(self.executor, [b.address for b in ins], [b.address for b in outs])
         for k in self.donated.values():
             if self.is_given(arrays, k):
                 arrays[k].delete()
@@ -113,6 +114,7 @@ class GraphCache:
         self.runtime = runtime
         self.seen: dict[tuple[int, ...], int] = {}
         self.graphs: dict[tuple[int, ...], tuple[Any, Buffer]] = {}
+        self.refusal = ""       # why no graph can be made of the program
 
     def run(self, executor: Executor, ins: list[int], outs: list[int]) -> None:
         key = (*ins, *outs)
@@ -120,22 +122,27 @@ class GraphCache:
             self.runtime.replay(self.graphs[key][0])
             return
         times = self.seen[key] = self.seen.pop(key, 0) + 1
-        if times > RUNS_BEFORE_CAPTURE and executor.is_capturable:
-            self.capture(key, executor, ins, outs)
+        is_due = times > RUNS_BEFORE_CAPTURE and executor.is_capturable and not self.refusal
+        if is_due and self.capture(key, executor, ins, outs):
             self.runtime.replay(self.graphs[key][0])
             return
         if len(self.seen) > MOST_GRAPHS:
             self.seen.pop(next(iter(self.seen)))
         executor.run(ins, outs)
 
-    def capture(self, key: tuple[int, ...], executor: Executor, ins: list[int], outs: list[int]) -> None:
-        """Capture a run on an arena that lives as long as the graph."""
+    def capture(self, key: tuple[int, ...], executor: Executor, ins: list[int], outs: list[int]) -> bool:
+        """Capture a run on an arena that lives as long as the graph. False, and nothing has run, where a call cannot be."""
         arena = executor.arena()
         self.runtime.begin_capture()
         try:
-            executor.run(ins, outs, arena)
-        finally:
-            graph = self.runtime.end_capture()
+            try:
+                executor.run(ins, outs, arena)
+            finally:
+                graph = self.runtime.end_capture()
+        except Exception as error:      # each library has its own kinds
+            self.refusal = f"{type(error).__name__}: {error}"
+            return False
         if len(self.graphs) >= MOST_GRAPHS:
             self.graphs.pop(next(iter(self.graphs)))
         self.graphs[key] = graph, arena
+        return True

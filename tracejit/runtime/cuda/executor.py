@@ -143,7 +143,8 @@ class Executor:
         if isinstance(eqn.op, Contraction):
             contract(self.runtime, eqn.op, *ins, *outs, self.epilogue(command, frame))
         else:
-            eqn.op.device_call(self.runtime, ins, outs)
+            with self.runtime.library():
+                eqn.op.device_call(self.runtime, ins, outs)
 
     def epilogue(self, command: Library, frame: Frame) -> Epilogue | None:
         found = command.epilogue

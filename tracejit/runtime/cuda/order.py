@@ -1,4 +1,4 @@
-"""What both Runtimes share about order: calls that wait for the device, which no graph can hold."""
+"""What Runtimes share about order: calls that wait for the device, which no graph can hold, and calls of several threads."""
 from __future__ import annotations
 
 import functools
@@ -20,6 +20,15 @@ def waits(method: Callable[..., Any]) -> Callable[..., Any]:
                               fix="capture only what runs without the host")
         return method(self, *args, **kwargs)
     return checked
+
+
+def exclusive(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A call on the stream; while one thread captures a graph, those of other threads wait, or they would get into it."""
+    @functools.wraps(method)
+    def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **kwargs)
+    return locked
 
 
 class HostCalls:

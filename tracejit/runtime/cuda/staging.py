@@ -1,4 +1,4 @@
-"""Host memory that a GPU can read while the host goes on: large uploads are copied there first, and then by the device."""
+"""Host memory that a GPU can read while the host goes on: uploads are copied there first, and then by the device."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-LARGE = 1 << 16     # bytes from which the second copy is worth its cost
+LEAST = 1 << 16     # bytes of a buffer
 
 
 class Staging:
@@ -20,7 +20,7 @@ class Staging:
             if memory.mem.size >= nbytes and event.done:
                 del self.buffers[k]
                 return memory
-        return cupy.cuda.alloc_pinned_memory(nbytes)
+        return cupy.cuda.alloc_pinned_memory(max(nbytes, LEAST))
 
     def upload(self, address: int, host: np.ndarray, stream: Any) -> None:
         """Start a copy of a dense array; the host may change it as soon as this returns."""
