@@ -37,6 +37,13 @@ def test_lengths(kind, n):
             check(kind, (n,), lead, dtype)
 
 
+@pytest.mark.parametrize("rows, n", [(8, 16), (17, 40), (16, 32), (33, 128), (20, 1030)], ids=str)
+@pytest.mark.parametrize("kind", NUMPY)
+def test_rows_that_fill_squares_of_registers_and_those_that_do_not(kind, rows, n):
+    for dtype in ("f4", "f8"):
+        check(kind, (n,), (rows,), dtype)
+
+
 @pytest.mark.parametrize("lengths, lead", [((8, 6), (2,)), ((7, 5), (3,)), ((40, 33, 20), ()), ((16, 16), ()), ((3, 4), (0,))], ids=str)
 @pytest.mark.parametrize("kind", NUMPY)
 def test_several_axes(kind, lengths, lead):

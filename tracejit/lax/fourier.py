@@ -13,21 +13,30 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.lax.lapack import turned
+
 I64 = np.dtype("i8")
 LARGEST_RADIX = 31
 SIDE_BY_SIDE = 4096     # longer transforms are done one at a time: several would not fit the cache
 SMALL_TABLE = 2048      # more roots than this are products of two tables' entries
 
 
-def factors_of(n: int) -> list[int] | None:
-    """Radices whose product is n, 4 first; None if a prime factor is too large."""
-    found, r = [], 4
+def factors_of(n: int, width: int = 1) -> list[int] | None:
+    """Radices whose product is n, powers of two first; None if a prime factor is too large.
+
+    8 makes for fewer passes than 4, but the first pass over a sequence alone is scalar code, which has too few registers.
+    """
+    twos = (n & -n).bit_length() - 1
+    fours = min(-twos % 3, twos // 2) if width > 1 else twos // 2
+    eights = (twos - 2 * fours) // 3
+    found, r = [8] * eights + [4] * fours + [2] * (twos - 3 * eights - 2 * fours), 3
+    n >>= twos
     while n > 1:
         if n % r == 0:
             found.append(r)
             n //= r
         else:
-            r = {4: 2, 2: 3}.get(r, r + 2)
+            r += 2
             if r > LARGEST_RADIX:
                 return None
     return found
@@ -103,6 +112,11 @@ class Roots:
         return re, im if sign > 0 else f.neg(im)
 
 
+def eighth(f: Any, x: tuple, sign: int) -> tuple:
+    """exp(sign 2 pi i / 8) x."""
+    return tuple(f.mul(part, math.sqrt(0.5)) for part in plus(f, x, times_i(f, x, sign)))
+
+
 def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
     """The transform of a few numbers, written out."""
     r = len(x)
@@ -112,6 +126,10 @@ def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
         even, odd = [plus(f, x[0], x[2]), minus(f, x[0], x[2])], [plus(f, x[1], x[3]), minus(f, x[1], x[3])]
         (a, b), (c, d) = even, (odd[0], times_i(f, odd[1], sign))
         return [plus(f, a, c), plus(f, b, d), minus(f, a, c), minus(f, b, d)]
+    if r == 8:
+        even, odd = butterfly(f, x[::2], sign), butterfly(f, x[1::2], sign)
+        turned = [odd[0], eighth(f, odd[1], sign), times_i(f, odd[2], sign), times_i(f, eighth(f, odd[3], sign), sign)]
+        return [plus(f, a, b) for a, b in zip(even, turned)] + [minus(f, a, b) for a, b in zip(even, turned)]
     pairs = [(plus(f, x[k], x[r - k]), minus(f, x[k], x[r - k])) for k in range(1, r // 2 + 1)]
     total = x[0]
     for both, _ in pairs:
@@ -132,7 +150,7 @@ def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
 def run_passes(f: Any, n: int, width: int, front: Planar, back: Planar, sign: int) -> tuple[Planar, Planar]:
     """Transform `width` sequences of n numbers, number i of sequence w at i * width + w; (result, the other area)."""
     roots, rest, s = Roots(f, n, front.dtype), n, width
-    for r in factors_of(n):
+    for r in factors_of(n, width):
         rest //= r
         one_pass(f, front, back, r, rest, s, n, sign, roots)
         front, back, s = back, front, s * r
@@ -309,13 +327,41 @@ class Sequences:
 
     def rows(self, f: Any, area: Planar, array: Any, dtype: np.dtype, count: int, length: int, load: bool,
              scale: float) -> None:
-        """Rows side by side; beyond the last row the last is repeated."""
+        """Rows side by side, in squares turned in registers; beyond the last row the last is repeated."""
         first = f.mul(f.lane, self.group)
-        with f.loop(0, self.group) as row:
-            base = f.gep(array, f.mul(f.min(f.add(first, row.index), self.outer - 1), length), dtype)
-            with f.loop(0, count) as loop:
-                at = f.add(f.mul(loop.index, self.group), row.index)
-                exchange(f, area, at, f.gep(base, loop.index, dtype), dtype, 1, load, scale)
+        starts = [f.mul(f.min(f.add(first, k), self.outer - 1), length) for k in range(self.group)]
+
+        def square(at: Any, columns: int) -> None:
+            places = [f.gep(array, f.add(start, at), dtype) for start in starts]
+            mask = f.lane_mask(f.const(columns, I64), self.group) if columns < self.group else None
+            to_or_from_rows(f, area, f.mul(at, self.group), places, dtype, columns, load, scale, mask)
+        whole = count - count % self.group
+        if whole:
+            with f.loop(0, whole, self.group) as loop:
+                square(loop.index, self.group)
+        if whole < count:
+            square(f.const(whole, I64), count - whole)
+
+
+def to_or_from_rows(f: Any, area: Planar, at: Any, places: list, dtype: np.dtype, columns: int, load: bool,
+                    scale: float, mask: Any) -> None:
+    """The numbers at `places` and behind them, a row of a square each, which is a column in the work area."""
+    lanes, real = len(places), dtype.kind != "c"
+    here = [f.add(at, k * lanes) for k in range(columns)]
+    if load:
+        found = [f.load(dtype, p, lanes, mask=mask, other=None if mask is None else f.const(0, dtype)) for p in places]
+        re = turned(f, found if real else [x.re for x in found])
+        im = [f.const(0, dtype, lanes)] * lanes if real else turned(f, [x.im for x in found])
+        for k, *x in zip(here, re, im):
+            area.store(f, k, tuple(x))
+        return
+    found = [area.load(f, k, lanes) for k in here]
+    found = [tuple(v if scale == 1 else f.mul(v, scale) for v in x) for x in found]
+    found += found[:1] * (lanes - columns)
+    re = turned(f, [x[0] for x in found])
+    im = re if real else turned(f, [x[1] for x in found])
+    for p, a, b in zip(places, re, im):
+        f.store(a if real else f.complex(a, b), p, mask=mask)
 
 
 def exchange(f: Any, area: Planar, at: Any, place: Any, dtype: np.dtype, lanes: int, load: bool, scale: float,
