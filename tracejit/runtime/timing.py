@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cpu.counting import instructions, operations
+from tracejit.codegen.cpu.counting import counts
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
@@ -25,7 +25,7 @@ Compile = Callable[[Graph], Any]    # graph -> Executable
 
 
 def work_of_kernel(kernel: Kernel) -> Work:
-    return Work(elements=operations(kernel), instructions=instructions(kernel, host_isa()))
+    return Work(0, *counts(kernel, host_isa()))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A graph -> how many operations one run of it needs."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from tracejit.ir.graph import Eqn, Graph, fields_of, subgraphs
 from tracejit.lax.kinds import Contraction
@@ -11,25 +11,23 @@ from tracejit.lax.loops import Scan
 @dataclass(frozen=True)
 class Work:
     """Operations: multiplications and additions of products, and whatever is done to single elements, each counted once;
-    and how many instructions on single elements the latter are."""
+    and the instructions of the latter, with how many of these multiply and how many divide or take roots, each counted as so
+    many on one float32."""
     products: float = 0
     elements: float = 0
     instructions: float = 0
+    multiplications: float = 0
+    divisions: float = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.products + other.products, self.elements + other.elements, self.instructions + other.instructions)
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other))))
 
     def __mul__(self, times: float) -> Work:
-        return Work(self.products * times, self.elements * times, self.instructions * times)
+        return Work(*(a * times for a in astuple(self)))
 
     @property
     def operations(self) -> float:
         return self.products + self.elements
-
-    @property
-    def slots(self) -> float:
-        """What they are worth where a multiply-add counts as two: any other instruction takes the place of one."""
-        return self.products + 2 * self.instructions
 
 
 def work_of_graph(graph: Graph) -> Work:
