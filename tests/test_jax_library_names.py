@@ -86,6 +86,23 @@ assert not hasattr(jax._src, "no_such_module")
     assert done.returncode == 0, done.stderr
 
 
+def test_importing_jax_loads_its_modules() -> None:
+    program = """
+import sys, tracejit; tracejit.install_as_jax()
+import jax
+assert sys.modules["jax.tree_util"] is jax.tree_util and sys.modules["jax.numpy.linalg"] is jax.numpy.linalg
+import jax.nn.initializers
+assert sys.modules["jax.nn.initializers"] is jax.nn.initializers is tracejit.nn.initializers
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_absent_platform_is_an_unknown_backend() -> None:
+    with pytest.raises(RuntimeError, match="Unknown backend tpu"):
+        tj.devices("tpu")
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 def test_old_streams_of_random_bits(n: int) -> None:
     """The words of two independent lists of counters, against the block function on each pair."""

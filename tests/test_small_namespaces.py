@@ -17,7 +17,7 @@ from tracejit import export, lax, monitoring
 from tracejit.custom_batching import custom_vmap, sequential_vmap
 from tracejit.experimental import multihost_utils
 from tracejit.experimental.mesh_utils import create_device_mesh
-from tracejit.sharding import NamedSharding, PartitionSpec, get_mesh, make_mesh, set_mesh
+from tracejit.sharding import NamedSharding, PartitionSpec, Sharding, get_mesh, make_mesh, set_mesh
 from tracejit.test_util import check_grads
 
 RNG = np.random.default_rng(0)
@@ -108,6 +108,19 @@ def test_ragged_all_to_all_over_a_vmap_axis() -> None:
     f = lambda *args: lax.ragged_all_to_all(*args, axis_name="i")
     out = tj.vmap(f, axis_name="i")(operand, np.zeros((2, 4), "float32"), starts, sizes, places, got)
     np.testing.assert_array_equal(out, [[1, 4, 0, 0], [2, 3, 5, 0]])
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_a_type_says_that_nothing_is_split(shape: tuple[int, ...]) -> None:
+    x = jnp.ones(shape)
+    sharding = tj.typeof(x).sharding
+    assert sharding.is_fully_replicated and sharding.mesh.empty and sharding.shard_shape(shape) == shape
+    assert sharding.spec == PartitionSpec(*[None] * len(shape)) and sharding.device_set == set()
+    traced = tj.jit(lambda v: lax.with_sharding_constraint(v, tj.typeof(v).sharding), out_shardings=sharding)(x)
+    np.testing.assert_array_equal(traced, x)
+    np.testing.assert_array_equal(tj.device_put(x, sharding), x)
+    assert isinstance(x.sharding, Sharding) and x.sharding.is_fully_replicated and x.sharding.shard_shape(shape) == shape
+    assert NamedSharding(make_mesh((1,), ("x",)), PartitionSpec("x")).is_fully_replicated
 
 
 def test_shardings_of_one_device() -> None:

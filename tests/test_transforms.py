@@ -403,11 +403,13 @@ def test_disable_jit_runs_step_by_step():
     def body(c, x):
         seen.append(float(c))
         return c + x, c
-    with tj.disable_jit():
+    with tj.disable_jit(), tj.disable_jit(disable=True):
         total, ys = tj.jit(lambda x: lax.scan(body, x, jnp.arange(3.)))(1.)
         assert float(lax.while_loop(lambda c: bool(c < 5), lambda c: c * 2, 1.)) == 8
         assert float(lax.cond(True, lambda x: x if x > 0 else -x, lambda x: x, 2.)) == 2
         assert int(lax.fori_loop(0, 3, lambda i, s: s + int(i), 0)) == 3
+        with tj.disable_jit(disable=False), pytest.raises(errors.ConcretizationTypeError):
+            tj.jit(float)(1.)
     assert seen == [1., 1., 2.] and float(total) == 4
     np.testing.assert_array_equal(ys, [1, 1, 2])
 

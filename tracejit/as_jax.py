@@ -49,6 +49,12 @@ PRIVATE = {"jax._src.ad_util": "tracejit.interpreters.ad", "jax._src.checkify": 
 EMPTY = {"jax._src", "jax._src.state", "jax._src.compiler", "jax._src.dispatch", "jaxlib"}
 
 
+# What `import jax` itself brings into sys.modules, where libraries and tools look without importing it.
+LOADED_WITH_JAX = ("core", "custom_batching", "custom_derivatives", "debug", "dtypes", "errors", "image", "lax", "lax.linalg",
+                   "nn", "nn.initializers", "numpy", "numpy.fft", "numpy.linalg", "ops", "random", "scipy", "sharding", "stages",
+                   "tree", "tree_util", "typing")
+
+
 def version_module() -> types.ModuleType:
     """The module `jax.version`."""
     made = types.ModuleType("jax.version", "The version of JAX's public API that is followed.")
@@ -82,6 +88,8 @@ class Loader:
     def exec_module(self, module: types.ModuleType) -> None:
         if module.__name__ == "jax":
             module.version = sys.modules["jax.version"] = version_module()
+            for name in LOADED_WITH_JAX:
+                sys.modules[f"jax.{name}"] = importlib.import_module(f"tracejit.{name}")
         elif module.__name__ in EMPTY:
             module.__version__ = API_VERSION
             module.__getattr__ = functools.partial(submodule_of, module.__name__)

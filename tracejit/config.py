@@ -315,7 +315,6 @@ def block(name: str, default: Any = ...) -> Callable[..., contextlib.AbstractCon
 enable_x64 = block("enable_x64", True)
 debug_nans = block("debug_nans", True)
 debug_infs = block("debug_infs", True)
-disable_jit = block("disable_jit", True)
 log_compiles = block("log_compiles", True)
 explain_cache_misses = block("explain_cache_misses", True)
 enable_custom_prng = block("enable_custom_prng", True)
@@ -340,6 +339,11 @@ auto_pcast = block("auto_pcast", True)
 remove_size_one_mesh_axis_from_type = block("remove_size_one_mesh_axis_from_type", True)
 check_tracer_leaks = block("check_tracer_leaks", True)
 enable_checks = block("check", True)
+
+
+def disable_jit(disable: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Inside a `with` block, for this thread: jitted functions run operation by operation, so Python's debugger sees values."""
+    return config.setting(disable_jit=disable)
 
 
 def checking_leaks() -> contextlib.AbstractContextManager[None]:

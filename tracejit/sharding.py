@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import math
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 from tracejit.absent import getter
 from tracejit.lax import with_sharding_constraint
-from tracejit.runtime.device import CPU, Device, SingleDeviceSharding
+from tracejit.runtime.device import CPU, Device, Sharding, SingleDeviceSharding
 
 __all__ = ["AbstractMesh", "AxisType", "Mesh", "NamedSharding", "PartitionSpec", "Sharding",
            "SingleDeviceSharding", "get_abstract_mesh", "get_mesh", "make_mesh", "make_single_device_sharding", "reshard",
@@ -220,30 +221,6 @@ def make_mesh(axis_shapes: Sequence[int], axis_names: Sequence[Hashable], axis_t
     return Mesh(np.array(found[:n], dtype=object).reshape(tuple(axis_shapes)), tuple(axis_names), axis_types)
 
 
-class Sharding:
-    """How an array is laid out over devices."""
-
-    @property
-    def device_set(self) -> set[Device]:
-        raise NotImplementedError
-
-    @property
-    def is_fully_replicated(self) -> bool:
-        return len(self.device_set) == 1
-
-    @property
-    def is_fully_addressable(self) -> bool:
-        return True
-
-    def devices_indices_map(self, global_shape: Sequence[int]) -> dict[Device, tuple[slice, ...]]:
-        """Which part of an array each device holds: the one device that there is, all of it."""
-        return {device: (slice(None),) * len(global_shape) for device in self.device_set}
-
-    def shard_shape(self, global_shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape that one device holds."""
-        return tuple(global_shape)
-
-
 @dataclass(frozen=True)
 class NamedSharding(Sharding):
     """An array laid out over a mesh as a PartitionSpec says.
@@ -251,7 +228,7 @@ class NamedSharding(Sharding):
     >>> NamedSharding(make_mesh((1,), ("x",)), PartitionSpec("x")).shard_shape((4, 2))
     (4, 2)
     """
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     spec: PartitionSpec
     memory_kind: str | None = None
 
@@ -262,7 +239,13 @@ class NamedSharding(Sharding):
 
     @property
     def device_set(self) -> set[Device]:
-        return set(self.mesh.devices.flat)
+        """The mesh's devices: none for an AbstractMesh."""
+        return set() if isinstance(self.mesh, AbstractMesh) else set(self.mesh.devices.flat)
+
+    @property
+    def is_fully_replicated(self) -> bool:
+        """Whether each device holds the whole array: no axis is split."""
+        return all(self.mesh.shape[name] == 1 for name in names_in(self.spec))
 
     def shard_shape(self, global_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that one device holds; ValueError where an axis does not divide."""
@@ -273,6 +256,12 @@ class NamedSharding(Sharding):
                     raise ValueError(f"axis {axis} of size {shape[axis]} does not divide by {name!r}: {self.mesh}")
                 shape[axis] //= self.mesh.shape[name]
         return tuple(shape)
+
+
+@functools.cache
+def whole(ndim: int) -> NamedSharding:
+    """The sharding of a type: that of an array of ndim axes of which none is split."""
+    return NamedSharding(AbstractMesh((), ()), PartitionSpec(*[None] * ndim))
 
 
 def names_in(spec: Sequence[Any]) -> Iterator[Hashable]:

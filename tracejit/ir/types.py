@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -78,8 +79,9 @@ class ArrayType:
         return cls._interned.setdefault((shape, dtype, weak_type), self)
 
     @property
-    def sharding(self) -> None:
-        """No layout over devices is part of a type; what functions take as `out_sharding` when nothing is asked for."""
+    def sharding(self) -> Any:
+        """How values of the type are laid out over a mesh: whole, by a NamedSharding that names no axis of an empty mesh."""
+        return importlib.import_module("tracejit.sharding").whole(self.ndim)
 
     @property
     def vma(self) -> frozenset:

@@ -104,7 +104,7 @@ def with_sharding_constraint(x: Any, shardings: Any) -> Any:
     >>> with_sharding_constraint(1.0, None)
     1.0
     """
-    is_spec = lambda s: s is None or hasattr(s, "device_set") or (
+    is_spec = lambda s: s is None or hasattr(s, "shard_shape") or (
         isinstance(s, tuple) and type(s) is not tuple and not hasattr(s, "_fields"))
     whole = tree.broadcast(shardings, x, is_leaf=is_spec)
     for leaf, sharding in zip(tree.leaves(x), tree.leaves(whole, is_leaf=is_spec)):

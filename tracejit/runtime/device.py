@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def devices(backend: str | None = None) -> list[Device]:
         return [CPU]
     if platform in GPU_PLATFORMS:
         return gpu_devices().devices()
-    raise RuntimeError(f"there is no {platform} here; known platforms: cpu, gpu")
+    raise RuntimeError(f"Unknown backend {platform}: there is none here; known platforms: cpu, gpu")
 
 
 def local_devices(process_index: int | None = None, backend: str | None = None, host_id: int | None = None) -> list[Device]:
@@ -125,8 +126,32 @@ def process_indices(backend: str | None = None) -> list[int]:
     return [0]
 
 
+class Sharding:
+    """How an array is laid out over devices."""
+
+    @property
+    def device_set(self) -> set[Device]:
+        raise NotImplementedError
+
+    @property
+    def is_fully_replicated(self) -> bool:
+        return len(self.device_set) == 1
+
+    @property
+    def is_fully_addressable(self) -> bool:
+        return True
+
+    def devices_indices_map(self, global_shape: Sequence[int]) -> dict[Device, tuple[slice, ...]]:
+        """Which part of an array each device holds: the one device that there is, all of it."""
+        return {device: (slice(None),) * len(global_shape) for device in self.device_set}
+
+    def shard_shape(self, global_shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that one device holds."""
+        return tuple(global_shape)
+
+
 @dataclass(frozen=True)
-class SingleDeviceSharding:
+class SingleDeviceSharding(Sharding):
     """The whole array is in one place.
 
     >>> SingleDeviceSharding(cpu()).device_set
@@ -138,18 +163,6 @@ class SingleDeviceSharding:
     @property
     def device_set(self) -> set[Device]:
         return {self.device}
-
-    @property
-    def is_fully_addressable(self) -> bool:
-        return True
-
-    @property
-    def is_fully_replicated(self) -> bool:
-        return True
-
-    def devices_indices_map(self, global_shape: tuple[int, ...]) -> dict[Device, tuple[slice, ...]]:
-        """Which part of an array each device holds: all of it."""
-        return {device: (slice(None),) * len(global_shape) for device in self.device_set}
 
     def __repr__(self) -> str:
         return f"SingleDeviceSharding(device={self.device!r}, memory_kind={self.memory_kind})"

@@ -10,7 +10,7 @@ from tracejit.ir.graph import Var
 from tracejit.ir.trace import concrete_value
 from tracejit.pytree import tree_flatten, unflatten
 from tracejit.runtime.array import CONCRETE, ArrayImpl, as_array, from_numpy
-from tracejit.runtime.device import CPU, Device, devices
+from tracejit.runtime.device import CPU, Device, Sharding, devices
 from tracejit.runtime.on_demand import OnDemand
 from tracejit.runtime.placed import PlacedArray, check_copy, default_place
 from tracejit.tree_util import broadcast_prefix
@@ -20,7 +20,7 @@ MOVED, FETCHED = "device_put", "device_get"     # why something is copied
 
 
 def is_place(x: Any) -> bool:
-    return x is None or isinstance(x, (Device, str)) or hasattr(x, "device_set")
+    return x is None or isinstance(x, (Device, Sharding, str))
 
 
 def device_at(place: Any) -> Device | None:
@@ -36,7 +36,7 @@ def device_at(place: Any) -> Device | None:
     missing = {d for d in wanted if d not in devices(d.platform)}
     if missing:
         raise ValueError(f"device_put: {missing} is not among the devices of this process: {devices()}")
-    return min(wanted, key=lambda d: d.id)
+    return min(wanted, key=lambda d: d.id, default=None)
 
 
 def put_leaf(x: Any, place: Any, may_alias: bool | None) -> Any:
