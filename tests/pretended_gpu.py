@@ -196,6 +196,17 @@ def cupy_of(driver: Driver) -> ModuleType:
     return cupy
 
 
+def cupyx_of() -> ModuleType:
+    """NumPy raises of itself where CuPy must be asked to."""
+    cupyx = ModuleType("cupyx")
+
+    def errstate(*, linalg):
+        assert linalg in ("ignore", "raise")
+        return Context()
+    cupyx.errstate = errstate
+    return cupyx
+
+
 def core_of(driver: Driver) -> dict:
     class CoreDevice:
         def __init__(self, number):

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("numba.cuda", reason="needs numba-cuda")
 pytest.importorskip("cuda.core", reason="needs cuda-core")
 
-from pretended_gpu import CAPACITY, CUDARuntimeError, Driver, core_of, cupy_of
+from pretended_gpu import CAPACITY, CUDARuntimeError, Driver, core_of, cupy_of, cupyx_of
 
 import tracejit as tj
 import tracejit.numpy as jnp
@@ -30,6 +30,7 @@ def driver(monkeypatch):
     made = Driver()
     cupy = cupy_of(made)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx_of())
     for name in NAMES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     module = importlib.import_module(NAMES[0])
@@ -99,6 +100,47 @@ def test_functions_of_the_array_library_keep_the_order_of_the_stream(gpu):
     f = tj.jit(lambda x: (jnp.sort(x, 1), jnp.fft.fft(x).real, jnp.argsort(x, 0)))
     for got, want in zip(f(tj.device_put(a, gpu)), (np.sort(a, 1), np.fft.fft(a).real, np.argsort(a, 0)), strict=True):
         assert np.allclose(np.asarray(got), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5, 5), (2, 6, 3), (0, 3, 3), (2, 0, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_factors_are_made_on_the_device(gpu, dtype, shape):
+    rng = np.random.default_rng(0)
+    a = (rng.normal(size=shape) + (1j * rng.normal(size=shape) if dtype[0] == "c" else 0)).astype(dtype)
+    h = np.swapaxes(a.conj(), -1, -2) @ a + np.eye(shape[-1], dtype=dtype)
+    x, y = tj.device_put(a, gpu), tj.device_put(h, gpu)
+    before = dict(gpu.runtime.transfers())
+    q, r = tj.jit(jnp.linalg.qr)(x)
+    u, s, vh = tj.jit(lambda x: jnp.linalg.svd(x, full_matrices=False))(x)
+    factor, (values, vectors) = tj.jit(lax.linalg.cholesky)(y), tj.jit(jnp.linalg.eigh)(y)
+    assert 0 in shape or not [why for why in gpu.runtime.transfers() if why not in before], "nothing goes through the host"
+    q, r, u, s, vh, factor, values, vectors = map(np.asarray, (q, r, u, s, vh, factor, values, vectors))
+    near = lambda got, want: np.testing.assert_allclose(got, want, atol=1e-4 if np.finfo(dtype).eps > 1e-10 else 1e-12)
+    near(q @ r, a)
+    near((u * s[..., None, :]) @ vh, a)
+    near(factor @ np.swapaxes(factor.conj(), -1, -2), h)
+    near((vectors * values[..., None, :]) @ np.swapaxes(vectors.conj(), -1, -2), h)
+    near(s, np.linalg.svd(a, compute_uv=False))
+    near(values, np.linalg.eigvalsh(h))
+
+
+def test_only_the_matrices_without_factors_are_nan(gpu):
+    a = np.stack([np.eye(3), -np.eye(3), np.full((3, 3), np.nan)]).astype("f4")
+    found = np.asarray(tj.jit(lax.linalg.cholesky)(tj.device_put(a, gpu)))
+    assert np.array_equal(found[0], np.eye(3)) and np.isnan(np.diagonal(found[1:], axis1=1, axis2=2)).all()
+
+
+def test_precision_of_products(gpu, monkeypatch):
+    asked = []
+    runtime = gpu.runtime
+    gemm = runtime.gemm
+    monkeypatch.setattr(runtime, "gemm", lambda *args, precision="float32", **rest: (asked.append(precision), gemm(*args, **rest)))
+    x = tj.device_put(np.ones((40, 40), "f4"), gpu)
+    for precision in (None, "highest", "high", "tensorfloat32", lax.DotAlgorithmPreset.BF16_BF16_F32, lax.DotAlgorithmPreset.F32_F32_F32):
+        tj.jit(lambda x, p=precision: jnp.matmul(x, x, precision=p))(x)
+    with tj.default_matmul_precision("tensorfloat32"):
+        tj.jit(lambda x: x @ x)(x)
+    assert asked == ["float32", "float32", "tensorfloat32", "tensorfloat32", "bfloat16", "float32", "tensorfloat32"]
 
 
 def test_what_cannot_be_captured_runs_without_a_graph(gpu, driver):

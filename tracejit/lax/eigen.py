@@ -78,6 +78,10 @@ class Eigh(Stacked):
         values, vectors, info = lapack("heevd" if x.dtype.kind == "c" else "syevd", x)(x, lower=int(self.lower))
         return (nan_like(vectors), nan_like(values)) if info else (vectors, values)
 
+    def whole(self, x):
+        values, vectors = np.linalg.eigh(x, UPLO="L" if self.lower else "U")
+        return vectors, values
+
     def jvp(self, ctx, primals, tangents):
         """With M = adjoint(V) x' V: w' = diag(M), V' = V (M[i,j] / (w[j] - w[i]))."""
         vectors, values = bind(self, *primals)
@@ -264,6 +268,12 @@ class Svd(Stacked):
         u, s, vh, info = lapack("gesdd", x)(x, compute_uv=int(self.vectors), full_matrices=int(self.full_matrices))
         outs = [s, u, vh] if self.vectors else [s]
         return [nan_like(v) for v in outs] if info else outs
+
+    def whole(self, x):
+        if not self.vectors:
+            return (np.linalg.svd(x, full_matrices=False, compute_uv=False),)
+        u, s, vh = np.linalg.svd(x, full_matrices=self.full_matrices)
+        return s, u, vh
 
     def jvp(self, ctx, primals, tangents):
         (x,), (t,) = primals, tangents

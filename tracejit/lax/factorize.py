@@ -52,6 +52,8 @@ class Cholesky(Stacked):
         found, info = lapack("potrf", x)(x, lower=1, clean=1) if x.size else (x, 0)
         return np.tril(nan_like(x)) if info else found
 
+    def whole(self, x): return (np.linalg.cholesky(x),)
+
     def jvp(self, ctx, primals, tangents):
         """L' = L phi(inv(L) x' inv(adjoint L)), phi: lower half, half the diagonal (Murray 2016, arXiv:1602.07527)."""
         factor = bind(self, *primals)
@@ -256,6 +258,9 @@ class Qr(Stacked):
             packed, taus, *_ = lapack("geqrf", x)(x)
         q = product_of_reflectors(packed[:, :min(m, n)], taus, k)
         return q, np.triu(packed[:k]), *([order - 1] if self.pivoting else [])
+
+    def whole(self, x):
+        return None if self.pivoting else np.linalg.qr(x, mode="complete" if self.full_matrices else "reduced")
 
     def jvp(self, ctx, primals, tangents):
         outs = bind(self, *primals)

@@ -76,6 +76,22 @@ class Stacked(Opaque):
         outs = bind(self, *[ctx.materialize(x, b) for x, b in zip(args, batched)])
         return outs, (True,) * len(outs) if self.multiple else True
 
+    def whole(self, *arrays: Any) -> Any:
+        """The results for whole stacks, with functions of numpy.linalg, which CuPy takes over on a GPU. None: there are none."""
+        return None
+
+    def device_call(self, runtime, ins, outs):
+        """On the device if it can; where a matrix has no factors, the host finds out which of the stack it is."""
+        arrays = [runtime.array(x) for x in ins]
+        try:
+            found = self.whole(*arrays) if all(x.size for x in arrays) else None
+        except np.linalg.LinAlgError:
+            found = None
+        if found is None:
+            return super().device_call(runtime, ins, outs)
+        for out, result in zip(outs, found, strict=True):
+            runtime.array(out)[...] = result
+
     # --- native code: `lane` for one index of the leading axes, with memory as `areas` asks for
 
     def areas(self, *types: ArrayType) -> list[tuple[int, np.dtype]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cupy
+import cupyx
 import numpy as np
 from cuda.core import Device as CoreDevice
 from cuda.core import LaunchConfig, ObjectCode, Stream, launch
@@ -95,7 +96,8 @@ class CudaRuntime(HostCalls):
     @contextlib.contextmanager
     def library(self) -> Iterator[None]:
         try:
-            with self.current(), cupy.cuda.using_allocator(self.pool.malloc), self.cupy_stream:
+            with (self.current(), cupy.cuda.using_allocator(self.pool.malloc), self.cupy_stream,
+                  cupyx.errstate(linalg="raise")):      # else a matrix that has no factors goes unnoticed
                 yield
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise self.accounts.out_of_memory(0, f"temporary memory of a library ({error})") from error

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, Runtime, View
 from tracejit.lax.conv import ConvGeneralDilated
@@ -12,13 +13,28 @@ from tracejit.transforms.passes.products import merged_axes
 
 def contract(runtime: Runtime, op: Contraction, x: View, y: View, out: View, epilogue: Epilogue | None = None) -> None:
     if isinstance(op, ConvGeneralDilated):
-        return runtime.conv(*[turned(v, order) for v, order in zip((x, y, out), op.dimension_numbers)], window_of(op))
+        turns = zip((x, y, out), op.dimension_numbers)
+        return runtime.conv(*[turned(v, order) for v, order in turns], window_of(op), precision=arithmetic(op.precision))
     assert isinstance(op, DotGeneral)
     spec = op.spec(len(x.shape), len(y.shape))
     left = as_matrices(x, spec.batch[0], spec.free[0], spec.contract[0])
     right = as_matrices(y, spec.batch[1], spec.contract[1], spec.free[1])
     batch = left.shape[:-2]
-    return runtime.gemm(left, right, out._replace(shape=(*batch, left.shape[-2], right.shape[-1])), epilogue=epilogue)
+    return runtime.gemm(left, right, out._replace(shape=(*batch, left.shape[-2], right.shape[-1])), epilogue=epilogue,
+                        precision=arithmetic(op.precision))
+
+
+def arithmetic(precision: Any) -> str:
+    """What factors of float32 may be rounded to, by an op's precision: they keep all their bits unless less is asked for.
+
+    >>> arithmetic(None), arithmetic(("highest", "high")), arithmetic(("high", "high")), arithmetic("BF16_BF16_F32")
+    ('float32', 'float32', 'tensorfloat32', 'bfloat16')
+    """
+    if precision is None or "highest" in precision:
+        return "float32"
+    if isinstance(precision, tuple):
+        return "tensorfloat32"
+    return {"TF32_TF32_F32": "tensorfloat32", "BF16_BF16_F32": "bfloat16"}.get(precision, "float32")
 
 
 def as_matrices(view: View, batch: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> View:
