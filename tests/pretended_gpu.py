@@ -5,6 +5,7 @@ With them the runtime's own code runs without a driver: which call it makes when
 from __future__ import annotations
 
 import ctypes
+import threading
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -208,12 +209,14 @@ def cupyx_of() -> ModuleType:
 
 
 def core_of(driver: Driver) -> dict:
+    threads = set()
+
     class CoreDevice:
         def __init__(self, number):
             self.number = number
 
         def set_current(self):
-            pass
+            threads.add(threading.get_ident())
 
     class Stream:
         @staticmethod
@@ -234,6 +237,7 @@ def core_of(driver: Driver) -> dict:
 
     def launch(stream, config, kernel, *arguments):
         assert stream == ("stream", STREAM) and isinstance(config, LaunchConfig) and config.block[1:] == (1, 1)
+        assert threading.get_ident() in threads, "this thread has no context"
         regions = [(p, m.nbytes) for p, m in driver.memory.items()]
         driver.launched += 1
         driver.do(lambda: run_kernel(kernel, config.grid, config.block[0], arguments, regions, Counters()))

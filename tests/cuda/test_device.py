@@ -151,6 +151,15 @@ def test_what_cannot_be_captured_runs_without_a_graph(gpu, driver):
     assert driver.recorded is None and not gpu.runtime.is_capturing
 
 
+def test_programs_run_in_new_threads(gpu):
+    x, f, found = tj.device_put(np.arange(4, dtype="f4"), gpu), tj.jit(lambda x: x * 2), []
+    f(x)
+    thread = threading.Thread(target=lambda: found.append(np.asarray(f(x))))
+    thread.start()
+    thread.join()
+    assert found[0].tolist() == [0, 2, 4, 6]
+
+
 def test_threads_wait_while_one_captures(gpu):
     runtime, started = gpu.runtime, threading.Event()
     buffer = runtime.allocate(400, "ours")

@@ -85,12 +85,16 @@ class CudaRuntime(HostCalls):
         self.pool, self.staging = cupy.cuda.MemoryPool(), Staging()
         self.accounts = Accounts(self.capacity)
         self.loaded: dict[KernelSource, CudaKernel] = {}
-        self.lock, self.capturing_thread = threading.RLock(), 0
+        self.lock, self.capturing_thread, self.threads = threading.RLock(), 0, threading.local()
 
     def capacity(self) -> int:
         return cupy.cuda.runtime.memGetInfo()[1]
 
     def current(self) -> Any:
+        if not getattr(self.threads, "have_context", False):        # CuPy gives a new thread one only when it must change devices
+            with cupy.cuda.Device(self.number):
+                CoreDevice(self.number).set_current()
+            self.threads.have_context = True
         return cupy.cuda.Device(self.number)
 
     @contextlib.contextmanager
