@@ -90,7 +90,7 @@ class BesselI1e(Float):
     """exp(-|x|) times the modified Bessel function of order 1."""
     ulp: ClassVar[float] = 16
 
-    def eval(self, x): return in_f32(special("i1e"), x)
+    def eval(self, x): return np.copysign(in_f32(special("i1e"), x), x)  # SciPy loses the sign of -0
 
     def scalar(self, b, x): return scaled_bessel(b, x, 1)
 

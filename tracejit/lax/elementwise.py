@@ -13,7 +13,7 @@ from tracejit.lax.compare import eq, ge, gt, lt, select
 from tracejit.lax.convert import convert_element_type as convert_element_type
 from tracejit.lax.convert import operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
-from tracejit.lax.reference import in_f32
+from tracejit.lax.reference import in_f32, is_half
 
 
 @op_dataclass
@@ -149,7 +149,7 @@ def rem(x: Any, y: Any) -> Any: return bind(Rem(), *operands(x, y))
 class Sign(Number):
     """-1, 0 or 1 (x itself where it is 0 or nan); of a complex number x / |x|."""
 
-    def eval(self, x): return np.sign(x)
+    def eval(self, x): return np.copysign(np.sign(x), x) if x.dtype.kind == "f" or is_half(x.dtype) else np.sign(x)
 
 
 def sign(x: Any) -> Any: return bind(Sign(), x)

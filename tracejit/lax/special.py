@@ -58,7 +58,7 @@ class ErfInv(Float):
     """The number whose erf is x."""
     ulp: ClassVar[float] = 4
 
-    def eval(self, x): return in_f32(special("erfinv"), x)
+    def eval(self, x): return np.copysign(in_f32(special("erfinv"), x), x)  # SciPy loses the sign of -0
     def partials(self, out, x): return (mul(math.sqrt(math.pi) / 2, exp(square(out))),)
 
 
@@ -70,7 +70,7 @@ class Lgamma(Float):
     """The logarithm of the absolute value of the gamma function."""
     ulp: ClassVar[float] = 16
 
-    def eval(self, x): return in_f32(special("gammaln"), x)
+    def eval(self, x): return in_f32(special("gammaln"), np.where(x == -np.inf, np.inf, x).astype(x.dtype))  # as in C
     def partials(self, out, x): return (digamma(x),)
 
 

@@ -67,7 +67,7 @@ class Instructions:
         """The value of the operation `text`, emitted only where no open scope has it."""
         for scope in reversed(self._scopes):
             if (found := scope.get(text)) is not None:
-                return found
+                return found if found.dtype == dtype else self.renamed(found, dtype)  # LLVM's i32 is int32 and uint32
         value = self.impure(text, dtype, lanes)
         self._scopes[-1][text] = value
         return value
