@@ -56,7 +56,7 @@ _LAZY = {"Ref": "ref", "new_ref": "ref", "empty_ref": "ref", "free_ref": "ref", 
          "make_array_from_process_local_data": "placement", "print_environment_info": "tools.doctor"}
 _MODULES = {"ad_checkpoint", "api_util", "core", "custom_batching", "custom_derivatives", "debug", "distributed", "dlpack",
             "dtypes", "example_libraries", "experimental", "export", "extend", "flatten_util", "image", "interpreters",
-            "memory", "monitoring", "nn", "numpy", "ops", "optim", "parallel", "profiler", "random", "ref", "scipy", "sharding",
+            "memory", "monitoring", "nn", "numpy", "ops", "parallel", "profiler", "random", "ref", "scipy", "sharding",
             "stages", "test_util", "tools", "traceback_util", "typing", "version"}
 
 

@@ -23,7 +23,7 @@ from tracejit.lax.matrix import (adjoint, as_columns, as_rows, diagonal_part, id
 from tracejit.lax.reduce import argmax
 from tracejit.lax.reference import lapack
 from tracejit.lax.shape import slice_in_dim
-from tracejit.lax.stack import Stacked, letter, nan_like, stacked
+from tracejit.lax.stacks import Stacked, letter, nan_like, stacked
 
 
 class EighImplementation(enum.Enum):

@@ -22,7 +22,7 @@ from tracejit.lax.reference import lapack
 from tracejit.lax.shape import concatenate, pad, slice_in_dim
 from tracejit.lax.solve import LuSolve, triangular_solve
 from tracejit.lax.sort import take_along
-from tracejit.lax.stack import Stacked, letter, nan_like, stacked
+from tracejit.lax.stacks import Stacked, letter, nan_like, stacked
 
 def work_size(*sizes: int) -> int:
     """Elements of LAPACK's work space: enough for its largest blocks."""

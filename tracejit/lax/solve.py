@@ -16,7 +16,7 @@ from tracejit.lax.lapack import INT, fill_nan_if, swap_rows, transposed
 from tracejit.lax.matrix import as_columns, conjugated, lower, matmul, swapped, upper
 from tracejit.lax.reference import lapack
 from tracejit.lax.shape import pad, reshape, transpose
-from tracejit.lax.stack import Stacked, letter
+from tracejit.lax.stacks import Stacked, letter
 
 
 def system_order(op, a: ArrayType, b: ArrayType, left: bool = True) -> int:
