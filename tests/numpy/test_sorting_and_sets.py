@@ -124,7 +124,7 @@ def test_histograms():
 
 FEW = np.array([3.0, np.nan, 1.0, 5.0, np.nan, 2.0, 0.5], np.float32)
 METHODS = ["linear", "lower", "higher", "midpoint"]
-MORE_METHODS = ["nearest", "inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen", "weibull",
+MORE_METHODS = ["inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen", "weibull",
                 "median_unbiased", "normal_unbiased"]
 
 
@@ -139,6 +139,22 @@ def test_quantile(method):
         check("percentile", x, q * 100, axis=0, method=method, jax=jax)
     check("quantile", ints(7), 0.4, method=method, jax=jax)
     check("quantile", NAN, 0.5, method=method, jax=jax)
+
+
+def test_nearest_quantiles_of_ties_are_the_lower_ones():
+    """As in JAX; NumPy rounds such places to the even one."""
+    assert_same(jnp.percentile(np.arange(7), np.array([25, 50, 75]), method="nearest"), np.float32([1, 3, 4]))
+    x, q = floats(4, 5), 0.3
+    places = np.ceil(q * (np.array(x.shape) - 1) - 0.5).astype(int)
+    for axis in (0, 1):
+        expected = np.take(np.sort(x, axis), places[axis], axis)
+        assert_same(jnp.quantile(x, q, axis=axis, method="nearest"), expected)
+
+
+def test_bins_that_fall():
+    x, bins = np.float32([1, 2, 2.5, 1.5, 3, 3.5, np.inf, -np.inf]), np.float32([3, 2, 1])
+    for right in (False, True):
+        assert_same(jnp.digitize(x, bins, right=right), np.digitize(x, bins, right).astype(np.int32))
 
 
 def test_medians():

@@ -86,12 +86,12 @@ def einsum_path(subscripts: Any, /, *operands: Any, optimize: Any = "auto") -> t
     """The order in which einsum contracts, and a description of its cost.
 
     >>> jnp.einsum_path("ij,jk,kl->il", jnp.ones((2, 9)), jnp.ones((9, 9)), jnp.ones((9, 2)))[0]
-    ['einsum_path', (0, 1), (0, 1)]
+    [(0, 1), (0, 1)]
     """
     subscripts, operands = _read_arguments(subscripts, operands)
     shapes = [np.broadcast_to(np.zeros(()), np.shape(x)) for x in operands]
     path, info = np.einsum_path(subscripts, *shapes, optimize=_numpy_strategy(optimize))
-    return path, info
+    return path[1:], info  # NumPy's list begins with a word, JAX's does not
 
 
 # --- subscripts --------------------------------------------------------------------------------------

@@ -67,17 +67,22 @@ class _Joined:
 
     def __getitem__(self, key: Any) -> Array:
         items = list(key) if isinstance(key, tuple) else [key]
-        axis, ndmin, trans1d = self.axis, self.ndmin, self.trans1d
+        axis, ndmin, trans1d, as_matrix = self.axis, self.ndmin, self.trans1d, None
         if items and isinstance(items[0], str):
             directive = items.pop(0)
             if directive in ("r", "c"):
-                raise NotImplementedError("matrix directives 'r' and 'c' are not supported: there is no matrix class")
-            numbers = [int(n) for n in directive.split(",")]
-            if len(numbers) > 3:
-                raise ValueError(f"unknown special directive {directive!r}")
-            axis, ndmin, trans1d = numbers + [axis, ndmin, trans1d][len(numbers) :]
-        parts = [self._part(item, ndmin, trans1d) for item in items]
-        return concatenate(parts, axis)
+                as_matrix = "rc".index(directive)
+            else:
+                axis, ndmin, trans1d = self._numbers(directive)
+        joined = concatenate([self._part(item, ndmin, trans1d) for item in items], axis)
+        return lax.expand_dims(joined, (as_matrix,)) if as_matrix is not None and joined.ndim == 1 else joined
+
+    def _numbers(self, directive: str) -> list[int]:
+        try:
+            numbers = [int(n) for n in directive.split(",")][:3]
+        except ValueError:
+            raise ValueError(f"could not understand directive {directive!r}") from None
+        return numbers + [self.axis, self.ndmin, self.trans1d][len(numbers):]
 
     def _part(self, item: Any, ndmin: int, trans1d: int) -> Array:
         if isinstance(item, str):

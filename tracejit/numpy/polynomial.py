@@ -26,6 +26,7 @@ from tracejit.numpy.promotion import (
     promote_dtypes,
     promote_dtypes_inexact,
 )
+from tracejit.numpy.selection import where
 from tracejit.numpy.sorting import trim_zeros
 
 
@@ -57,11 +58,11 @@ def polyval(p: ArrayLike, x: ArrayLike, *, unroll: int = 16) -> Array:
     return out
 
 
-def _aligned(name: str, a1: ArrayLike, a2: ArrayLike) -> tuple[Array, Array]:
+def _total(name: str, a1: ArrayLike, a2: ArrayLike) -> Array:
+    """The shorter one added to the last coefficients of the longer one."""
     a1, a2 = (_vector(name, v) for v in promote_dtypes(name, a1, a2))
-    n = max(a1.shape[0], a2.shape[0])
-    zero = lax.full((), 0, a1.dtype)
-    return tuple(lax.pad(v, zero, ((n - v.shape[0], 0, 0),)) for v in (a1, a2))
+    long, short = (a1, a2) if a1.shape[0] >= a2.shape[0] else (a2, a1)
+    return long.at[long.shape[0] - short.shape[0]:].add(short)
 
 
 @compiled
@@ -71,7 +72,7 @@ def polyadd(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> jnp.polyadd(jnp.array([1, 2]), jnp.array([5]))
     Array([1, 7], dtype=int32)
     """
-    return lax.add(*_aligned("polyadd", a1, a2))
+    return _total("polyadd", a1, a2)
 
 
 @compiled
@@ -81,7 +82,8 @@ def polysub(a1: ArrayLike, a2: ArrayLike) -> Array:
     >>> jnp.polysub(jnp.array([1, 2]), jnp.array([5]))
     Array([ 1, -3], dtype=int32)
     """
-    return lax.sub(*_aligned("polysub", a1, a2))
+    check_arraylike("polysub", a1, a2)
+    return _total("polysub", a1, lax.neg(as_array(a2)))
 
 
 def polymul(a1: ArrayLike, a2: ArrayLike, *, trim_leading_zeros: bool = False) -> Array:
@@ -190,7 +192,7 @@ def poly(seq_of_zeros: ArrayLike) -> Array:
 
 
 def roots(p: ArrayLike, *, strip_zeros: bool = True) -> Array:
-    """The roots, as eigenvalues of the companion matrix. Under jit pass strip_zeros=False and no leading zeros.
+    """The roots, as eigenvalues of the companion matrix. Under jit pass strip_zeros=False: a nan for each leading 0.
 
     >>> jnp.sort(jnp.roots(jnp.array([1.0, -3.0, 2.0])).real)
     Array([1., 2.], dtype=float32)
@@ -198,21 +200,36 @@ def roots(p: ArrayLike, *, strip_zeros: bool = True) -> Array:
     p = as_array(promote_dtypes_inexact("roots", _vector("roots", p))[0])
     if p.ndim != 1:
         raise ValueError("Input must be a rank-1 array.")
+    if not strip_zeros:
+        return _roots_of_any(p)
+    used = np.nonzero(concrete(p, "roots with strip_zeros=True"))[0]
+    if not used.size:
+        return lax.full((0,), 0, complex_dtype(p.dtype))
+    found = _companion_roots(lax.slice_in_dim(p, int(used[0]), int(used[-1]) + 1))
+    return lax.concatenate([found, lax.full((p.shape[0] - 1 - int(used[-1]),), 0, found.dtype)], 0)
+
+
+def _roots_of_any(p: Array) -> Array:
+    """The roots of a polynomial whose leading coefficients may be 0: a nan for each of these at the end."""
     n = p.shape[0]
-    zeros_at_end = 0
-    if strip_zeros:
-        used = np.nonzero(concrete(p, "roots with strip_zeros=True"))[0]
-        if not used.size:
-            return lax.full((0,), 0, complex_dtype(p.dtype))
-        zeros_at_end = n - 1 - int(used[-1])
-        p = lax.slice_in_dim(p, int(used[0]), int(used[-1]) + 1)
+    if n < 2:
+        return lax.full((0,), 0, complex_dtype(p.dtype))
+    is_zero = lambda x: lax.convert_element_type(lax.eq(x, cast_numpy(0, x.dtype)), np.int32)
+    leading = reductions.sum(lax.cumprod(is_zero(p)))
+    turned = lax.dynamic_slice_in_dim(lax.concatenate([p, p], 0), leading, n)
+    found = _companion_roots(where(lax.eq(leading, n), 1.0, turned))
+    found = lax.sort_key_val(is_zero(found), found)[1]
+    return where(lax.lt(lax.iota(np.int32, n - 1), lax.sub(n - 1, leading)), found, complex(np.nan, np.nan))
+
+
+def _companion_roots(p: Array) -> Array:
     n = p.shape[0]
     found = lax.full((0,), 0, complex_dtype(p.dtype))
     if n > 1:
         row = lax.neg(lax.div(lax.slice_in_dim(p, 1, n), get_item(p, 0)))
         companion = diag(lax.full((n - 2,), 1, p.dtype), -1) if n > 2 else lax.full((1, 1), 0, p.dtype)
         found = linalg.eigvals(companion.at[0, :].set(row))
-    return lax.concatenate([found, lax.full((zeros_at_end,), 0, found.dtype)], 0)
+    return found
 
 
 def polyfit(

@@ -237,7 +237,7 @@ def _places(q: Array, n: Array, last: Array, method: str) -> tuple[Array, Array,
         place = lax.mul(q, last)
         low, high = lax.floor(place), lax.ceil(place)
         half = lax.select(lax.eq(low, high), lax.full_like(q, 0), lax.full_like(q, 0.5))
-        nearest = lax.round(place, lax.RoundingMethod.TO_NEAREST_EVEN)
+        nearest = lax.ceil(lax.sub(place, number(0.5)))  # of two that are equally near the lower one, as in JAX
         zero = lax.full_like(q, 0)
         return {
             "lower": (low, low, zero),

@@ -30,6 +30,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
+from tracejit.transforms.vmap import vmap
 
 
 def arange(
@@ -141,9 +142,13 @@ def _interpolate(lo: Array, hi: Array, num: int, endpoint: bool, dtype: np.dtype
     wide = np.dtype("f4") if real.itemsize < 4 else real  # a half has no room for the count of many points
     shape = (num, *lo.shape)
     counts = lax.broadcasted_iota(wide, shape, 0)
-    part = lax.convert_element_type(lax.div(counts, cast_numpy(parts, wide)), dtype)
+    working = dtype if dtype.kind == "c" else wide
+    share = lambda x: lax.div(lax.convert_element_type(x, working), cast_numpy(parts, working))
     spread = lambda x: lax.broadcast_in_dim(x, shape, tuple(range(1, len(shape))))
-    values = lax.add(lax.mul(spread(lo), lax.sub(cast_numpy(1, dtype), part)), lax.mul(spread(hi), part))
+    times = lambda x, n: lax.mul(spread(share(x)), lax.convert_element_type(n, working))
+    # Equal ends with opposite signs meet at 0, and steps that are numbers of the dtype hit every value exactly.
+    values = lax.add(times(lo, lax.sub(cast_numpy(parts, wide), counts)), times(hi, counts))
+    values = lax.convert_element_type(values, dtype)
     if endpoint:
         values = lax.select(lax.eq(counts, cast_numpy(parts, wide)), spread(hi), values)
     return values, lax.div(lax.sub(hi, lo), cast_numpy(parts, dtype))
@@ -280,10 +285,13 @@ def indices(dimensions: Sequence[int], dtype: DTypeLike | None = None, sparse: b
 
 
 def fromfunction(function: Callable[..., Array], shape: Any, *, dtype: DTypeLike = float, **kwargs: Any) -> Array:
-    """function applied to the index grids of a shape.
+    """function applied to each index of a shape; what it returns for one becomes the last axes of the result.
 
     >>> jnp.fromfunction(lambda i, j: i + j, (2, 2), dtype=int)
     Array([[0, 1],
            [1, 2]], dtype=int32)
     """
-    return function(*indices(canonical_shape(shape), dtype=dtype), **kwargs)
+    shape = canonical_shape(shape)
+    for axis in range(len(shape)):
+        function = vmap(function, in_axes=tuple(0 if i == axis else None for i in reversed(range(len(shape)))))
+    return function(*(arange(n, dtype=dtype) for n in shape), **kwargs)

@@ -309,18 +309,13 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence, *args: Any, **kw:
     """
     check_arraylike("piecewise", x)
     x = as_array(x)
-    conditions = (
-        condlist
-        if isinstance(condlist, (list, tuple)) and not all(isinstance(c, (bool, np.bool_)) for c in condlist)
-        else [condlist]
-        if np.ndim(condlist) < 2 and x.ndim
-        else list(condlist)
-    )
+    is_list = isinstance(condlist, (list, tuple))
+    if all(np.ndim(c) == 0 for c in condlist) if is_list else np.ndim(condlist) < 2:
+        one_each = (is_list or np.ndim(condlist)) and len(funclist) - len(condlist) in (0, 1)
+        condlist = condlist if one_each else [condlist]  # as in JAX, where NumPy sees one condition on the elements of x
     conditions = [
-        to_bool("piecewise", as_array(np.asarray(c)) if isinstance(c, (list, tuple)) else c) for c in conditions
+        to_bool("piecewise", as_array(np.asarray(c)) if isinstance(c, (list, tuple)) else c) for c in condlist
     ]
-    if not isinstance(condlist, (list, tuple)) and np.ndim(condlist) == 2:
-        conditions = [to_bool("piecewise", c) for c in condlist]
     if len(funclist) not in (len(conditions), len(conditions) + 1):
         raise ValueError(
             f"with {len(conditions)} condition(s), either {len(conditions)} or {len(conditions) + 1} functions are "

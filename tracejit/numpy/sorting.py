@@ -239,7 +239,7 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False, *, method: str 
     side, method = "left" if right else "right", method or "scan"
     n = bins.shape[0]
     rising = searchsorted(bins, x, side, method=method)
-    falling = searchsorted(lax.rev(bins, (0,)), x, "right" if right else "left", method=method)
+    falling = searchsorted(lax.rev(bins, (0,)), x, side, method=method)
     up = lax.ge(lax.index_in_dim(bins, n - 1, 0, keepdims=False), lax.index_in_dim(bins, 0, 0, keepdims=False))
     return lax.select(up, rising, lax.sub(cast_numpy(n, rising.dtype), falling))
 

@@ -19,6 +19,7 @@ from tracejit.numpy.promotion import (
     inexact,
     literal,
     promote_inexact,
+    strong,
 )
 from tracejit.numpy.ufuncs import binary_ufunc
 from tracejit.runtime.eager import eager
@@ -415,4 +416,4 @@ def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     zero = literal(0, x1.dtype)
     step = lax.select(lax.gt(x1, zero), lax.full_like(x1, 1), lax.full_like(x1, 0))
     step = lax.select(lax.ne(x1, x1), x1, step)
-    return lax.select(lax.eq(x1, zero), x2, step)
+    return strong(lax.select(lax.eq(x1, zero), x2, step))

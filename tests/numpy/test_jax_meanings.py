@@ -1,0 +1,90 @@
+"""Functions of numpy whose meaning is JAX's where NumPy's is another or where there is none."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax
+
+
+def test_stack_is_a_function_of_lax():
+    x, y = np.arange(2, dtype=np.int32), np.arange(3, 5, dtype=np.int32)
+    for axis in (0, 1):
+        assert np.array_equal(lax.stack([x, y], axis=axis), np.stack([x, y], axis))
+
+
+def test_every_name_that_the_package_lists_exists():
+    assert [name for name in dir(tj) if not hasattr(tj, name)] == []
+
+
+def test_whole_steps_are_hit_exactly():
+    assert np.array_equal(jnp.linspace(0, 25, 6), np.float32([0, 5, 10, 15, 20, 25]))
+    assert np.array_equal(jnp.linspace(0, 49, 50), np.arange(50, dtype=np.float32))
+    assert jnp.linspace(-1, 1, 99)[49] == 0
+    assert np.array_equal(jnp.histogram(np.array([1, 2, 3, 10, 11, 15, 19, 25]), 5, (0, 25))[0], [3, 0, 2, 2, 1])
+    assert np.isfinite(jnp.linspace(-3.3e38, 3.3e38, 4)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64"])
+@pytest.mark.parametrize("num", [0, 1, 2, 7])
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_linspace(dtype, num, endpoint):
+    out = jnp.linspace(-1, 3, num, endpoint=endpoint, dtype=dtype)
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out, np.linspace(-1, 3, num, endpoint=endpoint, dtype=dtype), rtol=2e-3, atol=2e-3)
+
+
+def test_fromfunction_calls_with_single_indices():
+    seen = []
+
+    def f(i, j):
+        seen.append(i.shape)
+        return i + 10 * j
+
+    i, j = np.indices((2, 3))
+    assert np.array_equal(jnp.fromfunction(f, (2, 3), dtype=int), i + 10 * j) and seen == [()]
+    rows = jnp.fromfunction(lambda i: i * jnp.arange(3), (2,))
+    assert np.array_equal(rows, np.outer(np.arange(2), np.arange(3)))
+
+
+def test_piecewise_with_a_condition_per_function():
+    x = np.arange(-2, 3)
+    functions = [lambda v: v * 0, lambda v: v * 10, lambda v: v * 100]
+    assert np.array_equal(jnp.piecewise(x, np.array([False, True, False]), functions), x * 10)
+    assert np.array_equal(jnp.piecewise(x, [True, False], [lambda v: v + 1, 7]), x + 1)
+    assert np.array_equal(jnp.piecewise(x, x < 0, [lambda v: -v, 5]), np.where(x < 0, -x, 5))
+
+
+def test_roots_with_leading_zeros():
+    def roots(*p):
+        return np.asarray(tj.jit(lambda p: jnp.roots(p, strip_zeros=False))(np.float32(p)))
+
+    np.testing.assert_allclose(roots(0, 1, 2), [-2, complex(np.nan, np.nan)])
+    assert np.isnan(roots(0, 0, 0)).all()
+    out = roots(0, 0, 1, -3, 2, 0)
+    np.testing.assert_allclose(np.sort(out[:3].real), [0, 1, 2], atol=1e-5)
+    assert np.isnan(out[3:]).all()
+
+
+def test_sums_of_stacks_of_polynomials():
+    a, b = np.array([[1, 2]]), np.array([[3, 4], [5, 6]])
+    assert np.array_equal(jnp.polyadd(a, b), [[3, 4], [6, 8]])
+    assert np.array_equal(jnp.polysub(b, a), [[3, 4], [4, 4]])
+
+
+def test_directives_of_rows_and_columns():
+    x, y = np.array([1, 2, 3]), np.array([4, 5, 6])
+    assert np.array_equal(jnp.r_["r", x, y], [[1, 2, 3, 4, 5, 6]])
+    assert np.array_equal(jnp.r_["c", x, y], np.arange(1, 7)[:, None])
+    assert np.array_equal(jnp.c_["r", x, y], np.stack([x, y], 1))
+    with pytest.raises(ValueError, match="could not understand directive"):
+        jnp.r_["row", x]
+
+
+def test_bits_read_as_signed_and_unsigned_in_one_kernel():
+    x = np.float32([1.5, -2.25, 0, np.inf])
+    both = tj.jit(lambda x: (lax.reduce_precision(x, 4, 4), lax.nextafter(x, 2 * x)))(x)
+    assert np.array_equal(both[0], lax.reduce_precision(x, 4, 4))
+    assert np.array_equal(both[1], np.nextafter(x, 2 * x))
