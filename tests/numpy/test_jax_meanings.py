@@ -88,3 +88,14 @@ def test_bits_read_as_signed_and_unsigned_in_one_kernel():
     both = tj.jit(lambda x: (lax.reduce_precision(x, 4, 4), lax.nextafter(x, 2 * x)))(x)
     assert np.array_equal(both[0], lax.reduce_precision(x, 4, 4))
     assert np.array_equal(both[1], np.nextafter(x, 2 * x))
+
+
+@pytest.mark.parametrize("endpoint", [True, False])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_linspace_begins_and_ends_exactly(dtype, endpoint):
+    ends = np.random.default_rng(0).uniform(-5, 5, (2, 40)).astype(dtype)
+    for num in (2, 3, 7, 64):
+        values = np.asarray(jnp.linspace(*ends, num, endpoint=endpoint))
+        np.testing.assert_array_equal(values[0], ends[0])
+        if endpoint:
+            np.testing.assert_array_equal(values[-1], ends[1])

@@ -149,6 +149,7 @@ def _interpolate(lo: Array, hi: Array, num: int, endpoint: bool, dtype: np.dtype
     # Equal ends with opposite signs meet at 0, and steps that are numbers of the dtype hit every value exactly.
     values = lax.add(times(lo, lax.sub(cast_numpy(parts, wide), counts)), times(hi, counts))
     values = lax.convert_element_type(values, dtype)
+    values = lax.select(lax.eq(counts, cast_numpy(0, wide)), spread(lo), values)  # exact, as the last is
     if endpoint:
         values = lax.select(lax.eq(counts, cast_numpy(parts, wide)), spread(hi), values)
     return values, lax.div(lax.sub(hi, lo), cast_numpy(parts, dtype))
