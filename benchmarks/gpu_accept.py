@@ -214,6 +214,42 @@ def bits(run: Acceptance) -> dict[str, bool]:
     return found
 
 
+LIBRARY_CALLS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "product, bias, relu": (lambda x, w, b: jnp.maximum(x @ w + b, 0), ((100, 70), (70, 60), (60,))),
+    "product of rows": (lambda x, y: x @ y.T, ((33, 65), (17, 65))),
+    "batched product": (lambda x, y: jnp.einsum("bhqd,bhkd->bhqk", x, y), ((2, 3, 40, 24), (2, 3, 50, 24))),
+    "convolution": (lambda x, w: lax.conv(x, w, (2, 1), "SAME"), ((2, 16, 19, 18), (32, 16, 3, 2))),
+    "gradient of a convolution": (tj.grad(lambda x, w: (lax.conv(x, w, (1, 1), "SAME") ** 2).sum(), (0, 1)),
+                                  ((2, 8, 9, 8), (8, 8, 3, 3))),
+}
+
+
+def library_calls(run: Acceptance) -> dict[str, Any]:
+    """Products and convolutions in each dtype, called often enough to be captured, beside the CPU; and what libraries refused."""
+    found: dict[str, Any] = {}
+    for name, (f, shapes) in LIBRARY_CALLS.items():
+        for dtype in ("float32", "bfloat16", "float16", "float64"):
+            args = [jnp.asarray(np.random.default_rng(0).standard_normal(shape)).astype(dtype) for shape in shapes]
+            want, there, g = tj.tree.leaves(tj.jit(f)(*args)), list(map(put, args)), tj.jit(f)
+            for _ in range(5):
+                got = tj.tree.leaves(g(*there))
+            error = max(largest_share(np.float64(a), np.float64(b)) for a, b in zip(got, want, strict=True))
+            key = f"{name}, {dtype}"
+            found[key] = f"off by {error:.1e} of the largest element"
+            if not error < 16 * float(jnp.finfo(dtype).eps):
+                run.wrong.append(f"{key}: {found[key]}")
+            run.note(found)
+    for library in ("products", "convolutions"):
+        refusals = getattr(getattr(gpu().runtime, library, None), "refusals", [])
+        found[f"{library}: what the library refused"] = sorted(set(refusals)) or "nothing"
+    return found
+
+
+def largest_share(x: np.ndarray, y: np.ndarray) -> float:
+    """The largest difference, as a share of the largest element."""
+    return float(np.max(np.abs(x - y)) / np.max(np.abs(y)))
+
+
 # --- machine code and memory traffic --------------------------------------------------------------------------
 
 KINDS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
@@ -421,6 +457,7 @@ class Step(NamedTuple):
 
 STEPS: dict[str, Step] = {
     "environment": Step(environment, "both", 60), "random bits": Step(bits, "both", 60), "programs": Step(programs, "both", 90),
+    "library calls": Step(library_calls, "both", 60),
     "bandwidth": Step(bandwidth, "gpu", 60), "host costs": Step(host_costs, "gpu", 40),
     "machine code": Step(machine_code, "both", 60), "memory traffic": Step(traffic, "emulated", 60),
     "ops": Step(ops, "both", 180), "beside JAX": Step(beside, "gpu", 100, judges=False),
