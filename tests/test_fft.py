@@ -7,6 +7,7 @@ import pytest
 import tracejit as tj
 from tracejit import lax
 from tracejit.errors import DtypeError, ShapeError
+from tracejit.runtime.threads import threads
 
 RNG = np.random.default_rng(0)
 NUMPY = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}
@@ -52,6 +53,49 @@ def test_several_axes(kind, lengths, lead):
         assert np.asarray(lax.fft(x, kind, lengths)).size == 0
     else:
         check(kind, lengths, lead, "f8")
+
+
+# long ones: sides of 17 ... 128 numbers, whole squares of registers and cut ones, real ones of odd length, large primes
+@pytest.mark.parametrize("lengths, lead", [((4116,), ()), ((7429,), (2,)), ((2 * 4116,), (2,)), ((6561,), ()), ((16384,), ()),
+                                           ((10006,), ()), ((5, 4913), ())], ids=str)
+@pytest.mark.parametrize("kind", NUMPY)
+def test_long_ones(kind, lengths, lead):
+    for dtype in ("f4", "f8"):
+        check(kind, lengths, lead, dtype)
+
+
+@pytest.mark.parametrize("n", [6561, 16384, 10007])
+@pytest.mark.parametrize("kind", ["FFT", "RFFT", "IRFFT"])
+def test_long_ones_have_the_same_bits_for_any_number_of_threads(kind, n):
+    x, found = operand(kind, (n,), (), "f4"), []
+    f = tj.jit(lambda x: lax.fft(x, kind, (n,)))
+    for count in (1, 2, 5):
+        with threads(count):
+            found.append(np.asarray(f(x)).tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_long_one_of_columns_and_one_that_reads_what_it_overwrites():
+    x = operand("FFT", (5000, 3), (), "f8")
+    found = np.asarray(tj.jit(lambda x: lax.fft(x, "FFT", (5000, 3)), donate_argnums=0)(x.copy()))
+    np.testing.assert_allclose(found, np.fft.fft2(x), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [5000, 5003])
+def test_gradient_and_batch_of_a_long_one(n):
+    x, w = RNG.normal(size=(2, n)), RNG.normal(size=n // 2 + 1)
+    energy = lambda x: (w * abs(lax.fft(x, "RFFT", (n,))) ** 2).sum()
+    found = np.asarray(tj.jit(tj.vmap(tj.grad(energy)))(x))
+    full = np.concatenate([w[:1], w[1:(n + 1) // 2] / 2, w[n // 2:n // 2 + 1] if n % 2 == 0 else w[:0]])
+    weight = np.concatenate([full, w[1:(n + 1) // 2][::-1] / 2])     # of both frequencies k and n - k
+    np.testing.assert_allclose(found, 2 * n * np.fft.ifft(weight * np.fft.fft(x)).real, rtol=0, atol=1e-12 * n * np.abs(x).max() * 8)
+
+
+def test_a_long_one_passes_on_nan_and_keeps_zeros():
+    x = np.zeros(8192, np.complex64)
+    assert not np.asarray(lax.fft(x, "FFT", (8192,))).any()
+    x[4000] = np.nan
+    assert np.isnan(np.asarray(lax.fft(x, "FFT", (8192,)))).all()
 
 
 def test_inverses_and_names():

@@ -16,10 +16,15 @@ from tracejit.lax.broadcast import broadcast_in_dim, full, iota
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import conj, mul, real, rem
-from tracejit.lax.fourier import Sequences, Transform, work_length
+from tracejit.lax.fourier import SIDE_BY_SIDE, Sequences, Transform, work_length
 from tracejit.lax.kinds import Opaque, op_dataclass
+from tracejit.lax.long_fourier import Dense, copy_half, long_transform, mirror, mix_halves
 from tracejit.lax.shape import pad, transpose
 from tracejit.lax.shares import Shares
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // 64) * 64
 
 
 class FftType(enum.IntEnum):
@@ -107,7 +112,7 @@ class Fft(Opaque):
         (x,), part = types, real_dtype(types[0].dtype)
         if not x.size:
             return 0
-        most = max(step.shares(part).nbytes for step in self.steps(x))
+        most = max(step.scratch_bytes(part) for step in self.steps(x))
         return most + (x.nbytes if self.kind == "IRFFT" and len(self.lengths) > 1 else 0)
 
     def call(self, b, ins, outs, types):
@@ -117,7 +122,7 @@ class Fft(Opaque):
         steps = self.steps(x)
         source, between = ins[0], outs[0]
         if self.kind == "IRFFT":  # the half spectrum is larger than the result
-            between = b.scratch(max(step.shares(part).nbytes for step in steps))
+            between = b.scratch(max(step.scratch_bytes(part) for step in steps))
         for step in steps[:-1]:
             step.emit(b, source, between, part)
             source = between
@@ -146,7 +151,49 @@ class Step:
         where = self.sequences(part)
         return Shares.of(where.n_groups, [(2 * work_length(self.length) * where.group, part)] * 3)
 
+    @property
+    def is_long(self) -> bool:
+        """Done by all threads, one sequence after the other."""
+        return self.length > SIDE_BY_SIDE and math.prod(self.shape[self.axis + 1:]) == 1
+
+    def scratch_bytes(self, part: np.dtype) -> int:
+        """64-byte aligned: what follows begins there."""
+        if not self.is_long:
+            return self.shares(part).nbytes
+        own = aligned(long_transform(self.length, self.sign, part).scratch_bytes)
+        return own + (0 if self.form == "whole" else aligned(2 * self.length * part.itemsize))
+
     def emit(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
+        if not self.is_long:
+            return self.emit_lanes(b, source, target, part)
+        half, full = self.n // 2 + 1, complex_dtype(part)
+        read, written = (half if self.form == f"{way} half" else self.n for way in ("from", "to"))
+        dtypes = [part if self.form == f"{way} half" else full for way in ("to", "from")]
+        with b.loop(0, math.prod(self.shape[:self.axis])) as row:
+            self.emit_long(b, b.gep(source, b.mul(row.index, read), dtypes[0]),
+                           b.gep(target, b.mul(row.index, written), dtypes[1]), part)
+
+    def emit_long(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
+        n, h, even, full = self.n, self.length, self.length != self.n, complex_dtype(part)
+        long = long_transform(h, self.sign, part)
+        scale = 1 / n if self.sign > 0 else 1.0
+        between = Dense(b.scratch(aligned(long.scratch_bytes)), full)
+        if self.form == "whole":
+            long.emit(b, Dense(source, full), Dense(target, full, scale))
+        elif self.form == "to half":
+            long.emit(b, Dense(source, full if even else part), between)
+            if even:
+                mix_halves(b, h, between, Dense(target, full), part, True)
+            else:
+                copy_half(b, n, between, Dense(target, full))
+        else:
+            if even:
+                mix_halves(b, h, Dense(source, full), between, part, False)
+            else:
+                mirror(b, n, Dense(source, full), between)
+            long.emit(b, between, Dense(target, full if even else part, scale))
+
+    def emit_lanes(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
         where, half, full = self.sequences(part), self.n // 2 + 1, complex_dtype(part)
         scale = 1 / self.n if self.sign > 0 else 1.0
         even = self.length != self.n

@@ -7,6 +7,7 @@ transformed together, side by side; then s starts at their number.
 """
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from tracejit.lax.lapack import turned
 
 I64 = np.dtype("i8")
 LARGEST_RADIX = 31
-SIDE_BY_SIDE = 4096     # longer transforms are done one at a time: several would not fit the cache
+SIDE_BY_SIDE = 4096     # several longer ones would not fit the cache: they are done one at a time, contiguous ones by all threads
 SMALL_TABLE = 2048      # more roots than this are products of two tables' entries
 
 
@@ -149,16 +150,22 @@ def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
 
 def run_passes(f: Any, n: int, width: int, front: Planar, back: Planar, sign: int) -> tuple[Planar, Planar]:
     """Transform `width` sequences of n numbers, number i of sequence w at i * width + w; (result, the other area)."""
-    roots, rest, s = Roots(f, n, front.dtype), n, width
-    for r in factors_of(n, width):
+    places = [(front, back)[k % 2] for k in range(len(factors_of(n, width)) + 2)]
+    passes(f, n, width, sign, front.dtype, places[:-1])
+    return places[-2], places[-1]
+
+
+def passes(f: Any, n: int, width: int, sign: int, dtype: np.dtype, places: list) -> None:
+    """As `run_passes`, from the first of the places through all of them."""
+    roots, rest, s = Roots(f, n, dtype), n, width
+    for r, (source, target) in zip(factors_of(n, width), itertools.pairwise(places), strict=True):
         rest //= r
-        one_pass(f, front, back, r, rest, s, n, sign, roots)
-        front, back, s = back, front, s * r
-    return front, back
+        one_pass(f, source, target, r, rest, s, n, sign, roots)
+        s *= r
 
 
-def one_pass(f: Any, source: Planar, target: Planar, r: int, m: int, s: int, n: int, sign: int, roots: Roots) -> None:
-    lanes = f.isa.lanes(source.dtype)
+def one_pass(f: Any, source: Any, target: Any, r: int, m: int, s: int, n: int, sign: int, roots: Roots) -> None:
+    lanes = f.isa.lanes(roots.dtype)
     whole = s - s % lanes
     with f.loop(0, m) as outer:
         p = outer.index
@@ -189,6 +196,14 @@ def each(f: Any, count: int, dtype: np.dtype, do: Any) -> None:
     if whole < count:
         with f.loop(whole, count) as loop:
             do(loop.index, 1)
+
+
+def unmixed(f: Any, x: tuple, y: tuple, turn: tuple, to_spectrum: bool) -> tuple:
+    """A number of one spectrum from two of the other, `Transform.halves`."""
+    y = (y[0], f.neg(y[1]))
+    even, odd = plus(f, x, y), minus(f, x, y)
+    value = plus(f, even, times(f, times_i(f, odd, -1 if to_spectrum else 1), turn))
+    return tuple(f.mul(v, 0.5) for v in value) if to_spectrum else value
 
 
 class Transform:
@@ -267,12 +282,7 @@ class Transform:
                 if not to_spectrum:  # the first and the last frequency are real, whatever is given
                     keep = f.splat(f.select(f.eq(k, 0), f.const(0, self.dtype), f.const(1, self.dtype)), lanes)
                     x, y = (x[0], f.mul(x[1], keep)), (y[0], f.mul(y[1], keep))
-                y = (y[0], f.neg(y[1]))
-                even, odd = plus(f, x, y), minus(f, x, y)
-                odd = times(f, times_i(f, odd, -1 if to_spectrum else 1), tuple(f.splat(v, lanes) for v in turn))
-                value = plus(f, even, odd)
-                if to_spectrum:
-                    value = tuple(f.mul(v, 0.5) for v in value)
+                value = unmixed(f, x, y, tuple(f.splat(v, lanes) for v in turn), to_spectrum)
                 self.back.store(f, f.add(f.mul(k, width), i), value)
             each(f, width, self.dtype, unmix)
         self.front, self.back = self.back, self.front
