@@ -299,7 +299,7 @@ def scan_length(xs_leaves: list, length) -> int:
         raise ValueError("scan: give xs or a length")
     if len(set(sizes)) > 1:
         raise ShapeError(f"scan: the leading axes of xs{' and the length' if length is not None else ''} differ: "
-                         + ", ".join(map(str, sizes)), source=user_source())
+                         + ", ".join(str(n) for n in sizes), source=user_source())
     return sizes[0]
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import NonConcreteBooleanIndexError, ShapeError
+from tracejit.errors import AxisError, DtypeError, NonConcreteBooleanIndexError, ShapeError
 from tracejit.ir import trace
 from tracejit.numpy.promotion import Array, Var, as_array, cast_numpy, expand_to
 
@@ -34,6 +34,7 @@ class Pick(NamedTuple):
     consumes: bool = True
 
 
+WHOLE = "convert it with .astype(int), or divide whole numbers with //"
 NEW_AXIS, GAP = object(), object()  # GAP: an Ellipsis was here, which parts index arrays even if it stands for no axis
 
 
@@ -44,15 +45,16 @@ def entries_of(shape: tuple[int, ...], idx: Any) -> list:
     """The index as a list of Span, Pick, NEW_AXIS and GAP, one Span or Pick for each axis of shape."""
     items = [_checked(i) for i in (idx if isinstance(idx, tuple) else (idx,))]
     if not isinstance(idx, tuple) and isinstance(idx, (list, range)):
-        raise TypeError(
+        raise DtypeError(
             "Using a non-tuple sequence for multidimensional indexing is not allowed; use `arr[array(seq)]` "
-            "instead of `arr[seq]`."
+            "instead of `arr[seq]`.", fix="x[jnp.array(list)] for several rows, x[tuple(list)] for one element"
         )
     if sum(i is Ellipsis for i in items) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     used = sum(_axes_used(i) for i in items)
     if used > len(shape):
-        raise IndexError(f"Too many indices: array is {len(shape)}-dimensional, but {used} were indexed")
+        raise AxisError(f"Too many indices: array is {len(shape)}-dimensional, but {used} were indexed",
+                        fix="give no more indices than the array has axes; None adds one")
     rest = [slice(None)] * (len(shape) - used)
     if Ellipsis in [i for i in items if i is Ellipsis]:
         at = next(k for k, i in enumerate(items) if i is Ellipsis)
@@ -81,7 +83,7 @@ def _checked(i: Any) -> Any:
     if hasattr(i, "__index__"):
         return operator.index(i)
     if isinstance(i, (float, complex)):
-        raise TypeError(f"Indexer must have integer or boolean type, got indexer with type {np.asarray(i).dtype}")
+        raise DtypeError(f"Indexer must have integer or boolean type, got indexer with type {np.asarray(i).dtype}", fix=WHOLE)
     raise IndexError(
         "only integers, slices (`:`), ellipsis (`...`), newaxis (`None`) and integer or boolean arrays are "
         f"valid indices. Got {i}"
@@ -115,7 +117,7 @@ def _resolved(i: Any, shape: tuple[int, ...], axis: int) -> list:
     if _is_mask(i):
         return _mask_picks(i, shape, axis)
     if isinstance(i, (Array, Var, np.ndarray, np.generic)) and i.dtype.kind not in "iu":
-        raise TypeError(f"Indexer must have integer or boolean type, got indexer with type {i.dtype}")
+        raise DtypeError(f"Indexer must have integer or boolean type, got indexer with type {i.dtype}", fix=WHOLE)
     if isinstance(i, np.generic) or (isinstance(i, np.ndarray) and i.ndim == 0):
         i = int(i)
     return [Pick(i)]

@@ -71,7 +71,8 @@ def concatenate(arrays: Any, axis: int | None = 0, dtype: DTypeLike | None = Non
     if len(rest) > 1 or len({x.ndim for x in arrays}) > 1:
         raise ShapeError(
             "Cannot concatenate arrays with shapes that differ in dimensions other than the one being "
-            f"concatenated: concatenating along dimension {axis} for shapes {', '.join(str(x.shape) for x in arrays)}."
+            f"concatenated: concatenating along dimension {axis} for shapes {', '.join(str(x.shape) for x in arrays)}.",
+            fix="along a new axis: jnp.stack; a missing axis is added with x[None]"
         )
     return lax.concatenate(arrays, axis) if len(arrays) > 1 else arrays[0]
 
@@ -227,7 +228,8 @@ def _split(name: str, ary: ArrayLike, where: Any, axis: int, even: bool) -> list
         if parts <= 0:
             raise ValueError("number sections must be larger than 0.")
         if n % parts and even:
-            raise ValueError(f"array split does not result in an equal division: rest is {n % parts}")
+            raise ShapeError(f"array split does not result in an equal division: rest is {n % parts}",
+                             fix="array_split allows parts of different sizes")
         sizes = [n // parts + (i < n % parts) for i in range(parts)]
         bounds = [sum(sizes[:i]) for i in range(parts + 1)]
     else:

@@ -81,7 +81,7 @@ def resolve_shape(x: Array, new: Any) -> tuple[int, ...]:
     if math.prod(sizes) != x.size:
         raise ShapeError(
             f"cannot reshape array of shape {x.shape} (size {x.size}) into shape {tuple(sizes)} "
-            f"(size {math.prod(sizes)})"
+            f"(size {math.prod(sizes)})", fix="the sizes must multiply to that of the array; -1 stands for what is left"
         )
     return tuple(sizes)
 
@@ -149,9 +149,9 @@ def squeeze(a: ArrayLike, axis: Axis = None) -> Array:
     x = as_array(a)
     axes = tuple(i for i, d in enumerate(x.shape) if d == 1) if axis is None else canonical_axes(axis, x.ndim)
     if any(x.shape[i] != 1 for i in axes):
-        raise ValueError(
+        raise ShapeError(
             f"cannot select an axis to squeeze out which has size not equal to one, got shape={x.shape} and "
-            f"dimensions={axes}"
+            f"dimensions={axes}", fix="x[0] takes one row of several, reshape joins axes"
         )
     return lax.squeeze(x, axes) if axes else x
 
@@ -255,7 +255,7 @@ def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
         order = tuple(range(x.ndim))[::-1]
     else:
         axes = (axes,) if np.ndim(axes) == 0 else axes
-        if len(axes) != x.ndim:
+        if len(axes) != x.ndim or len({canonical_axis(a, x.ndim) for a in axes}) != x.ndim:
             raise ShapeError(
                 f"transpose permutation {tuple(axes)} does not name each of the {x.ndim} axes of shape {x.shape}"
             )

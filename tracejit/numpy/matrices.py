@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import lax
+from tracejit.errors import ShapeError
 from tracejit.ir.types import real_dtype
 from tracejit.numpy import linear, manipulation, reductions
 from tracejit.numpy.compiled import compiled
@@ -67,7 +68,7 @@ def as_matrices(name: str, *args: ArrayLike) -> list[Array]:
 def as_square(name: str, a: ArrayLike) -> Array:
     (a,) = as_matrices(name, a)
     if a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"Argument to {name}() must have shape [..., n, n], got {a.shape}")
+        raise ShapeError(f"Argument to {name}() must have shape [..., n, n], got {a.shape}")
     return a
 
 
@@ -328,13 +329,13 @@ def solve(a: ArrayLike, b: ArrayLike) -> Array:
     check_arraylike("jnp.linalg.solve", a, b)
     a, b = (as_array(x) for x in promote_dtypes_inexact("solve", a, b))
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(
+        raise ShapeError(
             f"solve needs shapes a=[..., m, m] and b=[..., m, k] or b=[m]; got a={a.shape}, b={b.shape}"
         )
     vector = b.ndim == 1
     b = lax.expand_dims(b, (1,)) if vector else b
     if b.ndim < 2 or b.shape[-2] != a.shape[-1]:
-        raise ValueError(
+        raise ShapeError(
             f"solve needs shapes a=[..., m, m] and b=[..., m, k] or b=[m]; got a={a.shape}, b={b.shape}"
         )
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

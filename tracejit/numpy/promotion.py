@@ -29,6 +29,8 @@ PYTHON_TYPE = {"i": int, "u": int, "f": float, "c": complex}
 _ACCEPTED = (Array, Var, np.ndarray, bool, int, float, complex, np.bool_, np.number)
 
 
+SIZED = "give size=n, the most elements that there can be; of where, give all three arguments: jnp.where(mask, x, y)"
+
 # --- checks ------------------------------------------------------------------------------------------
 
 
@@ -40,7 +42,8 @@ def is_arraylike(x: Any) -> bool:
 def check_arraylike(name: str, *args: Any) -> None:
     for position, x in enumerate(args):
         if not is_arraylike(x):
-            raise TypeError(f"{name} requires ndarray or scalar arguments, got {type(x)} at position {position}.")
+            how = f"jnp.{name}(jnp.asarray(x))" if isinstance(x, (list, tuple)) else "pass an array or a number"
+            raise DtypeError(f"{name} requires ndarray or scalar arguments, got {type(x)} at position {position}.", fix=how)
 
 
 def check_no_out(name: str, out: Any) -> None:
@@ -67,7 +70,7 @@ def concrete(x: Any, what: str) -> np.ndarray:
     if value is None and isinstance(x, Var):
         raise ConcretizationTypeError(
             f"{what} needs known values here: they decide the shape of a result or which error to raise. This one is a "
-            f"traced value of type {x.type}"
+            f"traced value of type {x.type}", fix=SIZED if what.endswith("size=") else None
         )
     return np.asarray(x if value is None else value)
 

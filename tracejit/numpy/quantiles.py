@@ -96,10 +96,7 @@ def percentile(
     >>> jnp.percentile(jnp.array([1.0, 2.0, 3.0]), 50)
     Array(2., dtype=float32)
     """
-    check_arraylike("percentile", a, q)
-    return _quantile(
-        "percentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=False
-    )
+    return _quantile("percentile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=False, of=100)
 
 
 @compiled
@@ -119,15 +116,7 @@ def nanpercentile(
     >>> jnp.nanpercentile(jnp.array([1.0, jnp.nan, 3.0]), 50)
     Array(2., dtype=float32)
     """
-    check_arraylike("nanpercentile", a, q)
-    return _quantile(
-        "nanpercentile", a, _hundredth(q), axis, out, overwrite_input, method, keepdims, weights, skip_nan=True
-    )
-
-
-def _hundredth(q: ArrayLike) -> Any:
-    (q,) = promote_dtypes_inexact("percentile", q)
-    return lax.div(q, literal(100, np.dtype("float32")))
+    return _quantile("nanpercentile", a, q, axis, out, overwrite_input, method, keepdims, weights, skip_nan=True, of=100)
 
 
 @compiled
@@ -165,11 +154,15 @@ def _quantile(
     keepdims: bool,
     weights: ArrayLike | None,
     skip_nan: bool,
+    of: int = 1,
 ) -> Array:
     check_no_out(name, out)
     if overwrite_input:
         raise ValueError(f"jax.numpy.{name} does not support overwrite_input=True or out != None")
     check_arraylike(name, a, q)
+    if of != 1:
+        (q,) = promote_dtypes_inexact(name, q)
+        q = lax.div(q, literal(of, np.dtype("float32")))
     if method not in _CONTINUOUS and method not in _ROUNDED + _STEPS:
         raise ValueError(f"{method!r} is not a method of {name}; expected one of {[*_CONTINUOUS, *_ROUNDED, *_STEPS]}")
     if weights is not None and method != "inverted_cdf":

@@ -231,10 +231,6 @@ def isin(
     return lax.bitwise_not(found) if invert else found
 
 
-def _distinct(x: ArrayLike, assume_unique: bool) -> Array:
-    return ravel(x) if assume_unique else unique(x)
-
-
 def union1d(ar1: ArrayLike, ar2: ArrayLike, *, size: int | None = None, fill_value: ArrayLike | None = None) -> Array:
     """The distinct elements of both.
 
@@ -264,7 +260,7 @@ def setdiff1d(
     if x.size == 0:
         return lax.full((size or 0,), 0 if fill_value is None else fill_value, x.dtype)
     if size is None:
-        x = _distinct(x, assume_unique)
+        x = x if assume_unique else unique(x)
         return get_item(x, (isin(x, ar2, invert=True),))
     if not assume_unique:
         x, keep = _first_occurrences(x)

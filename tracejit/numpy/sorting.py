@@ -24,14 +24,11 @@ from tracejit.numpy.promotion import (
 )
 
 
-def _check_kind(name: str, kind: Any, order: Any) -> None:
+def _axis_to_sort(name: str, a: ArrayLike, axis: int | None, kind: Any = None, order: Any = None) -> tuple[Array, int]:
     if kind is not None:
         raise TypeError(f"'kind' argument to jnp.{name} is not supported: use stable=True or stable=False")
     if order is not None:
         raise TypeError(f"'order' argument to jnp.{name} is not supported.")
-
-
-def _axis_to_sort(name: str, a: ArrayLike, axis: int | None) -> tuple[Array, int]:
     check_arraylike(name, a)
     x = as_array(a)
     if axis is None:
@@ -54,8 +51,7 @@ def sort(
     >>> jnp.sort(jnp.array([3, 1, 2]), descending=True)
     Array([3, 2, 1], dtype=int32)
     """
-    _check_kind("sort", kind, order)
-    x, axis = _axis_to_sort("sort", a, axis)
+    x, axis = _axis_to_sort("sort", a, axis, kind, order)
     out = lax.sort(x, dimension=axis, is_stable=stable)
     return lax.rev(out, (axis,)) if descending else out
 
@@ -76,8 +72,7 @@ def argsort(
     >>> jnp.argsort(jnp.array([3, 1, 2]))
     Array([1, 2, 0], dtype=int32)
     """
-    _check_kind("argsort", kind, order)
-    x, axis = _axis_to_sort("argsort", a, axis)
+    x, axis = _axis_to_sort("argsort", a, axis, kind, order)
     dtype = default_dtype("i") if dtype is None else np.dtype(dtype)
     places = lax.broadcasted_iota(dtype, x.shape, axis)
     if not descending:

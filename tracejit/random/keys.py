@@ -18,6 +18,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import jit
 from tracejit.config import config
+from tracejit.errors import DtypeError
 from tracejit.ir.types import ArrayType, ExtendedDType
 from tracejit.numpy.operators import install
 from tracejit.runtime.array import Array
@@ -254,10 +255,10 @@ def key_dtype(impl_spec=None) -> KeyDType:
 
 def checked_data(data, generator: Generator):
     if not all(hasattr(data, name) for name in ("shape", "ndim", "dtype")):
-        raise TypeError(f"expected a PRNG key, got {type(data).__name__}; make one with random.key(seed)")
+        raise DtypeError(f"expected a PRNG key, got {type(data).__name__}", fix="make one with random.key(seed)")
     if data.ndim < 1 or data.shape[-1] != generator.words or data.dtype != np.uint32:
-        raise TypeError(f"expected key data uint32[..., {generator.words}] of {generator.name}, "
-                        f"got {data.dtype}{list(data.shape)}")
+        raise DtypeError(f"expected key data uint32[..., {generator.words}] of {generator.name}, "
+                         f"got {data.dtype}{list(data.shape)}", fix="the key comes first; make one with random.key(seed)")
     return data
 
 

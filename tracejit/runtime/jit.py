@@ -10,7 +10,7 @@ from typing import Any
 
 
 from tracejit.config import config
-from tracejit.errors import OuterWriteError, StaticArgumentError, filtered, user_source
+from tracejit.errors import DtypeError, OuterWriteError, StaticArgumentError, filtered, user_source
 from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Graph, Var
@@ -250,8 +250,8 @@ def leaf_type(x: Any):
     try:
         return CellType(x.__class__, x.type) if isinstance(x, Cell) else type_of(x)
     except TypeError:
-        raise TypeError(f"jit: argument {x!r} of type {type(x).__name__} is not an array; if it is a constant of the "
-                        "program, name it in static_argnums or static_argnames") from None
+        raise DtypeError(f"jit: argument {x!r} of type {type(x).__name__} is not an array", fix="if it is a constant of the "
+                         "program, name it in static_argnums or static_argnames") from None
 
 
 def check_distinct(leaves: Sequence) -> None:

@@ -21,7 +21,7 @@ from tracejit.lax.window import Track, windows_of
 from tracejit.transforms.passes.conv_layout import as_product, features_last, is_stencil, stencil
 
 HALVES = (np.dtype("float16"), bfloat16)
-SMALL = 1 << 10       # multiply-adds below which a call costs more than it saves
+LEAST_WORK = 1 << 10  # multiply-adds above which a call saves more than it costs
 SHORT = 4             # contracted elements
 
 
@@ -111,9 +111,9 @@ def lower_dot(op: DotGeneral, x, y):
     size = lambda t, axes: math.prod(t.shape[a] for a in axes)
     k = size(x.type, spec.contract[0])
     work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
-    if x.type.dtype.kind == "c" and work > SMALL:
+    if x.type.dtype.kind == "c" and work > LEAST_WORK:
         return complex_product(lambda u, v: lower_dot(DotGeneral(op.contract, op.batch_axes), u, v), x, y)
-    if x.type.dtype.kind not in "fiu" or work <= SMALL or k <= SHORT:
+    if x.type.dtype.kind not in "fiu" or work <= LEAST_WORK or k <= SHORT:
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
@@ -125,7 +125,7 @@ def half_dot(op: DotGeneral, x, y):
     size = lambda t, axes: math.prod(t.shape[a] for a in axes)
     k = size(x.type, spec.contract[0])
     work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
-    if work <= SMALL or k <= SHORT or op.infer(x.type, y.type).dtype not in (x.type.dtype, np.dtype("float32")):
+    if work <= LEAST_WORK or k <= SHORT or op.infer(x.type, y.type).dtype not in (x.type.dtype, np.dtype("float32")):
         return lower_dot(op, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
