@@ -43,7 +43,7 @@ from tracejit.errors import TracejitError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import is_inexact, real_dtype, type_of
 from tracejit.lax.kinds import Contraction
-from tracejit.lax.stack import Stacked
+from tracejit.lax.stacks import Stacked
 from tracejit.runtime.cuda import diagnosis, kernels, sass
 from tracejit.runtime.cuda.ptx.memory import Counters
 from tracejit.transforms.passes.pipeline import DEVICE_PASSES
