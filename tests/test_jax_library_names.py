@@ -1,6 +1,7 @@
 """What libraries written for JAX reach for beside its functions: primitives by name, parts of programs, modules of its native half."""
 from __future__ import annotations
 
+import functools
 import inspect
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
-from tracejit import core, lax
+from tracejit import core, custom_derivatives, lax
 from tracejit.api_util import infer_argnums_and_argnames, safe_map
 from tracejit.interpreters import xla
 from tracejit.test_util import check_close
@@ -101,6 +102,57 @@ assert sys.modules["jax.nn.initializers"] is jax.nn.initializers is tracejit.nn.
 def test_an_absent_platform_is_an_unknown_backend() -> None:
     with pytest.raises(RuntimeError, match="Unknown backend tpu"):
         tj.devices("tpu")
+
+
+class Squarer:
+    """A callable whose name is no string, as fields of modules may be."""
+    __name__ = 3
+    __annotations__ = None      # as objects are whose attributes are all computed
+
+    def __call__(self, x):
+        return x * x
+
+
+@pytest.mark.parametrize("transform", [tj.jit, tj.grad, tj.vmap, tj.checkpoint, tj.value_and_grad, tj.jacfwd, tj.make_jaxpr, tj.pmap])
+def test_a_name_that_is_no_string_is_not_copied(transform) -> None:
+    assert callable(transform(Squarer()))
+    assert tj.grad(Squarer())(3.0) == 6.0
+
+
+def test_a_jitted_function_shows_its_signature() -> None:
+    def f(x, *, y=1):
+        return x + y
+    for follow in (True, False):
+        assert inspect.signature(tj.jit(f, static_argnames="y"), follow_wrapped=follow) == inspect.signature(f)
+
+
+def test_static_arguments_told_by_number_and_by_name_are_each_themselves() -> None:
+    """A wrapper with the signature of what it wraps, as flax makes them: b is an array where it comes by position."""
+    @functools.wraps(lambda scope, a, b: None)
+    def wrapper(static, *args, **kwargs):
+        return args[1] * 2 if static == "twice" else kwargs["b"]
+    f = tj.jit(wrapper, static_argnums=(0,), static_argnames=("b",))
+    np.testing.assert_array_equal(f("twice", jnp.ones(2), jnp.ones(2)), [2, 2])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "int64", "complex64", "complex128", "bool"])
+def test_complex_dtype_of_a_dtype(dtype: str) -> None:
+    assert tj.dtypes.to_complex_dtype(dtype) == np.result_type(dtype, np.complex64)
+
+
+def test_zero_tangents_of_a_tree() -> None:
+    zeros = custom_derivatives.zero_from_primal({"a": jnp.ones((2, 0), jnp.float16), "b": 2.0})
+    assert zeros["a"].shape == (2, 0) and zeros["a"].dtype == jnp.float16 and zeros["b"] == 0
+    symbolic = custom_derivatives.zero_from_primal(jnp.ones(3), symbolic_zeros=True)
+    assert isinstance(symbolic, custom_derivatives.SymbolicZero) and symbolic.shape == (3,)
+
+
+def test_keys_are_already_of_their_dtype() -> None:
+    keys = tj.random.split(tj.random.key(1), 2)
+    for same in (jnp.astype(keys, keys.dtype), jnp.astype(keys, keys.dtype, copy=True), tj.jit(lambda k: jnp.astype(k, k.dtype))(keys)):
+        np.testing.assert_array_equal(tj.random.key_data(same), tj.random.key_data(keys))
+    with pytest.raises(TypeError):
+        jnp.astype(1.0, keys.dtype)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])

@@ -1,6 +1,7 @@
 """custom_batching, test_util, profiler, sharding for one device, ragged products, vjp functions as pytrees."""
 from __future__ import annotations
 
+import pickle
 import collections
 import gzip
 import json
@@ -121,6 +122,19 @@ def test_a_type_says_that_nothing_is_split(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(tj.device_put(x, sharding), x)
     assert isinstance(x.sharding, Sharding) and x.sharding.is_fully_replicated and x.sharding.shard_shape(shape) == shape
     assert NamedSharding(make_mesh((1,), ("x",)), PartitionSpec("x")).is_fully_replicated
+    assert sharding.update(spec=()).spec == PartitionSpec() and sharding.update(memory_kind="device").spec == sharding.spec
+
+
+def test_an_axis_may_be_left_to_the_compiler() -> None:
+    free = PartitionSpec.UNCONSTRAINED
+    assert pickle.loads(pickle.dumps(free)) is free and repr(PartitionSpec("x", free)) == "PartitionSpec('x', UNCONSTRAINED)"
+    sharding = NamedSharding(make_mesh((1,), ("x",)), PartitionSpec(free, "x"))
+    assert lax.with_sharding_constraint(jnp.ones((2, 3)), sharding).shape == (2, 3)
+
+
+def test_pmap_of_a_number_along_an_axis_is_an_error() -> None:
+    with pytest.raises(ValueError):
+        tj.pmap(lambda x, n: x * n)(jnp.ones((1, 2)), 100)
 
 
 def test_shardings_of_one_device() -> None:

@@ -14,13 +14,13 @@ from tracejit import tree as tree
 from tracejit import tree_util as tree_util
 from tracejit.absent import getter as _getter
 from tracejit.config import (allow_f16_reductions, array_garbage_collection_guard, auto_pcast, check_tracer_leaks,
-                             checking_leaks, config, debug_infs, debug_nans, default_device, default_matmul_precision,
-                             default_prng_impl, disable_jit, disable_x64, enable_checks, enable_custom_prng, enable_x64,
-                             explain_cache_misses, legacy_prng_key, log_compiles, no_execution, no_tracing,
-                             numpy_dtype_promotion, numpy_rank_promotion, remove_size_one_mesh_axis_from_type,
-                             softmax_custom_jvp, thread_guard, threefry_partitionable, transfer_guard,
-                             transfer_guard_device_to_device, transfer_guard_device_to_host,
-                             transfer_guard_host_to_device)
+                             checking_leaks, config, debug_infs, debug_key_reuse, debug_nans, default_device,
+                             default_matmul_precision, default_prng_impl, disable_jit, disable_x64, enable_checks,
+                             enable_custom_prng, enable_x64, explain_cache_misses, legacy_prng_key, log_compiles,
+                             no_execution, no_tracing, numpy_dtype_promotion, numpy_rank_promotion,
+                             remove_size_one_mesh_axis_from_type, softmax_custom_jvp, thread_guard,
+                             threefry_partitionable, transfer_guard, transfer_guard_device_to_device,
+                             transfer_guard_device_to_host, transfer_guard_host_to_device)
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.lax.callback import pure_callback as pure_callback
 from tracejit.runtime.array import Array as Array

@@ -40,7 +40,6 @@ REASONS = {
     "jax.sharding.ManualAxisType": PARTITION,
     "jax.debug.log": "use debug.callback with Python's logging", "jax.debug.DebugEffect": INTERNAL,
     "jax.debug.OrderedDebugEffect": INTERNAL,
-    "jax.debug_key_reuse": "keys are not followed; split them by hand",
     "jax.profiler": "start_trace writes a file for Perfetto: there is no server, no XPlane and no memory profile",
     "jax.experimental.ode": INTERNAL, "jax.experimental.jet": INTERNAL, "jax.experimental.cur_qdd": INTERNAL,
     "jax.experimental.primal_tangent_dtype": INTERNAL,

@@ -133,6 +133,7 @@ SETTINGS: tuple[Setting, ...] = (
             "1 a line per compilation, 2 kernel runs, 3 graph changes per stage, 4 kernels, 5 LLVM IR, 6 assembly."),
     Setting("log_compiles", False, flag, False, "Log a line for each compilation."),
     Setting("explain_cache_misses", False, flag, False, "Log why a call could not reuse a compiled function."),
+    Setting("debug_key_reuse", False, flag, False, "Accepted: keys are not followed; split a key before it is used again."),
     Setting("check_tracer_leaks", False, flag, False,
             "Accepted, as JAX has it: a traced value that outlives its function always raises where it is used."),
     Setting("traceback_filtering", "auto",
@@ -338,6 +339,7 @@ array_garbage_collection_guard = block("array_garbage_collection_guard")
 auto_pcast = block("auto_pcast", True)
 remove_size_one_mesh_axis_from_type = block("remove_size_one_mesh_axis_from_type", True)
 check_tracer_leaks = block("check_tracer_leaks", True)
+debug_key_reuse = block("debug_key_reuse", True)
 enable_checks = block("check", True)
 
 

@@ -2,6 +2,8 @@
 from typing import Any
 
 from tracejit.absent import getter
+from tracejit.ir.types import type_of
+from tracejit.lax.broadcast import full
 from tracejit.transforms.custom import CustomVJPPrimal as CustomVJPPrimal
 from tracejit.transforms.custom import SymbolicZero as SymbolicZero
 from tracejit.transforms.custom import closure_convert as closure_convert
@@ -12,6 +14,18 @@ from tracejit.transforms.primitives import Primitive as Primitive
 from tracejit.tree_util import tree_map
 
 custom_jvp_call_p = Primitive("custom_jvp_call")  # for tables of rules: calls here are ops that hold their rule
+
+
+def zero_from_primal(val: Any, symbolic_zeros: bool = False) -> Any:
+    """The zero tangents of a tree of values: arrays, or SymbolicZeros where asked.
+
+    >>> zero_from_primal(2.0)
+    Array(0., dtype=float32)
+    """
+    def zero(x: Any) -> Any:
+        t = type_of(x).to_tangent_aval()
+        return SymbolicZero(t) if symbolic_zeros else full(t.shape, 0, t.dtype)
+    return tree_map(zero, val)
 
 
 def custom_vjp_primal_tree_values(tree: Any) -> Any:

@@ -32,6 +32,16 @@ def canonicalize_dtype(dtype: DTypeLike, allow_extended_dtype: bool = False) -> 
     return dtype if allow_extended_dtype and dtype in (extended, prng_key) else _types.canonicalize_dtype(dtype)
 
 
+def to_complex_dtype(dtype: DTypeLike) -> np.dtype:
+    """The complex dtype for values of a dtype: complex128 for 64-bit numbers and complex128, else complex64.
+
+    >>> to_complex_dtype("float64")
+    dtype('complex128')
+    """
+    wide = canonicalize_dtype(dtype).name in ("float64", "complex128", "int64", "uint64")
+    return np.dtype("complex128" if wide else "complex64")
+
+
 def issubdtype(a: Any, b: Any) -> bool:
     """Whether a dtype lies below another or below an abstract kind.
 

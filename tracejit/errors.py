@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tracejit.config import config
 
@@ -251,9 +251,16 @@ def strip(error: BaseException) -> None:
             pending += [current.__cause__, current.__context__]
 
 
+def wraps(fun: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """functools.wraps for any callable: a `__name__` that is no string, as an object's field may be, is not taken."""
+    kinds = {"__name__": str, "__qualname__": str, "__annotations__": dict}
+    named = [name for name in functools.WRAPPER_ASSIGNMENTS if isinstance(getattr(fun, name, None), kinds.get(name, object))]
+    return functools.partial(functools.update_wrapper, wrapped=fun, assigned=named)
+
+
 def filtered(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, whose errors show the user's frames only (setting traceback_filtering=off shows all)."""
-    @functools.wraps(function)
+    @wraps(function)
     def boundary(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)

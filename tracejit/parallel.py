@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from tracejit.errors import filtered
+from tracejit.errors import filtered, wraps
 from tracejit.ir.types import type_of
 from tracejit.pytree import tree_flatten, unflatten
 from tracejit.runtime.device import device_count
@@ -38,11 +38,12 @@ def pmap(fun: Callable, axis_name: Hashable | None = None, *, in_axes: Any = 0, 
     compiled = jit(mapped, static_argnums=static, donate_argnums=donate_argnums)
 
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         dynamic = tuple(x for i, x in enumerate(args) if i not in static)
         axes = spread_axes("in_axes", tuple(in_axes) if isinstance(in_axes, list) else in_axes, dynamic)
-        sizes = [type_of(x).shape[a] for x, a in zip(tree_flatten(dynamic)[0], axes) if a is not None]
+        mapped = [(type_of(x).shape, a) for x, a in zip(tree_flatten(dynamic)[0], axes) if a is not None]
+        sizes = [shape[a] for shape, a in mapped if -len(shape) <= a < len(shape)]      # vmap says what is wrong with others
         n = max([*sizes, axis_size or 0])
         if n > device_count():
             raise ValueError(f"pmap: the mapped axis has {n} elements, but there are {device_count()} devices; "
@@ -72,7 +73,7 @@ def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_spec
         raise ValueError(f"shard_map: {mesh} needs {mesh.size} devices, there is one")
 
     @filtered
-    @functools.wraps(f)
+    @wraps(f)
     def wrapped(*args: Any) -> Any:
         body = f
         for name in mesh.axis_names:

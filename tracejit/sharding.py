@@ -10,7 +10,7 @@ import functools
 import math
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,16 @@ __all__ = ["AbstractMesh", "AxisType", "Mesh", "NamedSharding", "PartitionSpec",
            "set_mesh", "use_abstract_mesh", "use_mesh"]
 
 
+class Unconstrained:
+    """An entry of a PartitionSpec that leaves the axis to the compiler: the only one of its class."""
+
+    def __repr__(self) -> str:
+        return "UNCONSTRAINED"
+
+    def __reduce__(self) -> tuple:
+        return getattr, (PartitionSpec, "UNCONSTRAINED")
+
+
 class PartitionSpec(tuple):
     """Which mesh axes each array axis is split along: a name, a tuple of names, or None.
 
@@ -32,7 +42,7 @@ class PartitionSpec(tuple):
     PartitionSpec('data', None)
     """
 
-    UNCONSTRAINED = "unconstrained"
+    UNCONSTRAINED = Unconstrained()
 
     def __new__(cls, *partitions: Any, unreduced: Iterable[Any] = (), reduced: Iterable[Any] = ()) -> PartitionSpec:
         return super().__new__(cls, partitions)
@@ -41,6 +51,10 @@ class PartitionSpec(tuple):
     def partitions(self) -> tuple:
         """The entries themselves."""
         return tuple(self)
+
+    def update(self, partitions: Iterable[Any] | None = None, unreduced: Any = None, reduced: Any = None) -> PartitionSpec:
+        """The same with other entries."""
+        return self if partitions is None else PartitionSpec(*partitions)
 
     def __repr__(self) -> str:
         return f"PartitionSpec{tuple.__repr__(self)}" if len(self) != 1 else f"PartitionSpec({self[0]!r},)"
@@ -242,6 +256,11 @@ class NamedSharding(Sharding):
         """The mesh's devices: none for an AbstractMesh."""
         return set() if isinstance(self.mesh, AbstractMesh) else set(self.mesh.devices.flat)
 
+    def update(self, **changes: Any) -> NamedSharding:
+        """The same with some of mesh, spec (any sequence of entries), memory_kind replaced."""
+        spec = changes.get("spec", self.spec)
+        return replace(self, **changes | {"spec": spec if isinstance(spec, PartitionSpec) else PartitionSpec(*spec)})
+
     @property
     def is_fully_replicated(self) -> bool:
         """Whether each device holds the whole array: no axis is split."""
@@ -266,7 +285,7 @@ def whole(ndim: int) -> NamedSharding:
 
 def names_in(spec: Sequence[Any]) -> Iterator[Hashable]:
     for entry in spec:
-        if entry is not None:
+        if entry is not None and entry is not PartitionSpec.UNCONSTRAINED:
             yield from entry if isinstance(entry, tuple) else (entry,)
 
 

@@ -8,12 +8,11 @@ again whenever the program runs. A value that it writes there is a further resul
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.errors import OuterWriteError
+from tracejit.errors import OuterWriteError, wraps
 from tracejit.ir.trace import Builder, Place, current_builder
 from tracejit.ir.types import ArrayType
 
@@ -116,7 +115,7 @@ def discharging(rewrite: Callable) -> Callable:
     """For a function that traces its arguments: where one of them writes cells, rewrite(call, cells, *args) calls it with
     functions of their values."""
     def decorate(fun: Callable) -> Callable:
-        @functools.wraps(fun)
+        @wraps(fun)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return fun(*args, **kwargs)

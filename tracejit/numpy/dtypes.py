@@ -241,6 +241,8 @@ def astype(x: ArrayLike, dtype: DTypeLike | None, /, *, copy: bool = False, devi
     """
     check_arraylike("astype", x)
     target = canonicalize_dtype(float if dtype is None else dtype)
+    if isinstance(target, types.ExtendedDType) and getattr(x, "dtype", None) == target:
+        return x._copy() if copy else x
     if target not in types.SHORT_NAMES:
         raise DtypeError(f"{target} is not a dtype of arrays")
     x = asarray(x)

@@ -8,6 +8,7 @@ Known calls depend on the settings they were compiled under; a change of setting
 from __future__ import annotations
 
 import ctypes
+import inspect
 import threading
 import types
 from collections.abc import Callable, Sequence
@@ -193,6 +194,14 @@ class JittedMethods:
         """How many kinds of call are known."""
         return len(keep_of(self))
 
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The function's own signature, for inspect.signature(..., follow_wrapped=False) too."""
+        try:
+            return inspect.signature(self.__wrapped__)
+        except ValueError as error:     # a builtin without one
+            raise AttributeError(str(error)) from None
+
     def __repr__(self) -> str:
         return f"<PjitFunction of {getattr(self, '__wrapped__', None) or 'a function'}>"
 
@@ -215,7 +224,7 @@ def make_native_class() -> type:
     # By the name PjitFunction libraries tell jitted functions from others.
     made = native.make_type("tracejit.runtime.dispatch.PjitFunction", dispatch_text.JITTED_BYTES, flags, slots, members,
                             [("__dict__", native.c_address("PyObject_GenericGetDict"), None)])
-    for name in ("add_entry", "clear_entries", "entry_count", "__repr__", "__reduce__"):
+    for name in ("add_entry", "clear_entries", "entry_count", "__repr__", "__reduce__", "__signature__"):
         setattr(made, name, vars(JittedMethods)[name])
     native.forever.append(made)
     return made
@@ -247,7 +256,7 @@ class PlainJitted:
     def entry_count(self) -> int:
         return 0
 
-    __repr__, __reduce__ = JittedMethods.__repr__, JittedMethods.__reduce__
+    __repr__, __reduce__, __signature__ = JittedMethods.__repr__, JittedMethods.__reduce__, JittedMethods.__signature__
 
 
 def make_runner(code: Executable) -> Any:

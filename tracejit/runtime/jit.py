@@ -58,13 +58,20 @@ class Signature:
     def __init__(self, fun: Callable, static_argnums, static_argnames, donate_argnums, donate_argnames):
         self.names = positional_names(fun)
         nums, names = as_tuple(static_argnums), as_tuple(static_argnames)
-        self.static_nums = {*nums, *[self.names.index(n) for n in names if n in self.names]}
-        self.static_names = {*names, *[self.names[n] for n in nums if -len(self.names) <= n < len(self.names)]}
+        self.static_nums, self.static_names = self.completed(static_argnums, static_argnames)
         donate, donate_names = as_tuple(donate_argnums), as_tuple(donate_argnames)
         check_arguments(fun, self.names, {"static_argnums": nums, "donate_argnums": donate},
                         {"static_argnames": names, "donate_argnames": donate_names})
-        self.donate_nums = {*donate, *[self.names.index(n) for n in donate_names if n in self.names]}
-        self.donate_names = {*donate_names, *[self.names[n] for n in donate if -len(self.names) <= n < len(self.names)]}
+        self.donate_nums, self.donate_names = self.completed(donate_argnums, donate_argnames)
+
+    def completed(self, argnums: int | Sequence[int] | None, argnames: str | Iterable[str] | None) -> tuple[set[int], set[str]]:
+        """Arguments that were told by number or by name, as numbers and as names; told by both, each stands for itself."""
+        nums, names = as_tuple(argnums), as_tuple(argnames)
+        if argnums is None:
+            nums = [self.names.index(n) for n in names if n in self.names]
+        elif argnames is None:
+            names = [self.names[n] for n in nums if -len(self.names) <= n < len(self.names)]
+        return {*nums}, {*names}
 
     def split(self, args: tuple, kwargs: dict):
         """(dynamic args by position, dynamic kwargs, hashable static part, donated flag of each dynamic arg)."""

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tracejit.errors import filtered
+from tracejit.errors import filtered, wraps
 from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, fields_of
@@ -163,7 +163,7 @@ def checkpoint(fun: Callable | None = None, *, prevent_cse: bool = True, policy:
     kept = None if policy is None else OfEqn(policy)
 
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if current_builder() is None:
             return fun(*args, **kwargs)

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import DtypeError, ShapeError, TreeError, filtered, user_source
+from tracejit.errors import DtypeError, ShapeError, TreeError, filtered, user_source, wraps
 from tracejit.ir.graph import Graph, Lit, Var
 from tracejit.ir.trace import bind, call, current_builder, inline, knows_values, substituting, trace
 from tracejit.ir.types import FLOAT0, ArrayType, is_inexact, type_of, with_wide_numbers
@@ -393,7 +393,7 @@ def custom_gradient(fun: Callable) -> Callable:
     Array(3., dtype=float32, weak_type=True)
     """
     @custom_vjp
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         return fun(*args, **kwargs)[0]
 
@@ -417,7 +417,7 @@ def custom_gradient(fun: Callable) -> Callable:
         return tuple(unflatten(tree, inline(graph, [*captured, *cts])))
     wrapped.signature = None
     wrapped.defvjp(fwd, bwd)
-    return functools.wraps(fun)(lambda *args, **kwargs: wrapped(*args, **kwargs))
+    return wraps(fun)(lambda *args, **kwargs: wrapped(*args, **kwargs))
 
 
 class Static:

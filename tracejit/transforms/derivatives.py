@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source
+from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source, wraps
 from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
@@ -113,7 +113,7 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
     (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         what = "grad"
         nums = normalized_argnums(argnums, len(args), what)
@@ -176,7 +176,7 @@ def grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False,
     both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
 
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
@@ -447,7 +447,7 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     Each leaf of the output is replaced by the pytree of its derivatives, of shape out.shape + in.shape.
     """
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         nums = normalized_argnums(argnums, len(args), "jacfwd")
         check_inputs("jacfwd", args, nums, holomorphic, False)
@@ -464,7 +464,7 @@ def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
            allow_int: bool = False) -> Callable:
     """The Jacobian by reverse mode, row by row in one batch: efficient for few outputs."""
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         nums = normalized_argnums(argnums, len(args), "jacrev")
         check_inputs("jacrev", args, nums, holomorphic, allow_int)

@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tracejit.errors import filtered
+from tracejit.errors import filtered, wraps
 from tracejit.ir.dims import Dim
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import CapturingGraph, Eqn, Graph, evaluate
@@ -162,7 +161,7 @@ def make_jaxpr(fun: Callable, static_argnums: int | Sequence[int] = (), axis_env
     static = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
 
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with contextlib.ExitStack() as names:
             for name, size in axis_env or ():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source
+from tracejit.errors import AxisError, ShapeError, TreeError, filtered, user_source, wraps
 from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result, is_float0
 from tracejit.ir.graph import Graph
@@ -34,7 +34,7 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         in_axes = tuple(in_axes)
 
     @filtered
-    @functools.wraps(fun)
+    @wraps(fun)
     def wrapped(*args, **kwargs):
         leaves, treedef = tree_flatten((args, kwargs))
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
