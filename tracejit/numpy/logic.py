@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import is_float
+from tracejit.ir.types import ExtendedDType, is_float
 from tracejit.numpy import reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import imag, real
@@ -369,6 +369,8 @@ def isclose(
     >>> jnp.isclose(jnp.array([1.0, 2.0]), 1.000001)
     Array([ True, False], dtype=bool)
     """
+    if isinstance(getattr(a, "dtype", None), ExtendedDType):
+        return lax.eq(a, b)
     a, b = promote_inexact("isclose", a, b)
     dtype = np.dtype(f"f{dtype_of(a).itemsize // 2}") if dtype_of(a).kind == "c" else dtype_of(a)
     rtol, atol = convert(rtol, dtype), convert(atol, dtype)
