@@ -156,6 +156,15 @@ def test_keys_are_already_of_their_dtype() -> None:
     assert jnp.isclose(keys, keys[::-1]).tolist() == [False, False] and jnp.allclose(keys, keys)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3)])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64"])
+def test_weak_floats_beside_numpy_integers_stay_weak(dtype: str, shape: tuple[int, ...]) -> None:
+    n = np.ones(shape, dtype)
+    for out in (jnp.sqrt(4.0) * n, tj.jit(lambda: jnp.sqrt(4.0) * n)()):
+        assert out.shape == shape and out.dtype == jnp.float32 and out.weak_type
+        np.testing.assert_array_equal(out, 2.0 * n)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 def test_old_streams_of_random_bits(n: int) -> None:
     """The words of two independent lists of counters, against the block function on each pair."""

@@ -107,6 +107,8 @@ def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
         return trace.bind(ConvertElementType(dtype, True), x) if weak else lax.convert_element_type(x, dtype)
     if hasattr(x, "__jax_array__"):
         return convert(x.__jax_array__(), dtype, weak)
+    if weak and np.ndim(x):
+        return convert(as_array(x), dtype, weak)
     if weak:
         return PYTHON_TYPE[kind_of(dtype)](x) if dtype == default_dtype(kind_of(dtype)) else dtype.type(x)
     return cast_numpy(x, dtype)
