@@ -153,6 +153,7 @@ def test_keys_are_already_of_their_dtype() -> None:
         np.testing.assert_array_equal(tj.random.key_data(same), tj.random.key_data(keys))
     with pytest.raises(TypeError):
         jnp.astype(1.0, keys.dtype)
+    assert issubclass(tj.dtypes.prng_key, np.generic) and tj.dtypes.issubdtype(keys.dtype, tj.dtypes.prng_key)
     assert jnp.isclose(keys, keys[::-1]).tolist() == [False, False] and jnp.allclose(keys, keys)
 
 

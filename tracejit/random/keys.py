@@ -52,7 +52,7 @@ GENERATORS = {
 }
 
 
-class extended:
+class extended(np.generic):
     """The kind of all dtypes that are no numbers."""
 
 
