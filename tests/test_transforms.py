@@ -523,3 +523,11 @@ def test_vmap_knows_what_all_lanes_share() -> None:
     np.testing.assert_array_equal(mapped(jnp.arange(3.0), np.ones(2, np.float32), 2, "a"), [[0, 0], [2, 2], [4, 4]])
     with pytest.raises(tj.errors.TracerBoolConversionError):
         tj.jit(lambda x, w: mapped(x, w, 2, "a"))(jnp.arange(3.0), jnp.ones(2))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_cotangent_of_a_conjugated_real_has_its_dtype(dtype):
+    x = jnp.asarray([0.5, -2.0, 3.0], dtype)
+    gradient = tj.grad(lambda x: lax.real(lax.conj(x * x)).sum())(x)
+    assert gradient.dtype == x.dtype
+    np.testing.assert_array_equal(np.asarray(gradient, np.float64), [1.0, -4.0, 6.0])

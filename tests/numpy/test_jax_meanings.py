@@ -99,3 +99,9 @@ def test_linspace_begins_and_ends_exactly(dtype, endpoint):
         np.testing.assert_array_equal(values[0], ends[0])
         if endpoint:
             np.testing.assert_array_equal(values[-1], ends[1])
+
+
+def test_one_size_is_a_shape():
+    assert np.array_equal(lax.full(2, 3), [3, 3]) and lax.full(0, 3).shape == (0,)
+    assert lax.empty(3, jnp.float32).shape == (3,)
+    assert lax.full_like(jnp.ones((2, 2)), 5, shape=np.int64(3)).shape == (3,)

@@ -9,6 +9,7 @@ import scipy.special as sp
 
 import tracejit
 import tracejit.numpy as jnp
+from tracejit.lax.special import Zeta
 from tracejit.scipy import special
 
 REAL = np.array([-30.3, -7.2, -3.1, -1.4, -0.6, -0.1, 0.0, 0.2, 0.5, 1.0, 1.7, 2.4, 3.3, 5.2, 7.9, 13.0, 40.5])
@@ -146,3 +147,10 @@ def test_signature_is_that_of_jax(name):
     jax_special = pytest.importorskip("jax.scipy.special")
     ours, theirs = (list(inspect.signature(getattr(module, name)).parameters) for module in (special, jax_special))
     assert ours == theirs
+
+
+def test_zeta_of_nan_is_nan_also_at_poles():
+    x, q = np.float32([np.nan, np.nan, np.nan, 2, 2]), np.float32([0, -1, 2, np.nan, 0])
+    for zeta in (tracejit.lax.zeta, tracejit.jit(tracejit.lax.zeta), tracejit.vmap(tracejit.lax.zeta)):
+        np.testing.assert_array_equal(zeta(x, q), np.float32([*[np.nan] * 4, np.inf]))
+    np.testing.assert_array_equal(Zeta().eval(x, q), np.float32([*[np.nan] * 4, np.inf]))

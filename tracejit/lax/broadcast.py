@@ -22,6 +22,11 @@ def ints(values: Iterable) -> tuple[int, ...]:
     return tuple([operator.index(v) for v in values])
 
 
+def shape_of(shape: Any) -> tuple[int, ...]:
+    """A shape that may be given as one size."""
+    return ints(shape) if isinstance(shape, Iterable) else (operator.index(shape),)
+
+
 def axis_of(name: str, axis: Any, ndim: int) -> int:
     """An axis in [0, ndim), negative ones counted from the end; ShapeError if there is none."""
     i = operator.index(axis)
@@ -194,7 +199,7 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: 
         raise ShapeError(f"full: fill_value must be zero-dimensional, not {t}", source=user_source(),
                          fix="use broadcast_in_dim to repeat an array")
     weak = dtype is None and t.weak_type
-    return bind(BroadcastInDim(ints(shape), ()), _scalar(fill_value, t.dtype if dtype is None else dtype, weak))
+    return bind(BroadcastInDim(shape_of(shape), ()), _scalar(fill_value, t.dtype if dtype is None else dtype, weak))
 
 
 def _scalar(x: Any, dtype: Any, weak: bool) -> Any:
@@ -211,7 +216,7 @@ def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] |
     """fill_value everywhere, in x's shape and dtype unless others are given."""
     t = type_of(x)
     value = _scalar(fill_value, t.dtype if dtype is None else dtype, dtype is None and t.weak_type)
-    return bind(BroadcastInDim(t.shape if shape is None else ints(shape), ()), value)
+    return bind(BroadcastInDim(t.shape if shape is None else shape_of(shape), ()), value)
 
 
 def zeros_like_array(x: Any) -> Any:

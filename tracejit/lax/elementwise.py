@@ -516,7 +516,7 @@ class Conj(Elementwise):
     def infer(self, x): return super().infer(x).update(dtype=complex_dtype(x.dtype))
     def eval(self, x): return np.conj(x).astype(complex_dtype(x.dtype))
     def scalar(self, b, x): return b.convert(b.conj(x), complex_dtype(x.dtype))
-    def transpose(self, ctx, ct, x): return (conj(ct) if x.dtype.kind == "c" else real(ct),)
+    def transpose(self, ctx, ct, x): return (conj(ct) if x.dtype.kind == "c" else convert_element_type(real(ct), x.dtype),)
 
 
 def conj(x: Any) -> Any: return bind(Conj(), x)

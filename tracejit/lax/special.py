@@ -100,7 +100,9 @@ class Zeta(Float):
     """The Hurwitz zeta function: the sum over k >= 0 of (q + k) ** -x, by Euler and Maclaurin's formula."""
     ulp: ClassVar[float] = 16
 
-    def eval(self, x, q): return in_f32(special("zeta"), x, q)
+    def eval(self, x, q):
+        out = in_f32(special("zeta"), x, q)
+        return np.where(np.isnan(x), out.dtype.type(np.nan), out)  # SciPy: inf at poles of q for every x
 
     def scalar(self, b, x, q):
         dtype, (x, q) = x.dtype, b.match(b.convert(x, F64), b.convert(q, F64))
