@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import statistics
 import tomllib
@@ -23,11 +24,13 @@ from benchmarks.plot import draw
 from benchmarks.starting import ROWS as STARTS
 from benchmarks.table import best_peer, ratio, show, time_of, times_of
 from benchmarks.workloads import WORKLOADS
+from tracejit.runtime.work import Work
 from tracejit.tools.limits import Limits, limits_from
 
 ROOT = Path(__file__).parent.parent
 PAGE, PICTURE, README = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.png", ROOT / "README.md"
 REASONS = Path(__file__).parent / "reasons.toml"
+UNMEASURED = dict.fromkeys(("instructions", "divisions"), math.inf)  # rates that older results lack bound nothing
 OPEN, CLOSE = "<!-- benchmarks: written by benchmarks/report.py -->", "<!-- end of benchmarks -->"
 NAMES = {"jax": "JAX", "torch": "PyTorch", "torch_compile": "torch.compile", "numba": "Numba", "numpy": "NumPy", OURS: "tracejit"}
 COLOURS = {"jax": "#d1495b", "torch": "#edae49", "torch_compile": "#a26769", "numba": "#00798c", "numpy": "#8d99ae"}
@@ -72,7 +75,7 @@ class Run:
 
 def load(path: Path) -> Run:
     found = json.loads(path.read_text())
-    limits = limits_from(found["machine"]["limits"])
+    limits = limits_from(UNMEASURED | found["machine"]["limits"])
     rows = found["rows"]
     lines = [line_of(name, rows[name]["times"], limits) for name in [*WORKLOADS, *STARTS] if name in rows]
     others = [Line(name, name.split(":")[0], row["times"], times_of(row["times"]), None) for name, row in rows.items()
@@ -84,7 +87,7 @@ def line_of(name: str, row: dict[str, Any], limits: Limits) -> Line:
     workload = WORKLOADS.get(name)
     if workload is None:
         return Line(name, "start", row, times_of(row), None)
-    least = limits.seconds(*workload.moved, flops=workload.flops, itemsize=workload.itemsize)
+    least = limits.seconds(*workload.moved, Work(products=workload.flops), workload.itemsize)
     return Line(name, workload.group, row, times_of(row, workload.compiles), least or None)
 
 
@@ -172,7 +175,7 @@ def versions(run: Run) -> str:
 
 def place(run: Run) -> str:
     """What the numbers were measured on."""
-    limits, machine = limits_from(run.machine["limits"]), run.machine
+    limits, machine = limits_from(UNMEASURED | run.machine["limits"]), run.machine
     largest = max(limits.read)
     return (f"an {limits.processor} with {limits.isa}, threads: {limits.threads}; {versions(run)}; {machine['date']}. "
             f"Measured limits: {limits.flops / 1e9:.0f} GFLOP/s in float32; from memory {limits.read[largest] / 1e9:.0f} GB/s read,"
