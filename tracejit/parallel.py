@@ -42,8 +42,8 @@ def pmap(fun: Callable, axis_name: Hashable | None = None, *, in_axes: Any = 0, 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         dynamic = tuple(x for i, x in enumerate(args) if i not in static)
         axes = spread_axes("in_axes", tuple(in_axes) if isinstance(in_axes, list) else in_axes, dynamic)
-        mapped = [(type_of(x).shape, a) for x, a in zip(tree_flatten(dynamic)[0], axes) if a is not None]
-        sizes = [shape[a] for shape, a in mapped if -len(shape) <= a < len(shape)]      # vmap says what is wrong with others
+        places = [(type_of(x).shape, a) for x, a in zip(tree_flatten(dynamic)[0], axes) if a is not None]
+        sizes = [shape[a] for shape, a in places if -len(shape) <= a < len(shape)]      # vmap says what is wrong with others
         n = max([*sizes, axis_size or 0])
         if n > device_count():
             raise ValueError(f"pmap: the mapped axis has {n} elements, but there are {device_count()} devices; "

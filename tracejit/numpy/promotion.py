@@ -64,13 +64,13 @@ def is_traced(x: Any) -> bool:
     return isinstance(x, Var)
 
 
-def concrete(x: Any, what: str) -> np.ndarray:
+def concrete(x: Any, what: str, fix: str | None = None) -> np.ndarray:
     """The numbers in x, which must be known while tracing: a size, a static index, a mask that fixes a shape."""
     value = trace.concrete_value(x)
     if value is None and isinstance(x, Var):
         raise ConcretizationTypeError(
             f"{what} needs known values here: they decide the shape of a result or which error to raise. This one is a "
-            f"traced value of type {x.type}", fix=SIZED if what.endswith("size=") else None
+            f"traced value of type {x.type}", fix=fix
         )
     return np.asarray(x if value is None else value)
 

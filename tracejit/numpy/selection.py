@@ -14,6 +14,7 @@ from tracejit.numpy.compiled import compiled
 from tracejit.numpy.indexing import read
 from tracejit.numpy.logic import to_bool
 from tracejit.numpy.promotion import (
+    SIZED,
     Array,
     ArrayLike,
     Var,
@@ -202,7 +203,7 @@ def places_of(a: ArrayLike, size: int | None = None, fill_value: Any = None) -> 
     if mask.ndim == 0:
         raise ValueError("Calling nonzero on 0d arrays is not allowed. Use jnp.atleast_1d(scalar).nonzero() instead.")
     if size is None:
-        return tuple(as_array(i.astype(INT)) for i in np.nonzero(concrete(mask, "nonzero without size=")))
+        return tuple(as_array(i.astype(INT)) for i in np.nonzero(concrete(mask, "nonzero without size=", SIZED)))
     flat = lax.reshape(mask, (mask.size,))
     size = int(size)
     fills = fill_value if isinstance(fill_value, tuple) else (0 if fill_value is None else fill_value,) * mask.ndim
@@ -295,7 +296,7 @@ def compress(
         raise ValueError("condition contains entries that are out of bounds")
     keep = lax.slice_in_dim(keep, 0, n)
     if size is None:
-        return x[(slice(None),) * axis + (np.nonzero(concrete(keep, "compress without size="))[0],)]
+        return x[(slice(None),) * axis + (np.nonzero(concrete(keep, "compress without size=", SIZED))[0],)]
     rows = nonzero(keep, size=size, fill_value=x.shape[axis])[0]
     return read(x, (slice(None),) * axis + (rows,), mode="fill", fill_value=fill_value)
 

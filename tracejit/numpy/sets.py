@@ -14,6 +14,7 @@ from tracejit.numpy.joining import concatenate
 from tracejit.numpy.logic import isnan
 from tracejit.numpy.manipulation import moveaxis, ravel
 from tracejit.numpy.promotion import (
+    SIZED,
     Array,
     ArrayLike,
     as_array,
@@ -109,7 +110,7 @@ def _unique_rows(
     *_, order = lax.sort((*columns, lax.iota(INT, n)), dimension=0, is_stable=True, num_keys=len(columns))
     ordered = get_item(rows, (order,))
     first = _first_of_run(ordered, equal_nan)
-    count = int(concrete(reductions.sum(first), "unique without size=")) if size is None else size
+    count = int(concrete(reductions.sum(first), "unique without size=", SIZED)) if size is None else size
     bounds = places_of(first, size=count + 1, fill_value=n)[0]
     starts = lax.slice_in_dim(bounds, 0, count)
     values = get_item(ordered, (lax.min(starts, np.int32(n - 1)),))
