@@ -66,6 +66,28 @@ def test_least_recently_used_objects_go_first(disk):
     assert disk.get(f"{0:064d}") and disk.get("e" * 64) and not disk.get(f"{1:064d}")
 
 
+def test_a_new_process_does_not_look_at_every_file(disk, monkeypatch):
+    for n in range(5):
+        disk.put(cache.key_of(str(n)), b"x" * 1000)
+    again = ObjectCache(disk.folder, max_bytes=20_000)
+    monkeypatch.setattr(again, "size", lambda: pytest.fail("the folder was scanned"))
+    for n in range(5, 10):
+        again.put(cache.key_of(str(n)), b"x" * 1000)
+    assert len(again.entries()) == 10
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""),
+                                    lambda path: path.write_bytes(bytes(1 << 16))])
+def test_the_bound_holds_again_after_the_ledger_is_lost(disk, damage):
+    disk.max_bytes = 20_000
+    for n in range(5):
+        disk.put(cache.key_of(str(n)), b"x" * 1000)
+    damage(disk.folder / cache.LEDGER)
+    for n in range(5, 100):
+        disk.put(cache.key_of(str(n)), b"x" * 1000)
+    assert 10_000 < disk.size() <= 30_000
+
+
 def test_no_bound(disk):
     disk.max_bytes = -1
     for n in range(5):

@@ -23,6 +23,8 @@ RUNTIME_VERSION = "1"  # part of every key: raise it when the contract between c
 MAGIC = b"tjobj1\0\0"
 DIGEST_BYTES = 32
 TRIM_TO = 0.8  # of the bound, so that not every new object causes a scan
+LEDGER = "ledger"  # a file in the folder with one byte for every LEDGER_UNIT bytes that were put there since it was scanned
+LEDGER_UNIT = 1024
 unique = itertools.count()
 
 
@@ -59,7 +61,6 @@ class ObjectCache:
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 30) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        self.known_bytes: int | None = None  # what the folder held when it was last scanned, plus what was put since
         self.has_failed = False
         self.lock = threading.Lock()
 
@@ -101,41 +102,57 @@ class ObjectCache:
         self.bound(len(MAGIC) + DIGEST_BYTES + len(data))
 
     def bound(self, added: int) -> None:
-        if self.max_bytes < 0:
-            return
-        with self.lock:
-            self.known_bytes = self.size() if self.known_bytes is None else self.known_bytes + added
-            if self.known_bytes > self.max_bytes:
-                self.trim(int(self.max_bytes * TRIM_TO))
+        """Enter `added` bytes in the ledger, and remove objects if there are now too many."""
+        with self.lock, contextlib.suppress(OSError):
+            if self.entered(added) > self.max_bytes >= 0:
+                self.trim(self.max_bytes, int(self.max_bytes * TRIM_TO))
+
+    def entered(self, added: int) -> int:
+        """About how many bytes the folder holds, after `added` more. All processes share the ledger, and none needs to look at
+        every file, of which there may be hundreds of thousands."""
+        ledger = self.folder / LEDGER
+        units = -(-added // LEDGER_UNIT) if ledger.exists() else self.size() // LEDGER_UNIT
+        with open(ledger, "ab") as file:
+            file.write(bytes(units))
+            return file.tell() * LEDGER_UNIT
 
     def entries(self) -> list[tuple[float, int, Path]]:
-        """(time of last use, bytes, path) of each file."""
+        """(time of last use, bytes, path) of each object."""
         found = []
-        with contextlib.suppress(OSError):
-            for path in self.folder.glob("??/*"):
-                with contextlib.suppress(OSError):
-                    status = path.stat()
-                    found.append((status.st_mtime, status.st_size, path))
+        for bucket in self.buckets():
+            with contextlib.suppress(OSError), os.scandir(bucket) as files:
+                for file in files:
+                    with contextlib.suppress(OSError):
+                        status = file.stat()
+                        found.append((status.st_mtime, status.st_size, Path(file.path)))
         return found
+
+    def buckets(self) -> list[str]:
+        """The folders that hold the objects."""
+        with contextlib.suppress(OSError), os.scandir(self.folder) as found:
+            return [bucket.path for bucket in found if len(bucket.name) == 2]
+        return []
 
     def size(self) -> int:
         """Bytes in the folder now."""
         return sum(size for _, size, _ in self.entries())
 
-    def trim(self, limit: int) -> None:
-        """Remove the least recently used objects until at most `limit` bytes are left."""
+    def trim(self, bound: int, left: int) -> None:
+        """If there are more than `bound` bytes, remove the least recently used until at most `left` are; correct the ledger."""
         entries = sorted(self.entries())
         total = sum(size for _, size, _ in entries)
         for _, size, path in entries:
-            if total <= limit:
+            if total <= bound:
                 break
+            bound = left
             self.remove(path)
             total -= size
-        self.known_bytes = total
+        with contextlib.suppress(OSError), open(self.folder / LEDGER, "ab") as file:
+            file.truncate(total // LEDGER_UNIT)
 
     def clear(self) -> None:
         with self.lock:
-            self.trim(0)
+            self.trim(0, 0)
 
     @staticmethod
     def remove(path: Path) -> None:
