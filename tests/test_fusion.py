@@ -244,3 +244,35 @@ def test_axes_that_are_repeated_tiled_and_reversed(rng, shape, dtype):
         np.testing.assert_array_equal(tj.jit(turned)(x), turned(x))
     joined = tj.jit(lambda x: jnp.concatenate([x[:, ::-1], x], 1)[:, ::-1])(x)      # reversed reads in parts
     np.testing.assert_array_equal(joined, np.concatenate([x[:, ::-1], x], 1)[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(4099, 3), (40000, 8), (2000, 20), (9001, 130), (33, 40000), (3, 5000, 100), (8000, 300)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "c8"])
+def test_weighted_folds_of_columns(rng, shape, dtype):
+    x, w = (normal(rng, *s).astype(dtype) if dtype[0] != "i" else rng.integers(-9, 9, s).astype(dtype)
+            for s in (shape, shape[-2:-1]))
+    total, weighted = tj.jit(lambda x, w: (x.sum(-2), (x * w[:, None]).sum(-2)))(x, w)
+    want = x.astype("c16" if dtype == "c8" else "f8")
+    np.testing.assert_allclose(total, want.sum(-2), rtol=1e-5, atol=2e-3)
+    np.testing.assert_allclose(weighted, (want * w[:, None]).sum(-2), rtol=1e-5, atol=2e-3)
+    if dtype != "c8":
+        top, where = tj.jit(lambda x: (x.max(-2), x.argmax(-2)))(x)
+        assert np.array_equal(top, x.max(-2)) and np.array_equal(where, x.argmax(-2))
+
+
+def test_column_folds_do_not_depend_on_threads(rng):
+    f = tj.jit(lambda x: (x.sum(0), (x * x[:, :1]).sum(0), x.argmin(0)))
+    for shape in ((30000, 9), (9001, 130), (2100, 1030)):
+        x = normal(rng, *shape)
+        together = [np.asarray(v).tobytes() for v in f(x)]
+        with threads(1):
+            assert together == [np.asarray(v).tobytes() for v in f(x)]
+
+
+def test_the_axis_of_most_memory_is_the_vector():
+    """Weights along the folded axis do not make its far neighbours one vector."""
+    x, w = np.ones((5000, 64), "f4"), np.ones(5000, "f4")
+    for f, along in ((lambda x, w: (x * w[:, None]).sum(0), False), (lambda x, w: (x.T * w).sum(1), False),
+                     (lambda x, w: (x * x[0]).sum(1), True)):
+        graph = trace_closed(lambda x, w: [f(x, w)], [type_of(x), type_of(w)])
+        assert generate(graph, host_isa()).schedules[-1].along == along

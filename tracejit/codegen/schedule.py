@@ -20,6 +20,8 @@ MOST_WRITTEN = 4            # elements of a last axis that is written out
 LEAST_CUT = 16              # elements of a last axis that is cut off
 LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
+LEAST_ROWS = 64             # in a part of a strip
+MOST_PARTIAL = 1 << 16      # sums of parts
 MOST_FOLDED = 24            # elements of rows that are folded side by side
 LEAST_STRIDE = 5            # closer neighbours are loaded together
 
@@ -184,10 +186,8 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
         units = outer
     parts = -(-kernel.fold_axes[0].size // chunk) if chunk else 1
     units, unit_cost = units * parts, unit_cost / parts
-    if not turned and goes_by_rows(kernel, vector, along, block, chunk, widest):
-        strip = min(STRIP, -(-n // (2 * lanes)) * lanes)
-        units = outer * -(-n // strip)
-        return Schedule(kernel, vector, along, lanes, unroll, strip, 0, units, 1, by_rows=True)
+    if not turned and goes_by_rows(kernel, vector, along, lanes * unroll, widest):
+        return by_rows(kernel, vector, lanes, unroll)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
     streams = vector is not None and not along and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
@@ -214,14 +214,27 @@ def lies_across(offset: Index, dtype: np.dtype, across: Axis, along: Axis) -> bo
         all(isinstance(atom, Axis) for atom, _ in offset.terms)
 
 
-def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, block: int, chunk: int, widest: int) -> bool:
-    """Whether columns are folded of more than the cache holds."""
-    if along or vector is None or not kernel.fold_axes or chunk or kernel.scratch or vector.size < STRIP // 2:
+def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, width: int, widest: int) -> bool:
+    """Whether columns are folded of more than the cache holds, and more of them than registers do (`width`)."""
+    if along or vector is None or not kernel.fold_axes or kernel.scratch or vector.size <= width:
         return False
     folded = math.prod(a.size for a in kernel.fold_axes)
     here = folded * 64 * widest     # what narrow columns would keep in the cache between stages
     return kernel.size * widest > CACHE_BYTES and kernel.fold_axes[-1].size >= 16 and \
         (len(kernel.stages) == 1 or here > CACHE_BYTES // 4)
+
+
+def by_rows(kernel: Kernel, vector: Axis, lanes: int, unroll: int) -> Schedule:
+    """Strips of columns; where these are few, their rows are cut into parts, but not where a later stage waits for all rows."""
+    first, rows = kernel.fold_axes[0].size, math.prod(a.size for a in kernel.row_axes)
+    one = len(kernel.stages) == 1
+    strip = min(STRIP, -(-vector.size // (lanes if one else 2 * lanes)) * lanes)
+    units = rows // vector.size * -(-vector.size // strip)
+    least = -(-LEAST_ROWS * first // math.prod(a.size for a in kernel.fold_axes))
+    parts = max(1, min(MOST_PARTS // units, MOST_PARTIAL // rows, first // least)) if one else 1
+    chunk = -(-first // parts) if parts > 1 else 0
+    parts = -(-first // chunk) if chunk else 1
+    return Schedule(kernel, vector, False, lanes, unroll, strip, chunk, units * parts, 1, by_rows=True)
 
 
 def may_stream(kernel: Kernel, vector: Axis, lanes: int) -> bool:
@@ -247,9 +260,15 @@ def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:
     if row is None:
         return fold, True
     offsets = [e.data[1] for e in kernel.loads] + [s.offset for stage in kernel.stages for s in stage.stores]
-    contiguous = lambda axis: sum(o.coefficient(axis) == 1 for o in offsets)
+    contiguous = lambda axis: sum(elements_of(o) for o in offsets if o.coefficient(axis) == 1)
+    along, beside = contiguous(fold), contiguous(row)
     if fold.size < 8 and row.size >= 4 * fold.size:
         return row, False
-    if contiguous(fold) == contiguous(row) > 0 and row.size >= max(fold.size, 4):    # windows: no lanes to add up at their ends
+    if 3 * beside >= 2 * along > 0 and row.size >= max(fold.size, 4):    # windows: no lanes to add up at their ends
         return row, False
-    return (fold, True) if contiguous(fold) >= contiguous(row) or row.size < 4 else (row, False)
+    return (fold, True) if along >= beside or row.size < 4 else (row, False)
+
+
+def elements_of(index: Index) -> int:
+    """How many elements of an array an index reads or writes, at most."""
+    return math.prod(atom.size for atom in index.atoms() if isinstance(atom, Axis))

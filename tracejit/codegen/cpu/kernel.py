@@ -8,6 +8,7 @@ A fold that is cut into parts writes the states of each part to memory; `emit_co
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,21 +16,26 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
-from tracejit.codegen.kernels import Fold, Stage, Store
+from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
 from tracejit.codegen.schedule import Schedule, lies_across, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
+CHAINS = 8              # that many states of columns take turns, or each would wait for the one before
 
 
 def state_dtypes(fold: Fold) -> list[np.dtype]:
     return [e.dtype for e in fold.states]
 
 
+def row_count(kernel: Kernel) -> int:
+    return math.prod(a.size for a in kernel.row_axes)
+
+
 def partial_layout(plan: Schedule) -> list[tuple[Fold, int, int, np.dtype]]:
     """Of a kernel whose folds are cut: (fold, state, byte offset, dtype) in the buffer of parts."""
-    rows = int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))
+    rows = row_count(plan.kernel)
     out, offset = [], 0
     for fold in plan.kernel.stages[0].folds:
         for k, dtype in enumerate(state_dtypes(fold)):
@@ -39,7 +45,7 @@ def partial_layout(plan: Schedule) -> list[tuple[Fold, int, int, np.dtype]]:
 
 
 def partial_bytes(plan: Schedule) -> int:
-    rows = int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))
+    rows = row_count(plan.kernel)
     return sum(-(-rows * plan.n_parts * dtype.itemsize // 64) * 64 for *_, dtype in partial_layout(plan))
 
 
@@ -86,10 +92,7 @@ class KernelEmitter:
         block = None
         if plan.block:
             unit, block = self.divided(unit, -(-plan.vector.size // plan.block))
-        point = {}
-        for axis in reversed(plan.outer):
-            unit, point[axis] = self.divided(unit, axis.size)
-        here = top.inner(point)
+        here = top.inner(self.outer_point(unit))
         if plan.along or plan.vector is None:
             self.row(here, part)
         else:
@@ -101,6 +104,13 @@ class KernelEmitter:
                 self.block_in_zones(here, first, last, part)
             else:
                 self.block(here, first, last, part)
+
+    def outer_point(self, number: Value) -> dict[Axis, Value]:
+        """A point of the outer row axes by its number."""
+        point = {}
+        for axis in reversed(self.plan.outer):
+            number, point[axis] = self.divided(number, axis.size)
+        return point
 
     def divided(self, x: Value, by: int) -> tuple[Value, Value]:
         b = self.b
@@ -234,13 +244,34 @@ class KernelEmitter:
             p.hoist(self.stage_roots(stage), {axis, *rest})
         if not rest and part is None and any(self.crossing(stage, axis, places[0])):
             return [self.turned_fold(p, stage, mine, axis) for p, mine in zip(places, states)]
-        shape = [[len(s) for s in mine] for mine in states]
-        with b.loop(lo, hi, carries=[v for mine in states for s in mine for v in s]) as loop:
-            current = regroup(loop.carries, shape)
-            inner = [p.inner({axis: loop.index}, p.vector, p.lanes, p.mask) for p in places]
-            new = self.fold_loops(inner, stage, current, None, rest)
+        n = CHAINS // len(places) if not rest and len(places) < UNROLLED_FOLD and axis.size >= CHAINS * UNROLLED_FOLD else 1
+        chains = [states] + [[[self.start(fold, p) for fold in stage.folds] for p in places] for _ in range(n - 1)]
+        whole = b.sub(hi, b.rem(b.sub(hi, lo), b.const(n, I64)))
+        chains = self.fold_chains(places, stage, chains, axis, rest, lo, whole)
+        states = [self.folded_together(stage, mine, p) for p, mine in zip(places, zip(*chains))]
+        return self.fold_chains(places, stage, [states], axis, rest, whole, hi)[0] if n > 1 else states
+
+    def fold_chains(self, places, stage: Stage, chains: list, axis: Axis, rest: list[Axis], lo: Value, hi: Value) -> list:
+        """Neighbouring points join states of their own, so that few columns do not wait for one another's sums."""
+        b, n = self.b, len(chains)
+        shape = [[len(s) for s in mine] for states in chains for mine in states]
+        with b.loop(lo, hi, n, carries=[v for states in chains for mine in states for s in mine for v in s]) as loop:
+            flat = regroup(loop.carries, shape)
+            new = []
+            for k in range(n):
+                inner = [p.inner({axis: b.add(loop.index, k)}, p.vector, p.lanes, p.mask) for p in places]
+                current = flat[k * len(places):(k + 1) * len(places)]
+                new += self.fold_loops(inner, stage, current, None, rest)
             loop.carry(*[v for mine in new for s in mine for v in s])
-        return regroup(loop.results, shape)
+        results = regroup(loop.results, shape)
+        return [results[k * len(places):(k + 1) * len(places)] for k in range(n)]
+
+    def folded_together(self, stage: Stage, chains: Sequence, p: Position) -> list:
+        """The states of one place's chains as one, in a fixed order."""
+        total, *others = chains
+        for other in others:
+            total = [self.combined(fold, mine, more, p) for fold, mine, more in zip(stage.folds, total, other)]
+        return total
 
     def crossing(self, stage: Stage, axis: Axis, p: Position) -> tuple[list[Expr], list[Store]]:
         """The loads and stores of a stage that go in squares: of rows along the folded axis, in whole vectors of rows."""
@@ -409,17 +440,11 @@ class KernelEmitter:
     # --- folds cut into parts
 
     def store_part(self, p: Position, stage: Stage, states, part: Value) -> None:
-        """parts[row * n_parts + part] = states (rows of the vector axis lie a stride of n_parts apart)."""
-        b, plan = self.b, self.plan
-        row = self.row_number(p)
-        for (fold, k, offset, dtype), value in zip(partial_layout(plan), [v for s in states for v in s]):
-            base = b.gep(self.parts, offset)
-            if p.lanes == 1:
-                b.store(value, b.gep(base, b.add(b.mul(row, plan.n_parts), part), dtype))
-                continue
-            rows = b.add(b.splat(row, p.lanes), b.iota(p.lanes, I64))
-            at = b.add(b.mul(rows, b.const(plan.n_parts, I64)), part)
-            b.scatter(b.splat(value, p.lanes), base, at, p.mask)
+        """parts[part * rows + row] = states."""
+        b = self.b
+        at = b.add(b.mul(part, row_count(self.kernel)), self.row_number(p))
+        for (_, _, offset, dtype), value in zip(partial_layout(self.plan), [v for s in states for v in s]):
+            b.store(b.splat(value, p.lanes), b.gep(b.gep(self.parts, offset), at, dtype), mask=p.mask)
 
     def row_number(self, p: Position) -> Value:
         b, row = self.b, self.b.const(0, I64)
@@ -451,24 +476,37 @@ class CombineEmitter(KernelEmitter):
 
     def emit(self) -> None:
         b, plan = self.b, self.plan
-        stage = plan.kernel.stages[0]
-        layout = partial_layout(plan)
-        with b.loop(0, int(np.prod([a.size for a in plan.kernel.row_axes], dtype=np.int64))) as rows:
-            unit, point = rows.index, {}
-            for axis in reversed(plan.kernel.row_axes):
-                unit, point[axis] = self.divided(unit, axis.size)
-            p = Position(b, self.bases, self.depends, point)
-            states = [[*fold.op.init(b, fold.types)] for fold in stage.folds]
-            shape = [[len(s) for s in states]]
-            with b.loop(0, plan.n_parts, carries=[v for s in states for v in s]) as loop:
-                at = b.add(b.mul(rows.index, plan.n_parts), loop.index)
-                found = [b.load(dtype, b.gep(b.gep(self.parts, offset), at, dtype)) for _, _, offset, dtype in layout]
-                [mine], [new] = regroup(loop.carries, shape), regroup(found, shape)
-                loop.carry(*[v for fold, x, y in zip(stage.folds, mine, new)
-                             for v in fold.op.combine(b, tuple(x), tuple(y))])
-            self.finish_rows(p, stage, regroup(loop.results, shape)[0])
+        with b.loop(0, math.prod(a.size for a in plan.outer)) as loop:
+            here = self.top().inner(self.outer_point(loop.index))
+            if plan.along:
+                self.combine(here)
+            else:
+                self.vectors(here)
         b.ret()
         b.finish()
+
+    def vectors(self, here: Position) -> None:
+        b, plan = self.b, self.plan
+        axis, lanes = plan.vector, plan.lanes
+        whole = axis.size - axis.size % lanes
+        with b.loop(0, whole, lanes) as loop:
+            self.combine(here.inner({axis: loop.index}, axis, lanes))
+        if whole < axis.size:
+            mask = b.lane_mask(b.const(axis.size - whole, I64), lanes)
+            self.combine(here.inner({axis: b.const(whole, I64)}, axis, lanes, mask))
+
+    def combine(self, p: Position) -> None:
+        b, plan, layout = self.b, self.plan, partial_layout(self.plan)
+        [stage] = plan.kernel.stages
+        states = [self.start(fold, p) for fold in stage.folds]
+        shape, row = [[len(s) for s in states]], self.row_number(p)
+        with b.loop(0, plan.n_parts, carries=[v for s in states for v in s]) as loop:
+            at = b.add(b.mul(loop.index, row_count(plan.kernel)), row)
+            found = [b.load(dtype, b.gep(b.gep(self.parts, offset), at, dtype), p.lanes, mask=p.mask)
+                     for _, _, offset, dtype in layout]
+            [mine], [new] = regroup(loop.carries, shape), regroup(found, shape)
+            loop.carry(*[v for fold, x, y in zip(stage.folds, mine, new) for v in self.combined(fold, x, y, p)])
+        self.finish_rows(p, stage, regroup(loop.results, shape)[0])
 
 
 def emit_kernel(module: Module, name: str, plan: Schedule, buffers: Sequence[Any]) -> None:

@@ -23,7 +23,11 @@ class StripEmitter(KernelEmitter):
         for k, stage in enumerate(self.kernel.stages):
             states = [self.array(dtype) for fold in stage.folds for dtype in state_dtypes(fold)]
             self.sweep(here, first, last, known, lambda p: self.save(p, first, states, self.fresh_states(p, stage)))
-            self.rows(here, first, last, stage, known, states, self.kernel.fold_axes)
+            self.rows(here, first, last, stage, known, states, self.kernel.fold_axes, part)
+            if part is not None:
+                store = lambda p: self.store_part(p, stage, self.states(states, p, first, stage), part)
+                self.sweep(here, first, last, known, store)
+                return
             wanted = {e: self.array(e.dtype) for later in self.kernel.stages[k + 1:] for e in self.of_columns(later)
                       if e not in known}
             self.sweep(here, first, last, known, lambda p: self.finish(p, first, stage, states, wanted))
@@ -65,39 +69,42 @@ class StripEmitter(KernelEmitter):
     def fresh_states(self, p: Position, stage: Stage) -> list:
         return [s for fold in stage.folds for s in self.start(fold, p)]
 
-    def rows(self, here: Position, first: Value, last: Value, stage: Stage, known, states, axes: list[Axis]) -> None:
+    def rows(self, here: Position, first: Value, last: Value, stage: Stage, known, states, axes: list[Axis],
+             part: Value | None = None) -> None:
         """The loops over the folded axes; in the innermost, a few rows at a time."""
         b = self.b
         axis, *rest = axes
+        begin, end = self.bounds(axis, part)
         if rest:
-            with b.loop(0, axis.size) as loop:
+            with b.loop(begin, end) as loop:
                 self.rows(here.inner({axis: loop.index}), first, last, stage, known, states, rest)
             return
-        most = axis.size // ROWS * ROWS
-        for lo, hi, step in ((0, most, ROWS), (most, axis.size, 1)):
-            if lo == hi:
-                continue
+        most = b.sub(end, b.rem(b.sub(end, begin), b.const(ROWS, I64)))
+        for lo, hi, step in ((begin, most, ROWS), (most, end, 1))[:1 if self.fills_rows(axis, part) else 2]:
             with b.loop(lo, hi, step) as loop:
                 lines = [here.inner({axis: b.add(loop.index, r)}) for r in range(step)]
                 self.visit_vectors(lines, first, last, known, lambda places: self.join(places, first, stage, states))
 
+    def fills_rows(self, axis: Axis, part: Value | None) -> bool:
+        """Whether no row is left over."""
+        return axis.size % ROWS == 0 and (part is None or self.plan.chunk % ROWS == 0)
+
     def join(self, places: list[Position], first: Value, stage: Stage, arrays: Sequence[Value]) -> None:
         """Fold some rows of one vector of columns into its states."""
-        index = places[0].axes[self.plan.vector]
-        values, shape = self.states(arrays, index, first, stage)
-        [mine] = regroup(values, [shape])
+        mine = self.states(arrays, places[0], first, stage)
         for p in places:
             mine = self.point(p, stage, mine)
         self.save(places[0], first, arrays, [s for fold in mine for s in fold])
 
-    def states(self, arrays: Sequence[Value], index: Value, first: Value, stage: Stage) -> tuple[list, list[int]]:
-        dtypes = [state_dtypes(fold) for fold in stage.folds]
+    def states(self, arrays: Sequence[Value], p: Position, first: Value, stage: Stage) -> list[list]:
+        """The states of one vector of columns."""
+        index, dtypes = p.axes[self.plan.vector], [state_dtypes(fold) for fold in stage.folds]
         flat = [dtype for mine in dtypes for dtype in mine]
-        return [self.load(base, dtype, index, first) for base, dtype in zip(arrays, flat)], [len(mine) for mine in dtypes]
+        loaded = [self.load(base, dtype, index, first) for base, dtype in zip(arrays, flat)]
+        return regroup(loaded, [[len(mine) for mine in dtypes]])[0]
 
     def finish(self, p: Position, first: Value, stage: Stage, arrays: Sequence[Value], wanted: dict[Expr, Value]) -> None:
-        values, shape = self.states(arrays, p.axes[self.plan.vector], first, stage)
-        self.finish_rows(p, stage, regroup(values, [shape])[0])
+        self.finish_rows(p, stage, self.states(arrays, p, first, stage))
         self.save(p, first, list(wanted.values()), [p.value(e) for e in wanted])
 
     def of_columns(self, stage: Stage) -> list[Expr]:
