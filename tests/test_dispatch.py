@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from runtime_harness import ADD, F0, F8, SUM_OF_SCALARS, add, add_and_subtract, copies, entry, f8, run_python, scalar
 
+import tracejit
+import tracejit.numpy as jnp
 from tracejit import pytree
 from tracejit.config import config
 from tracejit.ir.types import ArrayType
@@ -288,6 +290,30 @@ def test_entries_found_last_are_looked_at_first():
     assert f.entry_count() == len(types)
     f.clear_entries()
     assert f.entry_count() == 0 and f(arrays[0], arrays[0]) == "slow"
+
+
+@needs_native
+def test_jit_teaches_every_way_of_making_the_same_call():
+    f = tracejit.jit(lambda d, scale: d["a"] * scale + d["b"])
+    values = np.arange(8, dtype=np.float32), np.ones(8, np.float32)
+    as_arrays = [jnp.asarray(v) for v in values]
+    ways = [dict(zip("ab", values)), dict(zip("ab", as_arrays)), {"a": values[0], "b": as_arrays[1]}]
+    for known, d in enumerate(ways):
+        assert f.entry_count() == known
+        for _ in range(3):
+            np.testing.assert_array_equal(np.asarray(f(d, 2.)), 2 * values[0] + 1)
+    assert f.entry_count() == len(ways) and len(f._compiler.compiled) == 1
+
+
+@needs_native
+def test_calls_that_only_python_can_take_are_not_taught_for_ever():
+    f, x = tracejit.jit(lambda x: x + 1), np.ones((3, 4), np.float32)
+    for _ in range(20):
+        np.testing.assert_array_equal(np.asarray(f(x.T)), x.T + 1)
+    assert f.entry_count() == 0
+    with config.setting(explain_cache_misses=True):
+        np.testing.assert_array_equal(np.asarray(f(jnp.asarray(x).T)), x.T + 1)
+    assert len(f._compiler.compiled) == 1
 
 
 @needs_native

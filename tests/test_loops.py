@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.codegen.contraction import in_order, name_of
 from tracejit.codegen.lower import ControlStep
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
@@ -367,3 +369,69 @@ def test_trips_that_count_are_all_made():
         return jnp.where(i == 40, x + 1, x), jnp.where(i % 20 == 3, seen + 1, seen)
     x, seen = tj.jit(lambda x: lax.fori_loop(0, 60, body, (x, x)))(np.zeros(100, np.float32))
     assert (np.asarray(x) == 1).all() and (np.asarray(seen) == 3).all()
+
+
+def fused_operations(f, *args) -> int:
+    """How many products are rounded together with a sum in the loops of a function."""
+    return sum(name_of(e) == "mad" for step in loops_of(f, *args) for e in in_order(step.registers.roots))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_carried_through_products_and_sums_is_rounded_once(dtype):
+    def henon(s):
+        return lax.fori_loop(0, 6, lambda _, s: (dtype(1) - dtype(1.4) * s[0]**2 + s[1], dtype(.3) * s[0]), s)
+    start = (np.array(.1, dtype), np.array(.2, dtype))
+    assert fused_operations(lambda x, y: henon((x, y))[0], *start) == 1
+    x, y = (Fraction(float(v)) for v in start)
+    for _ in range(6):
+        x, y = 1 - Fraction(float(dtype(1.4))) * x * x + y, Fraction(float(dtype(.3))) * x
+    np.testing.assert_allclose(np.asarray(tj.jit(henon)(start)), [float(x), float(y)], rtol=20 * np.finfo(dtype).eps)
+
+
+def test_16_bit_floats_and_complex_numbers_are_rounded_step_by_step():
+    def power(x):
+        return lax.fori_loop(0, 5, lambda _, c: c * c * x + c, x)
+    assert fused_operations(power, np.float32(.5)) == 1
+    for dtype in (np.float16, jnp.bfloat16, np.complex64, np.int32):
+        assert fused_operations(power, np.array(.5, dtype)) == 0
+
+
+@pytest.mark.parametrize("decide", [lambda d, x: jnp.where(d > 0, d, x), lambda d, x: jnp.floor(d) + x,
+                                    lambda d, x: x + d.astype(np.int32), lambda d, x: x + jnp.arange(9.)[d.astype(np.int32)]])
+def test_no_decision_hangs_on_a_product_that_is_not_rounded(decide):
+    def loop(x, y):
+        return lax.fori_loop(0, 5, lambda _, c: decide(c * c - y * y, c), x)
+    assert fused_operations(loop, np.float32(.7), np.float32(.7)) == 0
+    assert loop(np.float32(.7), np.float32(.7)) == five_trips(decide, np.float32(.7))
+
+
+def five_trips(decide, x):
+    """The same five trips, one by one."""
+    y = x
+    for _ in range(5):
+        x = decide(jnp.asarray(x * x) - y * y, x)
+    return x
+
+
+def test_what_is_stacked_does_not_change_what_is_carried():
+    def trip(s, _):
+        x, y = s
+        return (x + .01 * (y * x - x), y - .01 * (x * y - y)), (y * x, y * x - x)
+    start = (np.float64(.9), np.float64(1.3))
+    stacking = tj.jit(lambda s: lax.scan(trip, s, None, length=1000)[0])
+    only = tj.jit(lambda s: lax.fori_loop(0, 1000, lambda _, s: trip(s, None)[0], s))
+    with_all = tj.jit(lambda s: lax.scan(trip, s, None, length=1000))
+    for x, y, z in zip(stacking(start), only(start), with_all(start)[0]):
+        assert x == y == z
+
+
+def test_a_random_walk_takes_the_same_steps_inside_and_outside_of_a_loop():
+    def step(state):
+        key, x = state
+        key, own = tj.random.split(key)
+        return key, x + .1 * tj.random.normal(own)
+    state = tj.random.key(3), jnp.float32(0)
+    _, inside = tj.jit(lambda s: lax.fori_loop(0, 20, lambda _, s: step(s), s))(state)
+    for _ in range(20):
+        state = step(state)
+    assert inside == state[1]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracejit.codegen.contraction import contract
 from tracejit.codegen.epilogue import BlocksOf, Takes, attach_epilogues
 from tracejit.codegen.fuse import Group, Single, fuse, is_view, reads_of, sources_of, squeezed
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
@@ -226,7 +227,7 @@ def loop_in_registers(eqn: Eqn, target: Target) -> tuple[RegisterLoop | None, st
     try:
         loop = register_loop(eqn, subgraphs_of(eqn.op))
         why_not = target.refusal(eqn, loop)
-        return (None, why_not) if why_not else (loop, "")
+        return (None, why_not) if why_not else (contract(loop), "")
     except NotInRegisters as reason:
         return None, str(reason)
 

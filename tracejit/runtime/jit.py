@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ from tracejit.runtime.on_demand import compiler
 from tracejit.runtime.placed import on_host, place_of, resolved
 from tracejit.runtime.stages import Staged
 from tracejit.runtime.trees import result_of, spec_of
+
+
+# Calls of one program may differ to native dispatch: its arrays may be NumPy's, its numbers Python's.
+MOST_TAUGHT = 8
 
 
 @dataclass
@@ -147,6 +152,7 @@ class Compiler:
         self.fun, self.signature, self.device = fun, signature, device
         self.traced: dict[Hashable, Traced] = {}
         self.compiled: dict[Hashable, Executable] = {}
+        self.taught: Counter[Hashable] = Counter()
         self.jitted: Any = None
         made.add(self)
 
@@ -165,7 +171,9 @@ class Compiler:
             if config.explain_cache_misses:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
-            if device is None and not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
+        if device is None and self.taught[key] < MOST_TAUGHT:
+            self.taught[key] += 1
+            if not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
                 self.teach(args, kwargs, code, traced, donated, leaves is not given)
         if config.no_execution:
             raise RuntimeError(f"jit: {self.fun.__name__} was to be run, which no_execution forbids")
@@ -246,6 +254,7 @@ class Compiler:
     def clear(self) -> None:
         self.traced.clear()
         self.compiled.clear()
+        self.taught.clear()
         self.jitted.clear_entries()
 
 
