@@ -195,7 +195,7 @@ def views() -> list[Sample]:
         Sample(repeat.Iota(I32, (3, 4), 1), ()), Sample(repeat.Iota(F32, (3,), 0), ()), Sample(repeat.Iota(F64, (0, 3), 1), ()),
         *[Sample(s.Reshape(to), (x,)) for to in ((24,), (6, 4), (2, 12), (4, 6), (1, 2, 3, 1, 4), (3, 2, 4), (8, 3))],
         Sample(s.Reshape(()), (uniform(-2, 2, 1, 1),)), Sample(s.Reshape((1, 1)), (uniform(-2, 2),)),
-        Sample(s.Reshape((0, 5)), (np.zeros((3, 0)),)), Sample(s.Transpose((2, 0, 1)), (x,)), Sample(s.Transpose(()), (uniform(0, 1),)),
+        Sample(s.Reshape((0, 5)), (np.zeros((3, 0)),)), Sample(repeat.Transpose((2, 0, 1)), (x,)), Sample(repeat.Transpose(()), (uniform(0, 1),)),
         Sample(s.Rev((0, 2)), (x,)), Sample(s.Rev(()), (x,)),
         Sample(s.Slice((0, 1, 0), (2, 3, 4), (1, 1, 2)), (x,)), Sample(s.Slice((1, 0, 1), (1, 3, 4), (1, 2, 3)), (x,)),
         *[Sample(s.Pad((c, (0, 0, 0))), (uniform(-2, 2, 3, 2), uniform(-2, 2)))

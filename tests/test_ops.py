@@ -328,3 +328,25 @@ def test_strided_operands(sample: Sample):
     graph = graph_of(sample.op, args)
     dtype = next((r.type.dtype for r in graph.results if is_inexact(r.type.dtype)), np.dtype(int))
     close(compiled(graph, args), evaluate(graph, sample.args), **tolerance(sample.op, dtype))
+
+
+@pytest.mark.parametrize("dims", [(0, 1), (1, 0), (2, 0), (2, 1), (3, 1)])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 3), (0, 2)])
+def test_broadcast_in_dim_takes_places_in_any_order(dims: tuple, shape: tuple) -> None:
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    out = [5, 5, 5, 5]
+    for n, d in zip(shape, dims):
+        out[d] = n if n != 1 else 4
+    ordered = x if dims[0] < dims[1] else x.T
+    expected = np.broadcast_to(np.expand_dims(ordered, [d for d in range(4) if d not in dims]), out)
+    f = lambda x: lax.broadcast_in_dim(x, out, dims)
+    np.testing.assert_array_equal(f(x), expected)
+    np.testing.assert_array_equal(tj.jit(f)(x), expected)
+    np.testing.assert_array_equal(tj.vmap(f)(x[None])[0], expected)
+    np.testing.assert_array_equal(tj.grad(lambda x: f(x).sum())(x), np.full(shape, np.prod(out) / max(x.size, 1), np.float32))
+
+
+@pytest.mark.parametrize("dims", [(0, 0), (0, 3), (-1, 0), (0,)])
+def test_broadcast_in_dim_needs_a_place_for_each_axis(dims: tuple) -> None:
+    with pytest.raises(TypeError, match="a place of its own"):
+        lax.broadcast_in_dim(np.ones((2, 2), np.float32), (2, 2, 2), dims)

@@ -16,8 +16,11 @@ import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import export, lax, monitoring
 from tracejit.custom_batching import custom_vmap, sequential_vmap
+from tracejit.custom_derivatives import linear_call
 from tracejit.experimental import multihost_utils
 from tracejit.experimental.mesh_utils import create_device_mesh
+from tracejit.experimental.random import stateful_rng
+from tracejit.extend.random import define_prng_impl, random_seed, seed_with_impl
 from tracejit.sharding import NamedSharding, PartitionSpec, Sharding, get_mesh, make_mesh, set_mesh
 from tracejit.test_util import check_grads
 
@@ -277,3 +280,85 @@ def test_the_registry_and_the_class_of_jitted_functions() -> None:
     assert registry.flatten_one_level(1) is None and registry.is_node(None) and not registry.is_node(1)
     assert [str(key) for key, _ in registry.flatten_one_level_with_keys([4, 5])[0]] == ["[0]", "[1]"]
     assert isinstance(tj.jit(jnp.sin), tj.stages.Wrapped) and not isinstance(np.sin, tj.stages.Wrapped)
+
+
+# --- linear_call -----------------------------------------------------------------------------------------------------
+
+def divide(r, x):
+    return linear_call(lambda r, x: x / r, lambda r, ct: ct / r, r, x)
+
+
+def transposed(f, example):
+    return lambda ct: tj.linear_transpose(f, example)(ct)[0]
+
+
+def test_linear_call_is_transposed_as_told_and_back() -> None:
+    wrong = lambda x: linear_call(lambda _, x: x, lambda _, ct: 7., (), x)
+    assert [float(f(1.)) for f in (wrong, transposed(wrong, 1.), transposed(transposed(wrong, 1.), 1.))] == [1, 7, 1]
+    f = lambda x: jnp.sin(x + divide(3., x))
+    expected = np.cos(0.8 + 0.8 / 3) * (1 + 1 / 3)
+    for slope in (tj.grad(f), tj.jit(tj.grad(f)), lambda x: tj.jvp(f, (x,), (1.,))[1]):
+        np.testing.assert_allclose(slope(0.8), expected, rtol=1e-6)
+    check_grads(f, (jnp.asarray(0.8, "float64"),), order=2)
+
+
+def test_linear_call_of_trees_lanes_and_closures() -> None:
+    w, x, ct = normal(3, 4), {"x": normal(4)}, normal(3)
+    scale = jnp.asarray(2.)
+    f = lambda w, x: linear_call(lambda w, x: [scale * (w @ x["x"])], lambda w, cts: {"x": scale * (cts[0] @ w)}, w, x)
+    np.testing.assert_allclose(f(w, x)[0], 2 * w @ x["x"], rtol=1e-5)
+    np.testing.assert_allclose(tj.vjp(lambda x: f(w, x), x)[1]([ct])[0]["x"], 2 * ct @ w, rtol=1e-5)
+    many, cts = normal(5, 3, 4), normal(5, 3)
+    for axes, ws in ((0, many), (None, w)):
+        pulled = tj.vmap(lambda w, ct: tj.vjp(lambda x: f(w, x), x)[1]([ct])[0]["x"], (axes, 0))(ws, cts)
+        np.testing.assert_allclose(pulled, 2 * np.einsum("li,lij->lj", cts, np.broadcast_to(ws, many.shape)), rtol=1e-4, atol=1e-6)
+
+
+def test_misuse_of_linear_call() -> None:
+    with pytest.raises(TypeError, match="the transpose returns"):
+        linear_call(lambda _, x: x, lambda _, ct: (ct, ct), (), 1.)
+    with pytest.raises(tj.errors.UnexpectedTracerError, match="linear_call"):
+        tj.grad(divide)(3., 1.)
+
+
+# --- generators ------------------------------------------------------------------------------------------------------
+
+def test_a_generator_of_ones_own() -> None:
+    counting = define_prng_impl(
+        key_shape=(3,), seed=lambda s: jnp.full(3, s).astype("uint32"), fold_in=lambda k, i: k + i, tag="count",
+        split=lambda k, shape: jnp.broadcast_to(k, (*shape, 3)) + jnp.arange(shape[0], dtype="uint32")[:, None],
+        random_bits=lambda k, width, shape: jnp.broadcast_to(k[0], shape).astype(f"uint{width}"))
+    key = tj.random.key(5, impl=counting)
+    assert repr(key.dtype) == "key<count>" and random_seed(5, counting) == seed_with_impl(counting, 5) == key
+    assert tj.random.key_data(tj.jit(tj.random.split)(key)).tolist() == [[5] * 3, [6] * 3]
+    assert tj.random.bits(tj.random.fold_in(key, 2), (2,)).tolist() == [7, 7]
+    with pytest.raises(ValueError, match="one axis"):
+        define_prng_impl(key_shape=(2, 2), seed=None, split=None, random_bits=None, fold_in=None)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_raw_keys_are_of_the_default_generator(impl: str) -> None:
+    with tj.default_prng_impl(impl):
+        raw = tj.random.PRNGKey(3)
+        assert raw.shape == (4,) and tj.random.split(raw).shape == (2, 4)
+        assert tj.random.uniform(raw) == tj.random.uniform(tj.random.key(3, impl=impl)) == tj.jit(tj.random.uniform)(raw)
+        with pytest.raises(ValueError, match="uint32"):
+            tj.random.uniform(raw[:2])
+
+
+def test_a_generator_with_state() -> None:
+    rng, key = stateful_rng(42), tj.random.key(42)
+    draw = lambda i, f, *args: f(tj.random.fold_in(key, i), *args)
+    assert rng.uniform() == draw(0, tj.random.uniform)
+    assert tj.jit(lambda: rng.normal(2., 3.))() == 2. + 3. * draw(1, tj.random.normal)
+    np.testing.assert_array_equal(rng.integers(3, 9, (2,)), draw(2, tj.random.randint, (2,), 3, 9))
+    np.testing.assert_array_equal(rng.random(4), draw(3, tj.random.uniform, (4,)))
+    lanes = rng.split(3)
+    np.testing.assert_array_equal(tj.vmap(lambda r: r.uniform())(lanes),
+                                  [tj.random.uniform(tj.random.fold_in(k, 0)) for k in draw(4, tj.random.split, 3)])
+    with pytest.raises(ValueError, match="split"):
+        lanes.uniform()
+    assert [c.integers(9).shape for c in rng.spawn(2)] == [(), ()] and rng.key(2).shape == (2,)
+    assert stateful_rng().uniform() != stateful_rng().uniform()
+    with pytest.raises(TypeError, match="seed"):
+        tj.jit(lambda: stateful_rng().uniform())()

@@ -309,6 +309,14 @@ def test_checkpoint_policies(policy):
     np.testing.assert_allclose(tj.vmap(tj.grad(g))(jnp.stack([x, x])), [expected] * 2, rtol=1e-12)
 
 
+def test_checkpoint_traces_wherever_it_is_called():
+    seen = []
+    f = tj.checkpoint(lambda x, flag: (seen.append(type(flag)), jnp.sin(x) if flag else x)[1])
+    fixed = tj.checkpoint(lambda x, flag: (seen.append(type(flag)), x)[1], static_argnums=1)
+    assert f(0.5, True) == jnp.sin(0.5) and f(0.5, False) == 0.5 and fixed(0.5, True) == 0.5
+    assert isinstance(f(0.5, True), tj.Array) and seen[-2:] == [bool, seen[0]] and issubclass(seen[0], tj.core.Tracer)
+
+
 def test_checkpoint_names():
     from_names = tj.checkpoint_policies.save_only_these_names
 
@@ -531,3 +539,32 @@ def test_the_cotangent_of_a_conjugated_real_has_its_dtype(dtype):
     gradient = tj.grad(lambda x: lax.real(lax.conj(x * x)).sum())(x)
     assert gradient.dtype == x.dtype
     np.testing.assert_array_equal(np.asarray(gradient, np.float64), [1.0, -4.0, 6.0])
+
+
+# --- what JAX refuses ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("one", "other"), [(1., 1), (True, 1), (1j, 1.), (jnp.float32(1), 1), (1, jnp.float32(1)), (jnp.int32(1), True)])
+def test_branches_of_two_kinds_of_numbers(one, other):
+    for make in (lambda i, fs: lax.cond(i, *fs), lambda i, fs: lax.switch(jnp.asarray(i, int), fs)):
+        with pytest.raises(TypeError, match="returns"):
+            make(True, [lambda: one, lambda: other])
+
+
+def test_branches_give_weak_numbers_the_other_width():
+    for strong, weak in ((jnp.bfloat16(2), 1.), (jnp.asarray(2, "float64"), 1.), (jnp.asarray(2, "int8"), 1), (jnp.complex64(2), 1j)):
+        out = lax.cond(jnp.asarray(False), lambda: strong, lambda: weak)
+        assert out.dtype == jnp.asarray(strong).dtype and out == weak
+
+
+def test_a_branch_given_twice_is_traced_once():
+    seen = []
+    assert lax.switch(jnp.asarray(1), [lambda x: -x, f := lambda x: (seen.append(0), x)[1], f], 3.) == 3. and seen == [0]
+
+
+@pytest.mark.parametrize(("primal", "tangent"), [(1., 1), (1., True), (1j, 1.), (jnp.ones(3), np.ones(3, int)), (1, 1), (True, True),
+                                                 (1, 1.), (jnp.bfloat16(1), jnp.float32(1))])
+def test_tangents_of_another_kind(primal, tangent):
+    f = lambda x: x * x
+    for push in (lambda: tj.jvp(f, (primal,), (tangent,)), lambda: tj.linearize(f, primal)[1](tangent), lambda: tj.vjp(f, primal)[1](tangent)):
+        with pytest.raises((TypeError, ValueError), match="must"):
+            push()

@@ -237,13 +237,27 @@ def test_prefixes():
     assert str(error("in_axes")).startswith("in_axes[1]: expected list of length 1, got length 2")
 
 
+@tree_util.register_pytree_node_class
+class Flat(dict):
+    """A node whose children are the leaves of all that it holds."""
+
+    def tree_flatten(self):
+        return tree_util.tree_flatten(dict(self))
+
+    @classmethod
+    def tree_unflatten(cls, treedef, leaves):
+        return cls(treedef.unflatten(leaves))
+
+
 def test_transpose_and_compose():
     outer, inner = tree_structure([0, 0]), tree_structure((0, {"k": 0}))
     rows = [(1, {"k": 2}), (3, {"k": 4})]
     for known in (inner, None):
         assert tree_util.tree_transpose(outer, known, rows) == ([1, 3], {"k": [2, 4]})
     with pytest.raises(TypeError):
-        tree_util.tree_transpose(outer, tree_structure((0, 0)), rows)
+        tree_util.tree_transpose(outer, tree_structure((0, 0, 0)), rows)
+    assert tree_util.tree_transpose(tree_structure(Flat({"a": 1, "b": 2})), tree_structure([1, 2]), Flat({"a": [3, 4], "b": [5, 6]})) == [
+        Flat({"a": 3, "b": 5}), Flat({"a": 4, "b": 6})]
     assert outer.compose(inner) == tree_structure(rows) and LEAF.compose(outer) == outer
 
 

@@ -49,7 +49,7 @@ _absent = _getter(__name__)
 # Where names come from that are loaded when they are first used.
 _LAZY = {"Ref": "ref", "new_ref": "ref", "empty_ref": "ref", "free_ref": "ref", "freeze": "ref",
          "explain": "tools.explain", "pmap": "parallel", "shard_map": "parallel", "make_mesh": "sharding",
-         "smap": "parallel", "Shard": "runtime.array_methods",
+         "smap": "parallel", "Shard": "runtime.array_methods", "ds": "numpy.dslice",
          "NamedSharding": "sharding", "P": "sharding", "install_as_jax": "as_jax", "reshard": "sharding",
          "set_mesh": "sharding", "fwd_and_bwd": "forward_backward", "make_array_from_callback": "placement",
          "make_array_from_single_device_arrays": "placement",

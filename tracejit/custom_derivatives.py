@@ -10,6 +10,7 @@ from tracejit.transforms.custom import closure_convert as closure_convert
 from tracejit.transforms.custom import custom_gradient as custom_gradient
 from tracejit.transforms.custom import custom_jvp as custom_jvp
 from tracejit.transforms.custom import custom_vjp as custom_vjp
+from tracejit.transforms.linear_call import linear_call as linear_call
 from tracejit.transforms.primitives import Primitive as Primitive
 from tracejit.tree_util import tree_map
 

@@ -97,6 +97,14 @@ class Exported:
         """The program's text, which is tracejit's own."""
         return self.program
 
+    def in_shardings_jax(self, mesh: Any) -> tuple[None, ...]:
+        """None for each argument: there is one device."""
+        return (None,) * len(self.in_avals)
+
+    def out_shardings_jax(self, mesh: Any) -> tuple[None, ...]:
+        """None for each result: there is one device."""
+        return (None,) * len(self.out_avals)
+
     def has_vjp(self) -> bool:
         """Whether it can be differentiated: always, by tracejit.vjp of `call`."""
         return True

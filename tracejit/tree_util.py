@@ -158,18 +158,19 @@ def tree_all(tree: Any, *, is_leaf: IsLeaf | None = None) -> bool:
 def tree_transpose(outer_treedef: PyTreeDef, inner_treedef: PyTreeDef | None, pytree_to_transpose: Any) -> Any:
     """A tree of trees turned inside out; an `inner_treedef` of None is that of the first subtree.
 
+    Nodes may flatten what they hold, so leaves are told apart by their number alone; TreeError where that is another.
+
     >>> tree_transpose(tree_structure([0, 0]), tree_structure({"x": 0, "y": 0}), [{"x": 1, "y": 2}, {"x": 3, "y": 4}])
     {'x': [1, 3], 'y': [2, 4]}
     """
-    subtrees = outer_treedef.flatten_up_to(pytree_to_transpose)
+    leaves, treedef = tree_flatten(pytree_to_transpose)
     if inner_treedef is None:
+        subtrees = outer_treedef.flatten_up_to(pytree_to_transpose)
         inner_treedef = tree_structure(subtrees[0]) if subtrees else LEAF
-    expected = outer_treedef.compose(inner_treedef)
-    rows = [inner_treedef.flatten_up_to(subtree) for subtree in subtrees]
-    if tree_structure(pytree_to_transpose) != expected:
-        raise TreeError(f"tree_transpose: expected {expected!r}, got {tree_structure(pytree_to_transpose)!r}")
-    columns = [outer_treedef.unflatten(column) for column in zip(*rows)]
-    return inner_treedef.unflatten(columns)
+    n = inner_treedef.num_leaves
+    if len(leaves) != n * outer_treedef.num_leaves:
+        raise TreeError(f"tree_transpose: expected {outer_treedef.compose(inner_treedef)!r}, got {treedef!r}")
+    return inner_treedef.unflatten([outer_treedef.unflatten(leaves[i::n]) for i in range(n)])
 
 
 def build_tree(treedef: PyTreeDef, xs: Any) -> Any:

@@ -265,3 +265,8 @@ def test_pickles():
     import pickle
     for x in (jnp.add, jnp.sin, jnp.float32, jnp.mean, jnp.logaddexp):
         assert pickle.loads(pickle.dumps(x)) is x and copy.deepcopy(x) is x
+
+
+def test_sizes_of_what_only_says_them():
+    struct = tj.ShapeDtypeStruct((2, 3), "float32")
+    assert (jnp.shape(struct), jnp.ndim(struct), jnp.size(struct), jnp.size(struct, 1)) == ((2, 3), 2, 6, 3)

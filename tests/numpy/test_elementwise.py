@@ -36,6 +36,8 @@ def test_unary(name):
 def test_unary_python_scalars_are_weak(name):
     check(name, 1, weak=name not in ("rint", "angle", "sinc"))
     check(name, 0.5 if name not in POSITIVE else 1.5, weak=name not in ("sinc", "angle"))
+    if name == "angle":
+        check(name, 0.5 + 1j, weak=True)
     if name not in NO_BOOL:
         check(name, True, numpy=False)
 

@@ -4,7 +4,7 @@ import pytest
 from oracle import assert_same, check, convert, floats, ints
 
 import tracejit.numpy as jnp
-from tracejit import jit
+from tracejit import ds, grad, jit, tree, vmap
 
 X = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
 I2 = np.array([[0, 2], [1, -1]], np.int32)
@@ -254,3 +254,51 @@ def test_index_tricks():
     for key in ((a, a), (b, np.array([7, 8])), (slice(0, 3), a)):
         assert_same(jnp.c_[key], np.c_[key])
     assert jnp.s_[1:2, None] == np.s_[1:2, None] and jnp.index_exp[0] == (0,)
+
+
+@pytest.mark.parametrize("start", [0, 2, 7, 9, 20, -1, -3, -12])
+@pytest.mark.parametrize("size", [0, 1, 3, 10])
+def test_ds(start: int, size: int) -> None:
+    """Reading is moved inside, negative starts count from the end once; writing and `mode` take the window as it is."""
+    x = np.arange(10, dtype=np.int32)
+    inside = min(max(start + 10 if start < 0 else start, 0), 10 - size)
+    fits = 0 <= start <= 10 - size
+    written = x.copy()
+    written[start : start + size] += 70 * fits
+    for s in (start, np.int32(start), jnp.asarray(start), jnp.asarray(start, "int8")):
+        assert_same(jnp.asarray(x)[ds(s, size)], x[inside : inside + size])
+        assert_same(jnp.asarray(x).at[ds(s, size)].add(70), written)
+        filled = jnp.asarray(x).at[ds(s, size)].get(mode="fill", fill_value=-5)
+        assert_same(filled, x[start : start + size] if fits else np.full(size, -5, np.int32))
+    assert_same(jit(lambda x, s: x[ds(s, size)])(x, start), x[inside : inside + size])
+    assert_same(jit(lambda x, s: x.at[ds(s, size)].add(70))(x, start), written)
+
+
+def test_ds_beside_other_indices() -> None:
+    i, rows = jnp.asarray(2), np.array([2, 0])
+    for index, plain in [
+        ((slice(1, 3), ds(i, 2)), (slice(1, 3), slice(2, 4))), ((ds(0, 2), ds(i, 1), 3), (slice(0, 2), slice(2, 3), 3)),
+        ((rows, ds(i, 2)), (rows, slice(2, 4))), ((rows, ds(i, 2), np.array([1, 4])), (rows, slice(2, 4), np.array([1, 4]))),
+        ((None, ds(1, 2), ..., i), (None, slice(1, 3), ..., 2)), ((..., ds(i, 2, 2)), (..., slice(2, 5, 2))),
+        ((ds(2), ..., ds(i - 2, 3, 2)), (slice(2), ..., slice(0, 5, 2))), (ds(None), slice(None)),
+    ]:
+        expected = X.copy()
+        expected[plain] = 7
+        assert_same(jnp.asarray(X)[index], X[plain])
+        assert_same(jnp.asarray(X).at[index].set(7), expected)
+    assert_same(jnp.asarray(X)[..., ds(3, 3, 2)], X[..., [3, 4, 4]])    # each element of a strided one is moved inside
+    assert_same(vmap(lambda i: jnp.asarray(X)[ds(i, 2)])(np.arange(2)), np.stack([X[:2], X[1:]]))
+    assert_same(grad(lambda x, i: (x[ds(i, 2)] ** 2).sum())(jnp.arange(4.0), 1), np.array([0, 2, 4, 0], np.float32), weak=False)
+
+
+def test_ds_is_a_pytree_of_what_is_an_array() -> None:
+    assert tree.leaves(ds(1, 2)) == [] and len(tree.leaves(ds(jnp.asarray(1), 2))) == 1
+    assert_same(jit(lambda x, s: x[s])(np.arange(5), ds(jnp.asarray(1), 2, 2)), np.array([1, 3]))
+    assert type(ds(1)).from_slice(slice(1, 8, 3), 9) == ds(1, 3, 3)
+
+
+@pytest.mark.parametrize("index", [lambda n: ds(0, n), lambda n: ds(0, 12), lambda n: ds(0, -1), lambda n: ds(0.5, 2),
+                                   lambda n: ds(np.array([1, 2]), 2), lambda n: ds(0, 2, -1)])
+def test_misuse_of_ds(index) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        jit(lambda n: jnp.arange(10)[index(n)])(3)

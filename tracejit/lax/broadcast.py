@@ -1,4 +1,4 @@
-"""Repeating and summing, each other's transposes; and the arrays that are made of nothing else: full, iota."""
+"""Repeating and summing, each other's transposes; reordering axes; the arrays that are made of nothing else: full, iota."""
 from __future__ import annotations
 
 import operator
@@ -55,6 +55,39 @@ def is_own(x: Any) -> bool:
 
 
 @op_dataclass
+class Transpose(View):
+    """out's axis k is x's axis permutation[k]."""
+    permutation: tuple[int, ...]
+
+    def infer(self, x):
+        if sorted(self.permutation) != list(range(x.ndim)):
+            raise ShapeError(f"transpose: {self.permutation} is not a permutation of the {x.ndim} axes of {x}",
+                             source=user_source(), fix=f"name each of 0 ... {x.ndim - 1} once")
+        return ArrayType(tuple([x.shape[p] for p in self.permutation]), x.dtype, x.weak_type)
+
+    def eval(self, x): return np.transpose(x, self.permutation)
+    def inverse(self): return tuple(int(i) for i in np.argsort(self.permutation))
+    def pull(self, b, index, read, types): return read(0, tuple(index[i] for i in self.inverse()))
+    def transpose(self, ctx, ct, x): return (bind(Transpose(self.inverse()), ct),)
+    def cuts(self, types, out): return [Cut(a, (p,)) for a, p in enumerate(self.permutation)]
+
+    def batch(self, ctx, args, batched):
+        return bind(Transpose((0, *[p + 1 for p in self.permutation])), *args), True
+
+
+def transpose(operand: Any, permutation: Sequence[int]) -> Any:
+    """operand with its axes in the order `permutation`.
+
+    >>> print(transpose(np.array([[1, 2, 3]]), (1, 0)).shape)
+    (3, 1)
+    """
+    permutation = ints(permutation)
+    if permutation == tuple(range(len(permutation))) and is_own(operand) and type_of(operand).ndim == len(permutation):
+        return operand
+    return bind(Transpose(permutation), operand)
+
+
+@op_dataclass
 class BroadcastInDim(View):
     """out[i] = x[i at dimensions]: x's axis k becomes axis dimensions[k]; the others, and axes of size 1, repeat."""
     shape: tuple[int, ...]
@@ -67,8 +100,8 @@ class BroadcastInDim(View):
             if all(n == self.shape[d] or n == 1 for n, d in zip(x.shape, dims)):
                 return ArrayType(self.shape, x.dtype, x.weak_type)
         raise ShapeError(f"broadcast_in_dim: cannot place the axes of {x} at {dims} of shape {self.shape}",
-                         source=user_source(), fix="give one place per axis, in increasing order, where the shape has "
-                         "the axis's size (or the axis has size 1)")
+                         source=user_source(), fix="give each axis a place of its own where the shape has the axis's "
+                         "size (or the axis has size 1)")
 
     def eval(self, x):
         shape = [1] * len(self.shape)
@@ -102,6 +135,8 @@ def broadcast_in_dim(operand: Any, shape: Sequence[int], broadcast_dimensions: S
                      out_sharding: Any = None) -> Any:
     """operand as an array of `shape`, its axis k placed at broadcast_dimensions[k], repeated along the others.
 
+    The places are distinct, in any order.
+
     >>> print(broadcast_in_dim(np.array([1, 2]), (2, 3), (0,)))
     [[1 1 1]
      [2 2 2]]
@@ -109,6 +144,9 @@ def broadcast_in_dim(operand: Any, shape: Sequence[int], broadcast_dimensions: S
     shape, dims = ints(shape), ints(broadcast_dimensions)
     if is_own(operand) and type_of(operand).shape == shape and dims == tuple(range(len(shape))):
         return operand
+    if any(a > b for a, b in zip(dims, dims[1:])) and type_of(operand).ndim == len(dims):
+        order = sorted(range(len(dims)), key=dims.__getitem__)
+        operand, dims = transpose(operand, order), tuple(sorted(dims))
     return bind(BroadcastInDim(shape, dims), operand)
 
 

@@ -13,7 +13,7 @@ from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, f
 from tracejit.ir.cells import Cell, discharging, of_values, read_all, write_all
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
-from tracejit.ir.types import ArrayType, is_integer, promote, type_of, with_wide_numbers
+from tracejit.ir.types import ArrayType, is_integer, kind_of, promote, type_of, with_wide_numbers
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import full
@@ -179,16 +179,23 @@ def choose_of_values(choose, cells: list, what: str, index, functions, operands,
 def choose(what: str, index, functions, operands, names) -> Any:
     functions, operands = around_cells(functions, operands)
     leaves = with_wide_numbers(tree_flatten(operands)[0])
-    traced = [trace_tree(f, operands, [type_of(x) for x in leaves]) for f in functions]
+    types = [type_of(x) for x in leaves]
+    once = {id(f): trace_tree(f, operands, types) for f in {id(f): f for f in functions}.values()}
+    traced = [once[id(f)] for f in functions]
     out_tree, types = traced[0][2], traced[0][0].out_types
     for (graph, _, tree), name in zip(traced[1:], names[1:]):
         if tree != out_tree:
-            raise TreeError(f"{what}: {names[0]} and {name} return different structures:\n  {out_tree}\n  {tree}",
-                            source=user_source(), fix="return the same pytree from every branch")
-        types = [common_type(pair) or mismatch(what, names[0], name, *pair) for pair in zip(types, graph.out_types)]
+            raise TreeError(f"{what} branch outputs must have the same pytree structure, but {names[0]} and {name} return\n"
+                            f"  {out_tree}\n  {tree}", source=user_source(), fix="return the same pytree from every branch")
+        types = [branch_type(*pair) or mismatch(what, names[0], name, *pair) for pair in zip(types, graph.out_types)]
     union = union_of(*[captured for _, captured, _ in traced])
     branches = tuple(with_captures(converted(g, types), captured, union) for g, captured, _ in traced)
     return unflatten(out_tree, bind(Cond(branches), index, *union, *leaves))
+
+
+def branch_type(a: ArrayType, b: ArrayType) -> ArrayType | None:
+    """The type that results of both types are given: a weak number changes its width, not its kind."""
+    return common_type((a, b)) if kind_of(a.dtype) == kind_of(b.dtype) else None
 
 
 def mismatch(what: str, a: str, b: str, type_a: ArrayType, type_b: ArrayType):

@@ -296,6 +296,39 @@ class Pullback(Op):
         return bind(op, *everything), True
 
 
+@op_dataclass
+class LinearCall(Call):
+    """graph(*residuals, *xs), linear in the xs, whose transpose is the call of `back`(*residuals, *cotangents)."""
+    back: Graph
+    n_residuals: int
+
+    def jvp(self, ctx, primals, tangents):
+        n = self.n_residuals
+        check_consts("linear_call", tangents[:n])
+        outs, ts = bind(self, *primals), tangents[n:]
+        if all(t is None for t in ts):
+            return outs, [None] * len(outs)
+        given = [ctx.zeros(type_of(x).strong()) if t is None else t for x, t in zip(primals[n:], ts)]
+        return outs, bind(self, *primals[:n], *given)
+
+    def split(self, ctx, eqn: Eqn, linear):
+        return [], [eqn]
+
+    def transpose(self, ctx, cts, *args):
+        n = self.n_residuals
+        cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts, self.graph.out_types)]
+        in_cts = bind(LinearCall(self.back, self.graph, n), *args[:n], *cts)
+        return [None] * n + [ct if is_linear(x) else None for ct, x in zip(in_cts, args[n:])]
+
+    def batch(self, ctx, args, batched):
+        lanes = lambda graph: ctx.batch(graph, [True] * len(graph.params), [True] * len(graph.results))[0]
+        everything = [ctx.materialize(x, b) for x, b in zip(args, batched)]
+        return bind(LinearCall(lanes(self.graph), lanes(self.back), self.n_residuals), *everything), True
+
+    def with_results(self, graph: Graph) -> Call:
+        return Call(graph)
+
+
 def forward_mode_error() -> TypeError:
     return TypeError("forward mode (jvp, jacfwd, linearize) cannot go through a custom_vjp function: "
                      "it has only a reverse rule. Use reverse mode, or give the function a custom_jvp rule.")

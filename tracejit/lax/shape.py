@@ -1,4 +1,4 @@
-"""Rearrangements of elements: reshape, transpose, slice, pad, concatenate and what is made of them.
+"""Rearrangements of elements: reshape, slice, pad, concatenate and what is made of them.
 
 All are Views: fused kernels read the operand at another index, and nothing is copied.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.lax.broadcast import (axes_of, axis_of, broadcast_in_dim, full, full_like, ints, is_own,
-                                    reduce_sum, resized)
+from tracejit.lax.broadcast import (axes_of, axis_of, broadcast_in_dim, full, full_like, ints, is_own, reduce_sum, resized,
+                                    transpose)
 from tracejit.lax.compare import select
 from tracejit.lax.convert import operands
 from tracejit.lax.elementwise import sub
@@ -101,39 +101,6 @@ def reshape(operand: Any, new_sizes: Sequence[int], dimensions: Sequence[int] | 
     if is_own(operand) and type_of(operand).shape == shape:
         return operand
     return bind(Reshape(shape), operand)
-
-
-@op_dataclass
-class Transpose(View):
-    """out's axis k is x's axis permutation[k]."""
-    permutation: tuple[int, ...]
-
-    def infer(self, x):
-        if sorted(self.permutation) != list(range(x.ndim)):
-            raise ShapeError(f"transpose: {self.permutation} is not a permutation of the {x.ndim} axes of {x}",
-                             source=user_source(), fix=f"name each of 0 ... {x.ndim - 1} once")
-        return ArrayType(tuple([x.shape[p] for p in self.permutation]), x.dtype, x.weak_type)
-
-    def eval(self, x): return np.transpose(x, self.permutation)
-    def inverse(self): return tuple(int(i) for i in np.argsort(self.permutation))
-    def pull(self, b, index, read, types): return read(0, tuple(index[i] for i in self.inverse()))
-    def transpose(self, ctx, ct, x): return (bind(Transpose(self.inverse()), ct),)
-    def cuts(self, types, out): return [Cut(a, (p,)) for a, p in enumerate(self.permutation)]
-
-    def batch(self, ctx, args, batched):
-        return bind(Transpose((0, *[p + 1 for p in self.permutation])), *args), True
-
-
-def transpose(operand: Any, permutation: Sequence[int]) -> Any:
-    """operand with its axes in the order `permutation`.
-
-    >>> print(transpose(np.array([[1, 2, 3]]), (1, 0)).shape)
-    (3, 1)
-    """
-    permutation = ints(permutation)
-    if permutation == tuple(range(len(permutation))) and is_own(operand) and type_of(operand).ndim == len(permutation):
-        return operand
-    return bind(Transpose(permutation), operand)
 
 
 @op_dataclass

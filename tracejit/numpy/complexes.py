@@ -61,9 +61,9 @@ def angle(z: ArrayLike, deg: bool = False) -> Array:
     """
     check_arraylike("angle", z)
     z = as_array(inexact("angle", z))
-    re, im = (lax.real(z), lax.imag(z)) if z.dtype.kind == "c" else (z, lax.full_like(z, 0))
+    re, im = (lax.real(z), lax.imag(z)) if z.dtype.kind == "c" else (z, strong(lax.full_like(z, 0)))
     result = lax.atan2(im, re)
-    return strong(rad2deg(result) if deg else result)
+    return rad2deg(result) if deg else result
 
 
 @eager

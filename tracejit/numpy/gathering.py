@@ -11,7 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import ArrayType, canonicalize_dtype, default_dtype, is_inexact, kind_of, promote, type_of
-from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, make_plan
+from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, Window, index_dtype, make_plan, wrapped
 from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, convert, expand_to
 
@@ -30,6 +30,8 @@ def read_entries(
     """x at resolved entries; out of bounds is clamped unless mode says otherwise."""
     picks = [e for e in entries if isinstance(e, Pick)]
     clamps = mode is None or str(mode).lower().endswith(("clip", "promise_in_bounds"))
+    if clamps and wrap_negative_indices:
+        x, entries = cut_windows(x, entries)
     if clamps and wrap_negative_indices and all(np.ndim(p.index) == 0 and p.consumes for p in picks):
         return _read_block(x, entries)
     x, entries = _slice_first(x, entries)
@@ -58,6 +60,24 @@ def _finished(out: Array, plan: Plan) -> Array:
     if plan.reversed:
         out = lax.rev(out, plan.reversed)
     return lax.expand_dims(out, plan.new_axes) if plan.new_axes else out
+
+
+def cut_windows(x: Array, entries: list) -> tuple[Array, list]:
+    """x without what lies outside of the windows, moved inside where they are not, and the entries left."""
+    axes = [e for e in entries if isinstance(e, Span) or (isinstance(e, Pick) and e.consumes)]
+    windows = [(axis, e) for axis, e in enumerate(axes) if isinstance(e, Window)]
+    if not windows:
+        return x, entries
+    starts, box = [0] * x.ndim, list(x.shape)
+    for axis, e in windows:
+        if e.step == 1:
+            starts[axis], box[axis] = e.start, e.size
+        else:
+            index = np.arange(e.size, dtype=index_dtype(x.shape[axis])) * e.step + wrapped(e.start, x.shape[axis])
+            whole = [Span(0, n, 1) for n in x.shape]
+            x = read_entries(x, [*whole[:axis], Pick(index), *whole[axis + 1:]], wrap_negative_indices=False)
+            box[axis] = e.size
+    return lax.dynamic_slice(x, starts, box), [Span(0, e.size, 1) if isinstance(e, Window) else e for e in entries]
 
 
 def _read_block(x: Array, entries: list) -> Array:
@@ -109,8 +129,9 @@ def _static_slice(x: Array, spans: list[Span]) -> Array:
 def _slice_first(x: Array, entries: list) -> tuple[Array, list]:
     """The slices of a mixed index done at once, which leaves whole axes beside the index arrays."""
     axes = [e for e in entries if isinstance(e, Span) or (isinstance(e, Pick) and e.consumes)]
-    spans = [e if isinstance(e, Span) else Span(0, n, 1) for e, n in zip(axes, x.shape, strict=True)]
-    return _static_slice(x, spans), [Span(0, e.size, 1) if isinstance(e, Span) else e for e in entries]
+    known = lambda e: isinstance(e, Span) and not isinstance(e, Window)
+    spans = [e if known(e) else Span(0, n, 1) for e, n in zip(axes, x.shape, strict=True)]
+    return _static_slice(x, spans), [Span(0, e.size, 1) if known(e) else e for e in entries]
 
 
 # --- writing -----------------------------------------------------------------------------------------
@@ -217,7 +238,8 @@ def _is_static_block(entries: list, shape: tuple[int, ...], wrap: bool) -> bool:
     axes = [e for e in entries if isinstance(e, (Span, Pick))]
     first = lambda n: -n if wrap else 0
     return all(
-        abs(e.step) == 1 or e.size <= 1 if isinstance(e, Span) else isinstance(e.index, int) and first(n) <= e.index < n
+        not isinstance(e, Window) and (abs(e.step) == 1 or e.size <= 1) if isinstance(e, Span) else
+        isinstance(e.index, int) and first(n) <= e.index < n
         for e, n in zip(axes, shape, strict=False)
     ) and len(axes) == len(shape)
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import AxisError, DtypeError, NonConcreteBooleanIndexError, ShapeError
+from tracejit.errors import AxisError, ConcretizationTypeError, DtypeError, NonConcreteBooleanIndexError, ShapeError
 from tracejit.ir import trace
+from tracejit.numpy.dslice import Slice
 from tracejit.numpy.promotion import Array, Var, as_array, cast_numpy, expand_to
 
 INT32, INT64 = np.dtype("int32"), np.dtype("int64")
@@ -25,6 +26,10 @@ class Span(NamedTuple):
     start: int
     size: int
     step: int
+
+
+class Window(Span):
+    """A Span whose start is an array, possibly a traced one: it may lie outside."""
 
 
 class Pick(NamedTuple):
@@ -70,7 +75,7 @@ def entries_of(shape: tuple[int, ...], idx: Any) -> list:
 
 def _checked(i: Any) -> Any:
     """One item of the index, with lists as arrays; anything that is no index is refused."""
-    if i is None or i is Ellipsis or isinstance(i, (slice, Var, Array)):
+    if i is None or i is Ellipsis or isinstance(i, (slice, Slice, Var, Array)):
         return i
     if isinstance(i, str):
         raise TypeError(f"string indexing is not supported; got idx={i!r}")
@@ -114,6 +119,8 @@ def _resolved(i: Any, shape: tuple[int, ...], axis: int) -> list:
         return [NEW_AXIS]
     if isinstance(i, slice):
         return [_span(i, shape[axis], axis)]
+    if isinstance(i, Slice):
+        return [_window(i)]
     if _is_mask(i):
         return _mask_picks(i, shape, axis)
     if isinstance(i, (Array, Var, np.ndarray, np.generic)) and i.dtype.kind not in "iu":
@@ -135,6 +142,16 @@ def _span(s: slice, size: int, axis: int) -> Span:
         ends.append(None if value is None else operator.index(value))
     start, stop, step = slice(*ends).indices(size)
     return Span(start, len(range(start, stop, step)), step)
+
+
+def _window(s: Slice) -> Window:
+    size = trace.concrete_value(s.size) if isinstance(s.size, Var) else s.size
+    if size is None:
+        raise ConcretizationTypeError(f"ds: the size must be known while tracing, it is {s.size.type} here", fix="mark it static")
+    start = as_array(s.start)
+    if start.ndim or start.dtype.kind not in "iu":
+        raise DtypeError(f"ds: the start must be an integer scalar, got {start.dtype}{list(start.shape)}")
+    return Window(start, operator.index(size), s.stride)
 
 
 def _mask_picks(mask: Any, shape: tuple[int, ...], axis: int) -> list[Pick]:
@@ -232,7 +249,9 @@ class _Axes:
         if abs(e.step) == 1 or e.size <= 1:
             self.add_window(axis, e)
         else:  # a strided slice becomes an index array of its own
-            index = np.arange(e.size, dtype=index_dtype(self.shape[axis])) * e.step + e.start
+            dtype = index_dtype(self.shape[axis])
+            start = lax.convert_element_type(e.start, dtype) if isinstance(e, Window) else e.start
+            index = np.arange(e.size, dtype=dtype) * e.step + start
             self.components.append((axis, index, len(self.batch)))
             self.batch.append(e.size)
             self.collapsed.append(axis)
@@ -242,7 +261,7 @@ class _Axes:
         here, backwards = len(self.out), e.step < 0 and e.size > 1
         self.offset_dims.append(here)
         self.window[axis] = e.size
-        if e.size != self.shape[axis]:
+        if e.size != self.shape[axis] or isinstance(e, Window):
             self.components.append((axis, e.start - e.size + 1 if backwards else e.start, None))
         if backwards:
             self.flips.append(here)
@@ -267,7 +286,7 @@ def make_plan(shape: tuple[int, ...], entries: list, wrap: bool = True) -> Plan:
         if isinstance(e, Pick) and e.consumes:
             axes.add_pick(axis_of[k], wrapped(e.index, shape[axis_of[k]], wrap))
     axes.components.sort(key=lambda c: c[0])
-    static = not any(isinstance(p.index, (Array, Var)) for p in picks)
+    static = not any(isinstance(p.index, (Array, Var)) for p in picks) and not any(isinstance(e, Window) for e in entries)
     return Plan(
         indices=_stacked(axes.components, tuple(axes.batch), axes.first_joint, axes.joint),
         offset_dims=tuple(axes.offset_dims),

@@ -24,7 +24,7 @@ from tracejit.numpy.gathering import (
     update_box,
     update_entries,
 )
-from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Span, entries_of
+from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Span, Window, entries_of
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike
 from tracejit.runtime.array import CONCRETE, ArrayImpl
 from tracejit.runtime.eager import eager
@@ -35,13 +35,13 @@ WHOLE, AT, PICK, NEW, PARTED = "whole", "at", "pick", "new", "parted"  # a windo
 
 
 def kind_of_index(entries: list, shape: tuple[int, ...], clamp: bool) -> tuple[tuple, list] | None:
-    """(what stays the same in a loop, the numbers); None for an integer out of bounds (unless clamped) or a scalar mask."""
+    """(what stays the same in a loop, the numbers); None for an integer out of bounds (unless clamped), a scalar mask or ds."""
     kinds, numbers, sizes = [], [], iter(shape)
     for e in entries:
         if e is NEW_AXIS or e is GAP:
             kinds.append(NEW if e is NEW_AXIS else PARTED)
             continue
-        if isinstance(e, Pick) and not e.consumes:
+        if isinstance(e, Window) or isinstance(e, Pick) and not e.consumes:
             return None
         n = next(sizes)
         if isinstance(e, Span):

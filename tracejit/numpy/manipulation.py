@@ -31,14 +31,20 @@ from tracejit.numpy.promotion import (
 # --- shape -------------------------------------------------------------------------------------------
 
 
+def own_shape(name: str, a: Any) -> tuple[int, ...]:
+    """The shape that `a` says it has, array or not; that of the array that a list or a number would be."""
+    if not isinstance(a, (list, tuple)) and not hasattr(a, "shape"):
+        check_arraylike(name, a)
+    return tuple(np.shape(a))
+
+
 def shape(a: Any) -> tuple[int, ...]:
     """The shape of an array.
 
     >>> jnp.shape(jnp.ones((2, 3)))
     (2, 3)
     """
-    check_arraylike("shape", *([] if isinstance(a, (list, tuple)) else [a]))
-    return tuple(np.shape(a))
+    return own_shape("shape", a)
 
 
 def ndim(a: Any) -> int:
@@ -47,8 +53,7 @@ def ndim(a: Any) -> int:
     >>> jnp.ndim(jnp.ones((2, 3)))
     2
     """
-    check_arraylike("ndim", *([] if isinstance(a, (list, tuple)) else [a]))
-    return len(np.shape(a))
+    return len(own_shape("ndim", a))
 
 
 def size(a: Any, axis: Axis = None) -> int:
@@ -57,8 +62,7 @@ def size(a: Any, axis: Axis = None) -> int:
     >>> jnp.size(jnp.ones((2, 3))), jnp.size(jnp.ones((2, 3)), 1)
     (6, 3)
     """
-    check_arraylike("size", *([] if isinstance(a, (list, tuple)) else [a]))
-    own = np.shape(a)
+    own = own_shape("size", a)
     return math.prod(own[i] for i in canonical_axes(axis, len(own)))
 
 

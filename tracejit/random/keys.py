@@ -263,10 +263,11 @@ def checked_data(data, generator: Generator):
 
 
 def keys_of(caller: str, keys) -> PRNGKeyArray:
-    """``keys`` in new style, whatever style they are in."""
+    """``keys`` in new style, whatever style they are in; raw data is of the default generator."""
     if isinstance(keys, PRNGKeyArray):
         return keys
-    keys = PRNGKeyArray(THREEFRY, checked_data(keys, THREEFRY))
+    generator = generator_of(None)
+    keys = PRNGKeyArray(generator, checked_data(keys, generator))
     if config.legacy_prng_key != "allow":
         refuse_raw_keys(caller)
     return keys

@@ -9,7 +9,7 @@ from tracejit.errors import filtered, wraps
 from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, fields_of
-from tracejit.ir.trace import bind, current_builder, knows_values, trace_with_writes
+from tracejit.ir.trace import bind, knows_values, trace_with_writes
 from tracejit.ir.types import type_of, with_wide_numbers
 from tracejit.lax.custom import Checkpoint, Name
 from tracejit.lax.dot import DotGeneral
@@ -165,8 +165,6 @@ def checkpoint(fun: Callable | None = None, *, prevent_cse: bool = True, policy:
     @filtered
     @wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if current_builder() is None:
-            return fun(*args, **kwargs)
         n = len(args)
         static = {i % n: args[i % n] for i in nums if -n <= i < n}
         fixed = {k: v for k, v in kwargs.items() if k in names}

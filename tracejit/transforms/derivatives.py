@@ -14,7 +14,8 @@ from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed, trace_with_writes
-from tracejit.ir.types import FLOAT0, ArrayType, is_array_like, is_complex, is_inexact, type_of, with_wide_numbers
+from tracejit.ir.types import (FLOAT0, ArrayType, is_array_like, is_complex, is_inexact, kind_of, type_of,
+                               with_wide_numbers)
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
@@ -220,7 +221,7 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
 
 def check_tangent(what: str, t: ArrayType, tangent: Any, primal_name: str, name: str) -> None:
     if not is_inexact(t.dtype):
-        if getattr(tangent, "dtype", None) != FLOAT0 and (is_inexact(type_of(tangent).dtype)):
+        if getattr(tangent, "dtype", None) != FLOAT0:
             raise DtypeError(f"{what}: the {name} of an integer or boolean {primal_name} ({t}) must be float0, "
                              f"got {type_of(tangent)}", source=user_source(), fix="np.zeros(shape, dtype=jax.float0)")
         return
@@ -228,7 +229,7 @@ def check_tangent(what: str, t: ArrayType, tangent: Any, primal_name: str, name:
     if got.shape != t.shape:
         raise ShapeError(f"{what}: the {name} must have the shape of its {primal_name}: expected {t}, got {got}",
                          source=user_source())
-    if got.dtype != t.dtype and not got.weak_type:
+    if got.dtype != t.dtype and not (got.weak_type and kind_of(got.dtype) == kind_of(t.dtype)):
         raise DtypeError(f"{what}: the {name} must have the dtype of its {primal_name}: expected {t}, got {got}",
                          source=user_source(), fix=f"convert it with .astype('{t.dtype}')")
 

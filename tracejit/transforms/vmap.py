@@ -131,7 +131,7 @@ def batch_size(leaves: list, axes: list, args: Any, given: int | None) -> int:
         paths = [keystr(p) for p, _ in tree_flatten_with_path((args, {}))[0]]
         shown = ", ".join(f"args{p[3:]} has {type_of(x).shape[a]} along axis {a}"
                           for p, x, a in zip(paths, leaves, axes) if a is not None)
-        raise ShapeError(f"vmap: arguments disagree about the batch size: {shown}", source=user_source())
+        raise ShapeError(f"vmap got inconsistent sizes for array axes to be mapped: {shown}", source=user_source())
     return sizes[0]
 
 

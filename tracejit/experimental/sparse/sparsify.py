@@ -22,7 +22,7 @@ from tracejit.ir.graph import Eqn, Graph, Lit, replay
 from tracejit.ir.trace import bind, is_traced, record_eqn, trace
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.branches import Cond
-from tracejit.lax.broadcast import BroadcastInDim, ReduceSum
+from tracejit.lax.broadcast import BroadcastInDim, ReduceSum, Transpose
 from tracejit.lax.convert import ConvertElementType
 from tracejit.lax.custom import Call, Name
 from tracejit.lax.dot import DotGeneral
@@ -31,7 +31,7 @@ from tracejit.lax.elementwise import Add, Div, Mul, Sub
 from tracejit.lax.index import Gather
 from tracejit.lax.kinds import Elementwise, Op, op_dataclass
 from tracejit.lax.loops import Scan, While
-from tracejit.lax.shape import Concatenate, Reshape, Rev, Slice, Transpose
+from tracejit.lax.shape import Concatenate, Reshape, Rev, Slice
 from tracejit.tree_util import tree_flatten, tree_unflatten
 
 

@@ -14,9 +14,9 @@ from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
 from tracejit.ir.types import bfloat16
+from tracejit.lax.broadcast import Transpose
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
-from tracejit.lax.shape import Transpose
 from tracejit.lax.window import Track, windows_of
 from tracejit.transforms.passes.conv_layout import as_product, features_last, is_stencil, stencil
 
@@ -201,19 +201,11 @@ def sum_of_products(spec, x, y):
     place = lambda axes, at: dict(zip(axes, at))
     x_at = place(xb, range(nb)) | place(xf, range(nb, nb + ni)) | place(xc, range(nb + ni + nj, len(shape)))
     y_at = place(yb, range(nb)) | place(yf, range(nb + ni, nb + ni + nj)) | place(yc, range(nb + ni + nj, len(shape)))
-    spread = lambda v, at: broadcast_any(v, shape, [at[d] for d in range(v.type.ndim)])
+    spread = lambda v, at: lax.broadcast_in_dim(v, shape, [at[d] for d in range(v.type.ndim)])
     if x.type.dtype == np.dtype(bool):
         return lax.reduce_or(lax.bitwise_and(spread(x, x_at), spread(y, y_at)), tuple(range(nb + ni + nj, len(shape))))
     product = lax.mul(spread(x, x_at), spread(y, y_at))
     return lax.reduce_sum(product, tuple(range(nb + ni + nj, len(shape)))) if nk else product
-
-
-def broadcast_any(x, shape, at: list[int]):
-    """broadcast_in_dim to axes in any order."""
-    order = sorted(range(len(at)), key=at.__getitem__)
-    if order != list(range(len(at))):
-        x = lax.transpose(x, tuple(order))
-    return lax.broadcast_in_dim(x, shape, tuple(sorted(at)))
 
 
 def through_transposes(op: DotGeneral, x, y):

@@ -16,10 +16,10 @@ from tracejit.ir.graph import Eqn, Graph, Lit, Var, fields_of, is_graphs, replay
 from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
 from tracejit.ir.types import is_float, is_inexact, is_integer, type_of
 from tracejit.lax.branches import Cond
-from tracejit.lax.broadcast import BroadcastInDim
+from tracejit.lax.broadcast import BroadcastInDim, Transpose
 from tracejit.lax.convert import ConvertElementType
 from tracejit.lax.kinds import Elementwise, Reduction
-from tracejit.lax.shape import Concatenate, Pad, Reshape, Rev, Slice, Transpose
+from tracejit.lax.shape import Concatenate, Pad, Reshape, Rev, Slice
 from tracejit.transforms.passes.rules import apply_rules, literal_of
 
 MOST_ULP = 1        # literals are folded where the reference meaning is as good as compiled code
