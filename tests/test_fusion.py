@@ -15,7 +15,7 @@ from tracejit.ir.types import bfloat16, type_of
 from tracejit.transforms.passes.pipeline import PASSES
 from tracejit.runtime.threads import threads
 
-SIZES = [(5, 30, 7), (64, 64, 64), (1, 100, 50), (50, 100, 1), (1, 2000, 1), (33, 17, 129), (130, 800, 200), (4, 2000, 40)]
+SIZES = [(5, 30, 7), (64, 64, 64), (1, 100, 50), (50, 100, 1), (1, 2000, 2), (33, 17, 129), (130, 800, 200), (4, 2000, 40)]
 
 
 @pytest.fixture
@@ -53,6 +53,15 @@ def test_bias_activation_and_residual_run_in_the_product(rng, m, k, n, dtype):
     [step] = steps_of(layer, x, w, b, z)
     assert isinstance(step, NativeStep) and step.epilogue is not None
     close(tj.jit(layer)(x, w, b, z), np.maximum(x.astype("f8") @ w.astype("f8") + b, 0) * 0.5 + z, k, dtype)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("k", [50, 2000, 70001])
+def test_inner_products_are_folds(rng, batch, k):
+    x, y = normal(rng, *batch, k), normal(rng, *batch, k)
+    inner = lambda x, y: jnp.tanh(jnp.einsum("...k,...k->...", x * 2, y) / 1000)
+    assert all(isinstance(step, KernelStep) for step in steps_of(inner, x, y))
+    close(tj.jit(inner)(x, y), np.tanh((x.astype("f8") * 2 * y).sum(-1) / 1000), k)
 
 
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])

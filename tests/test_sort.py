@@ -57,6 +57,25 @@ def test_sort_is_stable(dtype, shape, axis):
     same(places, np.take_along_axis(place, order, axis))
 
 
+@pytest.mark.parametrize("dtype", [t for t in DTYPES if t.kind != "c"], ids=str)
+@pytest.mark.parametrize("shape, axis", [((33, 100), 1), ((100, 33), 0), ((9, 2), 1), ((8, 7), 1), ((3, 17, 40), 1), ((20, 17), 1)],
+                         ids=str)
+def test_short_lanes_are_sorted_side_by_side(dtype, shape, axis):
+    x, other = numbers(dtype, *shape), RNG.normal(size=shape)
+    order = order_of(x, axis)
+    same(lax.sort(x, axis), np.take_along_axis(x, order, axis))
+    found = lax.sort((x, other, other > 0), axis)
+    for array, wanted in zip(found, (x, other, other > 0)):
+        same(array, np.take_along_axis(wanted, order, axis))
+
+
+@pytest.mark.parametrize("n", [*range(2, 12), 31, 64, 100, 511, 2048])
+def test_the_network_sorts_zeros_and_ones(n):
+    """Which sort everything if they sort these (Knuth 5.3.4Z); all of them up to a length of 11."""
+    x = (np.arange(2**n)[:, None] >> np.arange(n) & 1 if n < 12 else RNG.random((16, n)) < 0.5).astype("f4")
+    same(lax.sort(x, 1), np.sort(x, 1))
+
+
 @pytest.mark.parametrize("n", [1, 2, 39, 40, 41, 42, 255, 256, 257, 70_000])
 def test_lengths_around_the_change_of_algorithm(n):
     x = RNG.normal(size=n)

@@ -251,14 +251,17 @@ def restore_zeros(f: Any, where: Strided, keys: Any, source: Any, target: Any, o
     """-0.0 and 0.0 are equal: if there are both, give the zeros among the sorted the order that they had."""
     sign = 1 << (own.itemsize * 8 - 1)
     first, middle, end = (first_at_least(f, keys, where.n, sign + k, own) for k in (-1, 0, 1))
+    f.when(f.and_(f.lt(first, middle), f.lt(middle, end)), lambda: rewrite_zeros(f, where, first, source, target, own))
 
-    def rewrite() -> None:
-        with f.loop(0, where.n, carries=[first]) as loop:
-            bits = f.load(own, where.at(f, source, loop.index, own))
-            zero = f.eq(f.and_(bits, sign - 1), 0)
-            f.when(zero, lambda: f.store(bits, where.at(f, target, loop.carries[0], own)))
-            loop.carry(f.add(loop.carries[0], f.select(zero, f.const(1, I64), f.const(0, I64))))
-    f.when(f.and_(f.lt(first, middle), f.lt(middle, end)), rewrite)
+
+def rewrite_zeros(f: Any, where: Strided, first: Any, source: Any, target: Any, own: np.dtype) -> None:
+    """The zeros of a lane as they come, to where the first of them belongs and after it."""
+    sign = 1 << (own.itemsize * 8 - 1)
+    with f.loop(0, where.n, carries=[first]) as loop:
+        bits = f.load(own, where.at(f, source, loop.index, own))
+        zero = f.eq(f.and_(bits, sign - 1), 0)
+        f.when(zero, lambda: f.store(bits, where.at(f, target, loop.carries[0], own)))
+        loop.carry(f.add(loop.carries[0], f.convert(zero, I64)))
 
 
 def sort_places(f: Any, where: Strided, sources: list, areas: list, dtypes: list[np.dtype], total: bool = False,

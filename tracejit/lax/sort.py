@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_float, type_of
-from tracejit.lax import long_sort
+from tracejit.lax import long_sort, sort_network
 from tracejit.lax.broadcast import axis_of, broadcasted_iota, full
 from tracejit.lax.elementwise import neg
 from tracejit.lax.index import GatherDimensionNumbers, GatherScatterMode, gather
@@ -99,7 +99,12 @@ class Sort(Opaque):
     def values_only(self, types) -> bool:
         return len(types) == 1 and types[0].dtype.kind != "c"
 
-    def scratch_bytes(self, types): return share_lanes(lanes_along(types[0], self.dimension), self.areas(types)).nbytes
+    def shares(self, types) -> Shares:
+        where, dtypes = lanes_along(types[0], self.dimension), [t.dtype for t in types]
+        by_network = sort_network.suits(where, dtypes, self.num_keys)
+        return sort_network.groups_of(where, dtypes) if by_network else share_lanes(where, self.areas(types))
+
+    def scratch_bytes(self, types): return self.shares(types).nbytes
 
     def device_call(self, runtime, ins, outs):
         """A stable sort by each key, the last first, with functions that CuPy has too."""
@@ -117,14 +122,18 @@ class Sort(Opaque):
         if long_sort.is_long(where):
             return self.call_long(b, ins, outs, dtypes, where.n, work_areas(b, where, self.areas(types)))
 
+        by_network = sort_network.suits(where, dtypes, self.num_keys)
+
         def emit(f, pointers, areas):
             sources, targets = pointers[:len(ins)], pointers[len(ins):]
+            if by_network:
+                return sort_network.emit(f, where, sources, targets, *areas, dtypes)
             if self.values_only(types):
                 return sort_values(f, where, sources[0], targets[0], areas, dtypes[0])
             found = sort_places(f, where, sources, areas, dtypes[:self.num_keys])
             for source, target, dtype in zip(sources, targets, dtypes):
                 take_sorted(f, where, *found, source, target, dtype, where.n)
-        share_lanes(where, self.areas(types)).run(b, [*ins, *outs], emit)
+        self.shares(types).run(b, [*ins, *outs], emit)
 
     def call_long(self, b, ins, outs, dtypes: list[np.dtype], n: int, areas: list):
         if len(dtypes) == 1 and dtypes[0].kind != "c":

@@ -83,6 +83,8 @@ class Instructions:
         dtype = x.dtype if dtype is None else dtype
         if stem in ("maximum", "minimum") and x.lanes == 1:
             return self._scalar_extreme(stem, x, *rest)
+        if stem in ("maximum", "minimum") and self.isa.has_avx512 and x.lanes * x.dtype.itemsize * 8 in (128, 256, 512):
+            return self._ranged_extreme(stem, x, *rest)
         name = f"llvm.{stem}.{suffix_text(x.dtype, x.lanes)}"
         return self.call_text(name, dtype, x.lanes, (x, *rest), merge=True)
 
@@ -97,6 +99,14 @@ class Instructions:
         both = self.binary(join, self.cast("bitcast", first, bits), self.cast("bitcast", second, bits))
         unordered = self.test("fcmp uno", x, y)
         return self.choose(unordered, self.binary("fadd", x, y), self.cast("bitcast", both, x.dtype))
+
+    def _ranged_extreme(self, stem: str, x: Value, y: Value) -> Value:
+        """The intrinsic by VRANGE, which orders zeros by their signs, but of a number and nan takes the number."""
+        bits = x.lanes * x.dtype.itemsize * 8
+        name = f"llvm.x86.avx512.mask.range.p{'s' if x.dtype.itemsize == 4 else 'd'}.{bits}"
+        order, mask = f"i32 {5 if stem == 'maximum' else 4}", f"i{max(8, x.lanes)} -1"
+        out = self.call_text(name, x.dtype, x.lanes, (x, y, order, x, mask, *["i32 4"] * (bits == 512)), merge=True)
+        return self.choose(self.test("fcmp uno", x, y), self.binary("fadd", x, y), out)
 
     def call_text(self, name: str, dtype, lanes: int, args: Iterable[Value | str], merge: bool) -> Value:
         texts = [a if isinstance(a, str) else a.text for a in args]
@@ -173,8 +183,15 @@ class Instructions:
 
     def saturated(self, op: str, x: Value, dtype: np.dtype) -> Value:
         """A float as an integer, the nearest that there is; nan as 0. `op` is fptosi or fptoui."""
-        name = f"llvm.{op}.sat.{suffix_text(dtype, x.lanes)}.{suffix_text(x.dtype, x.lanes)}"
-        return self.call_text(name, dtype, x.lanes, (x,), merge=True)
+        limits = np.iinfo(dtype)
+        const = lambda value: self.const(value, x.dtype, x.lanes)
+        at_least = self.choose(self.test("fcmp ogt", x, const(limits.min)), x, const(limits.min))
+        if int(x.dtype.type(limits.max)) == limits.max:
+            clipped = self.choose(self.test("fcmp olt", at_least, const(limits.max)), at_least, const(limits.max))
+            return self.cast(op, self.choose(self.test("fcmp ord", x, x), clipped, const(0)), dtype)
+        above = const(limits.max + 1)   # the largest integer is no such float: all below this one fit
+        out = self.cast(op, self.choose(self.test("fcmp olt", x, above), at_least, const(0)), dtype)
+        return self.choose(self.test("fcmp oge", x, above), self.const(limits.max, dtype, x.lanes), out)
 
     def lane_test(self, compare: str, bits: int, mask: Value) -> Value:
         """Compare the lanes of a bool, as the bits of an integer."""

@@ -110,7 +110,10 @@ def lower_dot(op: DotGeneral, x, y):
     spec = op.spec(x.type.ndim, y.type.ndim)
     size = lambda t, axes: math.prod(t.shape[a] for a in axes)
     k = size(x.type, spec.contract[0])
-    work = k * size(x.type, spec.free[0]) * size(y.type, spec.free[1])
+    outputs = size(x.type, spec.free[0]) * size(y.type, spec.free[1])
+    work = k * outputs
+    if outputs == 1 and k:      # inner products are folds of memory, which fuse with what is around them
+        return sum_of_products(spec, x, y)
     if x.type.dtype.kind == "c" and work > LEAST_WORK:
         return complex_product(lambda u, v: lower_dot(DotGeneral(op.contract, op.batch_axes), u, v), x, y)
     if x.type.dtype.kind not in "fiu" or work <= LEAST_WORK or k <= SHORT:
