@@ -102,3 +102,37 @@ def test_the_tangent_of_a_weak_16_bit_value_keeps_its_dtype():
           return %0
       return %3""")
     assert fuzz.problem_of(fuzz.check_jvp, graph, [np.array([0.5, 1.0, 2.0], np.float32)]) is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128"])
+def test_moved_values_stay_near_and_infinite_ones_infinite(dtype):
+    x = np.array([1.5, -2, 0, np.inf, -np.inf, np.nan] * 20, dtype)
+    moved = fuzz.moved(x, 2, np.random.default_rng(0))
+    finite = np.isfinite(x)
+    assert moved.dtype == x.dtype and (moved != x)[x == 1.5].any()
+    np.testing.assert_allclose(moved[finite], x[finite], rtol=3 * np.finfo(dtype).eps, atol=1e-6 if dtype == "float16" else 1e-40)
+    for infinite in (np.inf, -np.inf):
+        assert (moved[x == infinite].real == infinite).any() and not np.isfinite(moved[x == infinite].real).any()
+
+
+@np.errstate(all="ignore")
+def test_results_that_rounding_scrambles_are_no_difference():
+    """The sign of the cosine of a large number, of which no digit is known, decides between 0 and infinity."""
+    graph = parse("""graph(%0: c64[]):
+      %1: c64[] = exp[] %0
+      %2: c64[] = exp[] %1
+      %3: c64[] = exp[] %2
+      return %3""")
+    args = [np.array(18.008404 + 44.54018j, "complex64")]
+    for found in (0j, 1e3 + 2j):
+        assert differs([np.array(found, "complex64")], graph, args) is None
+
+
+@np.errstate(all="ignore")
+def test_a_product_may_be_taken_in_any_order():
+    graph = parse("""graph(%0: f32[6]):
+      %1: f32[] = reduce_prod[axes=(0)] %0
+      return %1""")
+    args = [np.array([0, 1e30, 1e30, 1e30, 2, 3], np.float32)]
+    assert differs([np.float32(np.nan)], graph, args) is None
+    assert "result 0" in differs([np.float32(1)], graph, [np.float32([0, 1, 2, 3, 4, 5])])

@@ -34,7 +34,16 @@ def exp(x: Any, *, accuracy: Any = None) -> Any: return bind(Exp(), x)
 class Exp2(Transcendental):
     """2 to the power x."""
 
-    def eval(self, x): return np.exp2(x) if x.dtype.kind != "c" else np.exp(x * np.log(x.real.dtype.type(2)))
+    def eval(self, x):
+        if x.dtype.kind != "c":
+            return np.exp2(x)
+        whole = np.where(np.abs(x.real) < 2000, np.rint(x.real), 0)
+        out = np.empty(x.shape, np.complex128)  # part by part: a complex product makes nan of inf * 0
+        out.real, out.imag = (x.real - whole) * np.log(2.0), x.imag * np.log(2.0)
+        out = np.exp(out)
+        out.real, out.imag = (np.ldexp(part, whole.astype(int)) for part in (out.real, out.imag))
+        return out.astype(x.dtype)
+
     def partials(self, out, x): return (mul(math.log(2), out),)
 
 
@@ -59,8 +68,10 @@ class Log1p(Transcendental):
     ulp: ClassVar[float] = 2
 
     def eval(self, x):
-        wide = x.astype(np.complex128) if x.dtype.kind == "c" else x    # NumPy's loses half the digits of a small complex64
-        return np.log1p(wide).astype(x.dtype)
+        if x.dtype.kind != "c":
+            return np.log1p(x)
+        return special("log1p")(x.astype(np.complex128)).astype(x.dtype)    # NumPy's loses the digits of small numbers
+
     def partials(self, out, x): return (div(1.0, add(x, 1.0)),)
 
 

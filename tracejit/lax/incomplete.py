@@ -116,7 +116,7 @@ def gamma_complement(lanes: Lanes, a, x, needed):
         return [n, term, b.add(total, part)], b.gt(b.abs(part), b.mul(b.abs(total), lanes.eps))
     total = lanes.until_still(needed, [zero, one, zero], step)[-1]
     power = b.sub(b.mul(a, b.log(x)), b.lgamma1p(b.min(a, 10.0)))
-    return b.neg(b.add(b.expm1(power), b.mul(b.exp(power), b.mul(a, total))))
+    return b.sub(zero, b.add(b.expm1(power), b.mul(b.exp(power), b.mul(a, total))))
 
 
 @functools.cache
@@ -178,6 +178,18 @@ class IncompleteGamma(Float):
         raise NotImplementedError(f"{self.name} has no derivative rule")
 
 
+LEAST = 1e-300  # for a below, SciPy takes P for 0: it is 1, and Q in proportion to a
+
+
+def is_tiny(a: np.ndarray) -> np.ndarray: return (a > 0) & (a < LEAST)
+
+
+def gammaincc(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    tiny = is_tiny(a)
+    out = special("gammaincc")(np.where(tiny, LEAST, a), x)
+    return np.where(tiny & (x > 0), out * (a / LEAST), out).astype(a.dtype)
+
+
 class IncompleteGammaValue(IncompleteGamma):
     """P or Q itself: also by the uniform expansion, and Q by its own series where P is close to 1."""
     sign: ClassVar[float]
@@ -201,7 +213,7 @@ class Igamma(IncompleteGammaValue):
     sign: ClassVar[float] = -1.0
 
     def eval(self, a, x):
-        out = in_f32(special("gammainc"), a, x)
+        out = in_f32(lambda a, x: special("gammainc")(np.where(is_tiny(a), LEAST, a), x).astype(a.dtype), a, x)
         return np.where((a == np.inf) & (x == np.inf), out.dtype.type(1), out)
 
     def joined(self, b, a, x, upper, series, fraction):
@@ -227,7 +239,7 @@ class Igammac(IncompleteGammaValue):
     sign: ClassVar[float] = 1.0
 
     def eval(self, a, x):
-        out = in_f32(special("gammaincc"), a, x)
+        out = in_f32(gammaincc, a, x)
         return np.where((a == np.inf) & (x == np.inf), out.dtype.type(0), out)
 
     def joined(self, b, a, x, upper, series, fraction):

@@ -70,7 +70,10 @@ class Lgamma(Float):
     """The logarithm of the absolute value of the gamma function."""
     ulp: ClassVar[float] = 16
 
-    def eval(self, x): return in_f32(special("gammaln"), np.where(x == -np.inf, np.inf, x).astype(x.dtype))  # as in C
+    def eval(self, x):
+        out = in_f32(special("gammaln"), np.where(x == -np.inf, np.inf, x).astype(x.dtype))    # as in C
+        tiny = (x != 0) & (np.abs(x) < np.finfo(np.float64).tiny)   # SciPy: inf
+        return np.where(tiny, -np.log(np.where(tiny, np.abs(x), 1)).astype(x.dtype), out)
     def partials(self, out, x): return (digamma(x),)
 
 
@@ -102,7 +105,8 @@ class Zeta(Float):
 
     def eval(self, x, q):
         out = in_f32(special("zeta"), x, q)
-        return np.where(np.isnan(x), out.dtype.type(np.nan), out)  # SciPy: inf at poles of q for every x
+        out = np.where((x == np.inf) & (q > 1), out.dtype.type(0), out)     # SciPy: nan
+        return np.where(np.isnan(x), out.dtype.type(np.nan), out)           # SciPy: inf at poles of q for every x
 
     def scalar(self, b, x, q):
         dtype, (x, q) = x.dtype, b.match(b.convert(x, F64), b.convert(q, F64))
