@@ -394,6 +394,32 @@ def test_leaked_tracers():
         tj.jit(lambda y: y + kept[0])(1.)
 
 
+KEPT: list = []
+LEAKS = {
+    "jit": lambda f: tj.jit(f)(1.0), "jit in jit": lambda f: tj.jit(lambda x: tj.jit(f)(x) + 1)(1.0),
+    "grad": lambda f: tj.grad(f)(1.0), "vmap": lambda f: tj.vmap(f)(jnp.ones(2)), "checkpoint": lambda f: tj.checkpoint(f)(1.0),
+    "scan": lambda f: lax.scan(lambda c, _: (f(c), None), 1.0, None, length=2), "while": lambda f: lax.while_loop(lambda x: x < 3, f, 1.0),
+    "cond": lambda f: lax.cond(True, f, lambda x: x, 1.0),
+    "an outer value in scan": lambda f: tj.jit(lambda x: lax.scan(lambda c, _: (f(x) + c, None), x, None, length=2)[0])(1.0),
+}
+
+
+@pytest.mark.parametrize("way", LEAKS)
+def test_checking_leaks(way):
+    """Values that outlive their function raise where it was traced; what only a cycle without users refers to does not."""
+    def harmless(x):
+        cycle = [x]
+        cycle.append(cycle)
+        return (lambda y: y * x)(jnp.sin(x)) + 1
+    with tj.checking_leaks():
+        LEAKS[way](harmless)
+        with pytest.raises(errors.UnexpectedTracerError, match="still referred to"):
+            LEAKS[way](lambda x: KEPT.append(x * 2) or x * 2)
+    KEPT.clear()
+    LEAKS[way](lambda x: KEPT.append(x * 2) or x * 2)
+    KEPT.clear()
+
+
 def test_python_control_flow_under_grad():
     def f(x):
         while x < 10:

@@ -135,7 +135,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("explain_cache_misses", False, flag, False, "Log why a call could not reuse a compiled function."),
     Setting("debug_key_reuse", False, flag, False, "Accepted: keys are not followed; split a key before it is used again."),
     Setting("check_tracer_leaks", False, flag, False,
-            "Accepted, as JAX has it: a traced value that outlives its function always raises where it is used."),
+            "A traced value that outlives its function raises when the function has been traced; otherwise only where it is used."),
     Setting("traceback_filtering", "auto",
             one_of("auto", "on", "off", "tracebackhide", "remove_frames", "quiet_remove_frames"), False,
             "off: tracebacks also show the frames inside tracejit."),
@@ -349,7 +349,7 @@ def disable_jit(disable: bool = True) -> contextlib.AbstractContextManager[None]
 
 
 def checking_leaks() -> contextlib.AbstractContextManager[None]:
-    """Inside a `with` block: check_tracer_leaks(True)."""
+    """Inside a `with` block, for this thread: a traced value that outlives its function raises UnexpectedTracerError."""
     return check_tracer_leaks(True)
 
 

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tracejit.config import config
 from tracejit.errors import DtypeError, OuterWriteError, UnexpectedTracerError, user_source
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
+from tracejit.ir.leaks import leaked_vars
 from tracejit.ir.types import ExtendedDType, type_of
 from tracejit.pytree import COMPOSITES
 
@@ -161,10 +163,10 @@ class Builder:
         self.captured, self.seen, self.cells = {}, {}, {}
 
 
-def leaked(x: Var) -> UnexpectedTracerError:
+def leaked(x: Var, how: str = "was used after the function that was being traced had returned") -> UnexpectedTracerError:
     made_by = x.eqn and x.eqn.source
     return UnexpectedTracerError(
-        f"a traced value of type {x.type} was used after the function that was being traced had returned"
+        f"a traced value of type {x.type} {how}"
         + (f"; it was made at {made_by}" if made_by else ""),
         source=user_source(),
         fix="return the value from the traced function instead of storing it in a global, a list or an attribute")
@@ -264,7 +266,17 @@ def trace_with_writes(f: Callable, types: Sequence, concrete: Sequence | None = 
         params = [builder.param(t, v) for t, v in zip(types, values, strict=True)]
         outs = f(*params)
         written = list(builder.written)
-        return *builder.graph([*outs, *[builder.cells[place] for place in written]]), written
+        graph, captured = builder.graph([*outs, *[builder.cells[place] for place in written]])
+    if config.check_tracer_leaks:
+        del params, outs
+        refuse_leaks(builder, graph)
+    return graph, captured, written
+
+
+def refuse_leaks(builder: Builder, graph: Graph) -> None:
+    builder.params = []
+    for x in leaked_vars(graph):
+        raise leaked(x, "is still referred to after the function that was being traced has returned")
 
 
 def trace_closed(f: Callable, types: Sequence) -> Graph:
