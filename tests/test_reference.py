@@ -40,6 +40,7 @@ def test_exp2_of_complex_numbers(dtype):
     assert_exact(Exp2(), lambda z: mpmath.power(2, z), np.array([3, 30, 30 - 2j, -100 + 1j, 0.5 + 0.25j], dtype))
     for got in both(Exp2(), np.array([INF, -INF, complex(-INF, 3)], dtype)):
         np.testing.assert_array_equal(got, [INF, 0, 0])
+    assert Exp2().eval(np.array(3, dtype)) == 8
 
 
 def test_powers_of_large_complex_numbers():

@@ -40,7 +40,7 @@ class Exp2(Transcendental):
         whole = np.where(np.abs(x.real) < 2000, np.rint(x.real), 0)
         out = np.empty(x.shape, np.complex128)  # part by part: a complex product makes nan of inf * 0
         out.real, out.imag = (x.real - whole) * np.log(2.0), x.imag * np.log(2.0)
-        out = np.exp(out)
+        np.exp(out, out=out)
         out.real, out.imag = (np.ldexp(part, whole.astype(int)) for part in (out.real, out.imag))
         return out.astype(x.dtype)
 
