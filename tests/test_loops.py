@@ -435,3 +435,13 @@ def test_a_random_walk_takes_the_same_steps_inside_and_outside_of_a_loop():
     for _ in range(20):
         state = step(state)
     assert inside == state[1]
+
+
+def test_the_counter_of_a_loop_is_weak_as_in_jax():
+    n, zero = jnp.int32(3), jnp.int8(0)
+    assert lax.fori_loop(0, n, lambda i, x: x + i, zero).dtype == jnp.int8
+    assert tj.jit(lambda n: lax.fori_loop(0, n, lambda i, x: x + i, zero))(n).dtype == jnp.int8
+    assert lax.fori_loop(np.uint8(250), np.uint8(255), lambda i, x: x + i, 0) == 1260
+    assert lax.fori_loop(0., 4.9, lambda i, x: x + i, 0.) == 6
+    with pytest.raises(TypeError):  # the counter has the type of its first bound
+        tj.jit(lambda n: lax.fori_loop(n, 9, lambda i, x: x + i, zero))(n)

@@ -74,3 +74,19 @@ def test_without_64_bits_all_is_single():
 
 def test_a_number_alone_is_single():
     assert tj.jit(lambda s: s * 2)(S).dtype == np.float32
+
+
+def test_without_64_bits_random_words_and_long_products_are_the_same():
+    """They are computed in 64 bits inside, whatever happens to a program's inputs."""
+    def compute():
+        key = tj.random.key(0, impl="rbg")
+        state, bits = tj.lax.rng_bit_generator(np.uint32([1, 2, 2**32 - 1, 4]), (5,))
+        return (state, bits, tj.random.normal(key, (4,)),
+                tj.lax.mulhi(jnp.array([2**31 - 1, -5, 77777777], jnp.int32), jnp.array([77, 2**30, -99999999], jnp.int32)))
+    expected = compute()
+    with config.setting(enable_x64=False):
+        for want, got in zip(expected, compute()):
+            np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(expected[3], [38, -2, (77777777 * -99999999) >> 32])
+    assert tj.lax.mulhi(2**30, 2**4).dtype == np.int32
+    np.testing.assert_array_equal(expected[0], [1, 2, 1, 5])  # blocks of four words: the counter moved by two, with a carry

@@ -105,3 +105,24 @@ def test_one_size_is_a_shape():
     assert np.array_equal(lax.full(2, 3), [3, 3]) and lax.full(0, 3).shape == (0,)
     assert lax.empty(3, jnp.float32).shape == (3,)
     assert lax.full_like(jnp.ones((2, 2)), 5, shape=np.int64(3)).shape == (3,)
+
+
+def test_arguments_of_lax_out_of_range():
+    x = np.ones(4, np.float32)
+    with pytest.raises(ValueError, match="axis 2"):
+        lax.associative_scan(jnp.add, x, axis=2)
+    for widths in ((0, 7), (5, -1)):
+        with pytest.raises(ValueError, match="reduce_precision"):
+            lax.reduce_precision(x, *widths)
+    with pytest.raises(ValueError, match="at least one case"):
+        lax.select_n(x > 0)
+    assert lax.reshape(x, 4).shape == (4,)
+    assert np.isnan(lax.polygamma(np.float32([0.5, -1]), np.float32([3, 1]))).all()
+
+
+def test_gather_promises_that_indices_are_inside_unless_told_otherwise():
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    numbers = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    at = np.array([[0], [5]], np.int32)
+    assert not np.isnan(lax.gather(x, at, numbers, (1, 2))).any()
+    assert np.isnan(lax.gather(x, at, numbers, (1, 2), mode="fill")[1]).all()

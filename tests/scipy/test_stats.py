@@ -59,6 +59,19 @@ def test_discrete(name, function):
         np.testing.assert_allclose(np.asarray(ours(COUNTS.astype(float), *DISCRETE[name], 1)), theirs(COUNTS, *DISCRETE[name], 1), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", sorted({*CONTINUOUS, *DISCRETE} - {"uniform"}))
+def test_nan_stays_nan(name):
+    parameters = {**CONTINUOUS, **DISCRETE}[name]
+    for function in functions(name):
+        out = getattr(getattr(stats, name), function)(np.array([np.nan, 0.5], np.float32), *parameters)
+        assert np.isnan(out[0]) and not np.isnan(out[1]) and out.dtype == np.float32, function
+
+
+def test_bernoulli_of_fractions_is_a_cross_entropy():
+    k = np.linspace(0, 1, 5)
+    np.testing.assert_allclose(np.asarray(stats.bernoulli.logpmf(k, 0.3)), k * np.log(0.3) + (1 - k) * np.log(0.7), rtol=1e-9)
+
+
 def test_other_distributions():
     np.testing.assert_allclose(np.asarray(stats.bernoulli.ppf(Q, 0.3)), scipy_stats.bernoulli.ppf(Q, 0.3).clip(0))
     mu = np.array([0.1, 3, 50, 99, 101])

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.trace import bind
 from tracejit.ir.types import type_of
@@ -154,9 +155,10 @@ def mulhi(x: Any, y: Any, /) -> Any:
     if dtype.itemsize == 8:
         return _mulhi64(x, y, dtype)
     wide, bits = np.dtype(f"{dtype.kind}8"), 8 * dtype.itemsize
-    product = mul(convert_element_type(x, wide), convert_element_type(y, wide))
     shift = shift_right_arithmetic if dtype.kind == "i" else shift_right_logical
-    return convert_element_type(shift(product, bits), dtype)
+    with config.setting(enable_x64=True):  # also where a program's inputs are truncated
+        product = mul(convert_element_type(x, wide), convert_element_type(y, wide))
+        return convert_element_type(shift(product, bits), dtype)
 
 
 def _mulhi64(x, y, dtype: np.dtype):

@@ -148,6 +148,8 @@ def select_n(which: Any, *cases: Any) -> Any:
     >>> select_n(np.array([False, True]), np.array([1, 2]), np.array([10, 20]))
     Array([ 1, 20], dtype=int64)
     """
+    if not cases:
+        raise ValueError("select_n() must have at least one case")
     return bind(SelectN(), which, *operands(*cases))
 
 

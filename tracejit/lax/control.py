@@ -16,7 +16,7 @@ from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, kind_of, promote, type_of, with_wide_numbers
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
-from tracejit.lax.broadcast import full
+from tracejit.lax.broadcast import axis_of, full
 from tracejit.lax.compare import ne
 from tracejit.lax.convert import ConvertElementType
 from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
@@ -368,6 +368,7 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
     >>> lax.fori_loop(0, 5, lambda i, s: s + i, 0)
     Array(10, dtype=int32, weak_type=True)
     """
+    lower, upper = (int(x) if isinstance(x, (float, np.floating)) else x for x in (lower, upper))
     static = all(isinstance(x, (int, np.integer)) for x in (lower, upper))
     i_type = loop_counter_type(lower, upper)
     start = convert_type(lower, i_type)
@@ -390,7 +391,7 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
 
 
 def loop_counter_type(lower, upper) -> ArrayType:
-    """The type of a loop's counter: that of the bounds."""
+    """The type of a loop's counter: that of the bounds, weak where the first is; a Python integer's where both are known."""
     a, b = type_of(lower), type_of(upper)
     for t in (a, b):
         if t.ndim or not is_integer(t.dtype):
@@ -398,7 +399,9 @@ def loop_counter_type(lower, upper) -> ArrayType:
     common = common_type((a, b))
     if common is None:
         raise DtypeError(f"fori_loop: the bounds have different dtypes, {a} and {b}", source=user_source())
-    return common
+    if all(concrete_value(x) is not None for x in (lower, upper)):
+        return type_of(0)
+    return ArrayType((), common.dtype, a.weak_type and a.dtype == common.dtype)
 
 
 @filtered
@@ -444,7 +447,7 @@ def associative_scan(fn: Callable, elems: Any, reverse: bool = False, axis: int 
     Array([ 0,  1,  3,  6, 10], dtype=int32)
     """
     leaves, tree = tree_flatten(elems)
-    axis = axis % type_of(leaves[0]).ndim if type_of(leaves[0]).ndim else axis
+    axis = axis_of("associative_scan", axis, type_of(leaves[0]).ndim)
     if len({type_of(x).shape[axis] for x in leaves}) > 1:
         raise ShapeError("associative_scan: the leaves differ in length along the axis", source=user_source())
     combine = lambda a, b: tree_flatten(fn(unflatten(tree, a), unflatten(tree, b)))[0]

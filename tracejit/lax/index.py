@@ -142,7 +142,7 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
      [1 2]
      [3 4]]
     """
-    mode = GatherScatterMode.from_any(mode)
+    mode = GatherScatterMode.from_any(GatherScatterMode.PROMISE_IN_BOUNDS if mode is None else mode)
     op = Gather(*map(ints, dimension_numbers), ints(slice_sizes), mode.value, bool(unique_indices), fill_value)
     return bind(op, operand, start_indices)
 

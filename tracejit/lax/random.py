@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.config import config
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.types import canonicalize_dtype, type_of
 from tracejit.lax.bits import bitwise_or, bitwise_xor, shift_left, shift_right_logical
@@ -99,6 +100,7 @@ def threefry_bits(key: Sequence, counter, shape: tuple[int, ...], dtype: np.dtyp
     return reshape(convert_element_type(slice_in_dim(words, 0, whole[axis], 1, axis), dtype), shape), math.prod(half)
 
 
+@config.setting(enable_x64=True)  # words are multiplied and counted in 64 bits, also where a program's inputs are truncated
 def rng_bit_generator(key: Any, shape: Sequence[int], dtype: Any = np.uint32,
                       algorithm: RandomAlgorithm = RandomAlgorithm.RNG_DEFAULT, *, out_sharding: Any = None) -> tuple:
     """(the state that follows, random unsigned integers of `shape`) from a state, uint32[4] or uint64[2].

@@ -1,6 +1,7 @@
 """The bits of floats: read as another dtype, or rounded to fewer."""
 from __future__ import annotations
 
+import operator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -120,4 +121,8 @@ def _layout(dtype: np.dtype) -> tuple[np.dtype, int, int]:
 
 def reduce_precision(operand: Any, exponent_bits: int, mantissa_bits: int) -> Any:
     """operand rounded to the nearest float of these widths, kept in its own dtype."""
-    return bind(ReducePrecision(int(exponent_bits), int(mantissa_bits)), operand)
+    exponent, mantissa = operator.index(exponent_bits), operator.index(mantissa_bits)
+    if exponent < 1 or mantissa < 0:
+        raise ValueError(f"reduce_precision: exponent_bits must be positive and mantissa_bits not negative, got {exponent} "
+                         f"and {mantissa}")
+    return bind(ReducePrecision(exponent, mantissa), operand)

@@ -16,7 +16,7 @@ from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.broadcast import (axes_of, axis_of, broadcast_in_dim, full, full_like, ints, is_own, reduce_sum, resized,
-                                    transpose)
+                                    shape_of, transpose)
 from tracejit.lax.compare import select
 from tracejit.lax.convert import operands
 from tracejit.lax.elementwise import sub
@@ -95,7 +95,7 @@ def reshape(operand: Any, new_sizes: Sequence[int], dimensions: Sequence[int] | 
     [[0 1]
      [2 3]]
     """
-    shape = ints(new_sizes)
+    shape = shape_of(new_sizes)
     if dimensions is not None:
         operand = transpose(operand, dimensions)
     if is_own(operand) and type_of(operand).shape == shape:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tracejit.ir.trace import bind
 from tracejit.lax.elementary import exp
+from tracejit.lax.broadcast import full_like
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import operands
 from tracejit.lax.elementwise import Float, add, floor, mul, neg, square, sub
@@ -164,4 +165,5 @@ def polygamma(m: Any, x: Any) -> Any:
     odd = sub(m, mul(floor(mul(m, 0.5)), 2.0))
     sign = sub(mul(odd, 2.0), 1.0)
     value = mul(mul(sign, exp(lgamma(add(m, 1.0)))), zeta(add(m, 1.0), x))
+    value = select(eq(m, floor(m)), value, full_like(value, np.nan))
     return select(eq(m, 0.0), digamma(x), value)

@@ -5,7 +5,7 @@ import tracejit.numpy as jnp
 from tracejit.nn.numeric import numeric_function
 
 from ..special import xlog1py, xlogy
-from .support import INF, NAN, promoted
+from .support import INF, NAN, between, promoted
 
 
 @numeric_function
@@ -13,7 +13,7 @@ def logpmf(k, p, loc=0):
     """The logarithm of the probability of k."""
     k, p, loc = promoted("bernoulli.logpmf", k, p, loc)
     x = k - loc
-    return jnp.where((x == 0) | (x == 1), xlogy(x, p) + xlog1py(1 - x, -p), -INF)
+    return jnp.where(between(x, 0, 1), xlogy(x, p) + xlog1py(1 - x, -p), -INF)
 
 
 @numeric_function
@@ -35,4 +35,4 @@ def ppf(q, p):
     """The quantile: the inverse of the distribution function."""
     q, p = promoted("bernoulli.ppf", q, p)
     valid = (p >= 0) & (p <= 1) & (q >= 0) & (q <= 1)
-    return jnp.where(valid, jnp.where(q <= 1 - p, 0, 1), NAN)
+    return jnp.where(valid, (q > 1 - p).astype(q.dtype), NAN)

@@ -5,14 +5,14 @@ import tracejit.numpy as jnp
 from tracejit.nn.numeric import numeric_function
 
 from ..special import betainc, betaln, xlog1py, xlogy
-from .support import INF, NAN, standardized
+from .support import INF, NAN, between, standardized
 
 
 @numeric_function
 def logpdf(x, a, b, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale, a, b = standardized("beta.logpdf", x, loc, scale, a, b)
-    inside = (z >= 0) & (z <= 1)
+    inside = between(z, 0, 1)
     z = jnp.where(inside, z, 0.5)
     value = xlogy(a - 1, z) + xlog1py(b - 1, -z) - betaln(a, b) - jnp.log(scale)
     return jnp.where((a > 0) & (b > 0) & (scale > 0), jnp.where(inside, value, -INF), NAN)

@@ -5,7 +5,7 @@ import tracejit.numpy as jnp
 from tracejit.nn.numeric import numeric_function
 
 from ..special import betaln
-from .support import INF, NAN, promoted
+from .support import INF, NAN, between, promoted
 
 
 @numeric_function
@@ -13,7 +13,7 @@ def logpmf(k, n, a, b, loc=0):
     """The logarithm of the probability of k."""
     k, n, a, b, loc = promoted("betabinom.logpmf", k, n, a, b, loc)
     x = jnp.floor(k) - loc
-    inside = (x >= 0) & (x <= n)
+    inside = between(x, 0, n)
     x = jnp.where(inside, x, 0)
     log_ways = -jnp.log1p(n) - betaln(n - x + 1, x + 1)
     value = jnp.where(inside, log_ways + betaln(x + a, n - x + b) - betaln(a, b), -INF)

@@ -5,7 +5,7 @@ import tracejit.numpy as jnp
 from tracejit.nn.numeric import numeric_function
 
 from ..special import betaln, xlog1py, xlogy
-from .support import INF, promoted
+from .support import INF, between, promoted
 
 
 @numeric_function
@@ -13,7 +13,7 @@ def logpmf(k, n, p, loc=0):
     """The logarithm of the probability of k."""
     k, n, p, loc = promoted("binom.logpmf", k, n, p, loc)
     x = k - loc
-    inside = (x >= 0) & (x <= n)
+    inside = between(x, 0, n)
     x = jnp.where(inside, x, 0)
     log_ways = -jnp.log1p(n) - betaln(n - x + 1, x + 1)
     return jnp.where(inside, log_ways + xlogy(x, p) + xlog1py(n - x, -p), -INF)

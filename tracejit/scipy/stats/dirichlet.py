@@ -21,7 +21,7 @@ def logpdf(x, alpha):
     inside = (x > 0).all(0) & (jnp.abs(x.sum(0) - 1) < 1e-6)
     power = (alpha - 1).reshape(-1, *(1,) * (x.ndim - 1))
     value = xlogy(power, x).sum(0) + lax.lgamma(alpha.sum()) - lax.lgamma(alpha).sum()
-    return jnp.where(inside, value, -INF)
+    return jnp.where(inside | jnp.isnan(value), value, -INF)
 
 
 @jit

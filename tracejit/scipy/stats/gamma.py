@@ -6,14 +6,14 @@ from tracejit import lax
 from tracejit.nn.numeric import numeric_function
 
 from ..special import gammainc, gammaincc, xlogy
-from .support import INF, standardized
+from .support import INF, between, standardized
 
 
 @numeric_function
 def logpdf(x, a, loc=0, scale=1):
     """The logarithm of the density at x."""
     z, scale, a = standardized("gamma.logpdf", x, loc, scale, a)
-    inside = z >= 0
+    inside = between(z, 0, INF)
     z = jnp.where(inside, z, 1)
     return jnp.where(inside, xlogy(a - 1, z) - z - lax.lgamma(a) - jnp.log(scale), -INF)
 

@@ -13,7 +13,8 @@ def logpmf(k, p, loc=0):
     """The logarithm of the probability of k."""
     k, p, loc = promoted("geom.logpmf", k, p, loc)
     x = k - loc
-    return jnp.where(x <= 0, -INF, xlog1py(jnp.maximum(x, 1) - 1, -p) + jnp.log(p))
+    later = jnp.where(x <= 0, 1, x) - 1
+    return jnp.where(x <= 0, -INF, xlog1py(later, -p) + jnp.log(p))
 
 
 @numeric_function

@@ -16,7 +16,7 @@ def logpmf(k, mu, loc=0):
     """The logarithm of the probability of k."""
     k, mu, loc = promoted("poisson.logpmf", k, mu, loc)
     x = k - loc
-    inside = (x >= 0) & (x == jnp.floor(x))
+    inside = ~((x < 0) | (x > jnp.floor(x)))
     x = jnp.where(inside, x, 0)
     return jnp.where(inside, xlogy(x, mu) - mu - lax.lgamma(x + 1), -INF)
 

@@ -17,6 +17,11 @@ def standardized(name: str, x, loc, scale, *shape) -> list:
     return [(x - loc) / scale, scale, *shape]
 
 
+def between(x, low, high):
+    """low <= x <= high, and where x is nan, which stays nan."""
+    return ~((x < low) | (x > high))
+
+
 def quantile(q, value):
     """``value`` where q is a probability, else nan."""
     return jnp.where((q >= 0) & (q <= 1), value, NAN)

@@ -6,7 +6,7 @@ import math
 import tracejit.numpy as jnp
 from tracejit.nn.numeric import numeric_function
 
-from .support import INF, NAN, promoted
+from .support import INF, NAN, between, promoted
 
 
 @numeric_function
@@ -14,7 +14,7 @@ def logpdf(x, c):
     """The logarithm of the density at x."""
     x, c = promoted("wrapcauchy.logpdf", x, c)
     value = jnp.log1p(-c * c) - math.log(2 * math.pi) - jnp.log1p(c * c - 2 * c * jnp.cos(x))
-    inside = (x >= 0) & (x <= 2 * math.pi)
+    inside = between(x, 0, 2 * math.pi)
     return jnp.where((c > 0) & (c < 1), jnp.where(inside, value, -INF), NAN)
 
 
