@@ -253,6 +253,8 @@ def strip(error: BaseException) -> None:
 
 def wraps(fun: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """functools.wraps for any callable: a `__name__` that is no string, as an object's field may be, is not taken."""
+    if not callable(fun):
+        raise TypeError(f"Expected a callable value, got {fun!r}")
     kinds = {"__name__": str, "__qualname__": str, "__annotations__": dict}
     named = [name for name in functools.WRAPPER_ASSIGNMENTS if isinstance(getattr(fun, name, None), kinds.get(name, object))]
     return functools.partial(functools.update_wrapper, wrapped=fun, assigned=named)

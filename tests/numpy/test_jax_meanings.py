@@ -126,3 +126,28 @@ def test_gather_promises_that_indices_are_inside_unless_told_otherwise():
     at = np.array([[0], [5]], np.int32)
     assert not np.isnan(lax.gather(x, at, numbers, (1, 2))).any()
     assert np.isnan(lax.gather(x, at, numbers, (1, 2), mode="fill")[1]).all()
+
+
+@pytest.mark.parametrize("transform", [tj.grad, tj.value_and_grad, tj.vmap, tj.jit, tj.jacfwd, tj.jacrev, tj.hessian, tj.make_jaxpr])
+def test_what_is_transformed_must_be_a_function(transform):
+    with pytest.raises(TypeError, match="function|callable"):
+        transform(3)
+
+
+def test_matrix_rank_of_vectors_and_with_a_limit():
+    assert jnp.linalg.matrix_rank(np.ones(4)) == 1 and jnp.linalg.matrix_rank(np.zeros(4)) == 0 and jnp.linalg.matrix_rank(2.) == 1
+    m = np.diag([4., 1., .1])
+    for tol in (.05, .5, 2.):
+        assert jnp.linalg.matrix_rank(m, tol=tol) == np.linalg.matrix_rank(m, tol=tol)
+        assert jnp.linalg.matrix_rank(m, rtol=tol / 4) == np.linalg.matrix_rank(m, rtol=tol / 4)
+
+
+def test_fourier_transforms_of_nothing():
+    x = np.zeros((3, 0), np.float32)
+    for name in ("fft", "ifft", "fftn", "ifft2"):
+        out = getattr(jnp.fft, name)(x)
+        assert out.shape == (3, 0) and out.dtype == np.complex64
+    assert jnp.fft.irfft(x).shape == (3, 0) and jnp.fft.irfft(x).dtype == np.float32
+    for refused in (lambda: jnp.fft.rfft(x), lambda: jnp.fft.fft(x, n=0), lambda: jnp.fft.fft(np.ones((3, 4)), n=0)):
+        with pytest.raises(ValueError, match="empty"):
+            refused()

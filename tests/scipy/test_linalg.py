@@ -129,3 +129,10 @@ def test_errors(call):
 def test_signature_is_that_of_jax(name):
     jax_linalg = pytest.importorskip("jax.scipy.linalg")
     assert list(inspect.signature(getattr(linalg, name)).parameters) == list(inspect.signature(getattr(jax_linalg, name)).parameters)
+
+
+def test_lu_solve_refuses_a_right_hand_side_of_another_size():
+    factors = linalg.lu_factor(np.eye(3) + 1)
+    for b in (np.ones(4), np.ones((4, 3)), np.ones((2, 2))):
+        with pytest.raises(ValueError, match="does not fit"):
+            linalg.lu_solve(factors, b)

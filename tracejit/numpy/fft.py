@@ -51,6 +51,9 @@ def _transform(
     if kind != "rfft":
         x = convert(x, complex_dtype(x.dtype))
     sizes = _sizes(x, kind, s, axes)
+    if 0 in sizes:
+        shape = [dict(zip(axes, sizes)).get(d, n) for d, n in enumerate(x.shape)]
+        return lax.full(shape, 0, x.real.dtype if kind == "irfft" else x.dtype)
     x = moveaxis(x, axes, range(x.ndim - len(axes), x.ndim)) if axes != tuple(range(x.ndim - len(axes), x.ndim)) else x
     wanted = (*sizes[:-1], sizes[-1] // 2 + 1) if kind == "irfft" else sizes
     x = _resized(x, wanted)
@@ -67,7 +70,8 @@ def _sizes(x: Array, kind: str, s: Sequence[int] | None, axes: tuple[int, ...]) 
     sizes = [x.shape[i] for i in axes] if s is None else [operator.index(n) for n in s]
     if s is None and kind == "irfft":
         sizes[-1] = max(2 * (sizes[-1] - 1), 0)
-    if any(n < 1 for n in sizes):
+    empty = s is None and kind != "rfft" and min(sizes) == 0  # what has no elements has no frequencies either
+    if min(sizes) < 1 and not empty:
         raise ValueError(f"Shape should be non-negative and not empty, got {sizes}.")
     return tuple(sizes)
 

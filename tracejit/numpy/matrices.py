@@ -426,19 +426,22 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
 def matrix_rank(
     M: ArrayLike, rtol: ArrayLike | None = None, *, hermitian: bool = False, tol: ArrayLike | None = None
 ) -> Array:
-    """How many singular values are above rtol times the largest.
+    """How many singular values are above rtol times the largest, or above tol. A vector has rank 1 unless it is zero.
 
     >>> jnp.linalg.matrix_rank(jnp.array([[1.0, 2.0], [2.0, 4.0]]))
     Array(1, dtype=int32)
     """
+    check_arraylike("jnp.linalg.matrix_rank", M)
+    if np.ndim(M) < 2:
+        return as_array(M).any().astype(int)
     (M,) = as_matrices("matrix_rank", M)
     s = lax.abs(eigvalsh(M)) if hermitian else svdvals(M)
-    rtol = tol if rtol is None else rtol
+    absolute = rtol is None and tol is not None
     if rtol is None:
-        rtol = max(M.shape[-2:]) * eps_of(M.dtype)
-    limit = lax.mul(
-        reductions.max(s, -1, keepdims=True), expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1))
-    )
+        rtol = tol if absolute else max(M.shape[-2:]) * eps_of(M.dtype)
+    limit = expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1))
+    if not absolute:
+        limit = lax.mul(reductions.max(s, -1, keepdims=True), limit)
     return reductions.sum(lax.gt(s, expand_to(limit, s.shape)), -1)
 
 

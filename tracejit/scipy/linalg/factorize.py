@@ -102,6 +102,8 @@ def lu_solve(lu_and_piv, b, trans: int = 0, overwrite_b: bool = False, check_fin
     order = lax.linalg.lu_pivots_to_permutation(pivots, factors.shape[-1])
     vector = b.ndim == factors.ndim - 1
     x = b[..., None] if vector else b
+    if x.shape[-2] != factors.shape[-1]:
+        raise ValueError(f"lu_solve: a right-hand side of shape {b.shape} does not fit factors of shape {factors.shape}")
     batch = np.broadcast_shapes(x.shape[:-2], factors.shape[:-2])
     x = jnp.broadcast_to(x, (*batch, *x.shape[-2:]))
     factors = jnp.broadcast_to(factors, (*batch, *factors.shape[-2:]))

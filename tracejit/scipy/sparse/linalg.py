@@ -127,9 +127,9 @@ def bicgstab(A, b, x0=None, *, tol=1e-5, atol=0.0, maxiter=None, M=None):
 
 
 def gmres(A, b, x0=None, *, tol=1e-5, atol=0.0, restart: int = 20, maxiter=None, M=None, solve_method: str = "batched"):
-    """``(x, None)`` with ``A x = b`` by the generalised minimal residual method (Saad, Schultz, 1986); see `cg`.
+    """``(x, 0)`` with ``A x = b``, ``(x, -1)`` where x is nan, by the generalised minimal residual method; see `cg`.
 
-    Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart`` vectors. ``solve_method`` 'batched' or
+    The method is that of Saad and Schultz (1986). Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart`` vectors. ``solve_method`` 'batched' or
     'incremental' is accepted as in JAX; both solve the small least-squares problem once per cycle.
 
     >>> import tracejit.numpy as jnp
@@ -154,7 +154,9 @@ def gmres(A, b, x0=None, *, tol=1e-5, atol=0.0, restart: int = 20, maxiter=None,
         start = x, residual(x), 0
         return lax.while_loop(lambda s: (jnp.sqrt(square_of(s[1])) > goal) & (s[2] < limit), cycle, start)[0]
 
-    return solved("gmres", iterate, A, b, x0, M, maxiter, symmetric=False)
+    x, _ = solved("gmres", iterate, A, b, x0, M, maxiter, symmetric=False)
+    failed = jnp.isnan(ravel_pytree(x)[0]).any()
+    return x, jnp.where(failed, -1, 0)
 
 
 def krylov_correction(matvec, r, size: int):
