@@ -151,3 +151,9 @@ def test_fourier_transforms_of_nothing():
     for refused in (lambda: jnp.fft.rfft(x), lambda: jnp.fft.fft(x, n=0), lambda: jnp.fft.fft(np.ones((3, 4)), n=0)):
         with pytest.raises(ValueError, match="empty"):
             refused()
+
+
+def test_updates_refuse_modes_that_do_not_exist():
+    for index in (0, np.array([1, 2]), slice(1, 3)):
+        with pytest.raises(ValueError, match="foo"):
+            jnp.ones(4).at[index].set(2., mode="foo")

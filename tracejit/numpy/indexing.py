@@ -172,6 +172,8 @@ def update_at(
     """x with the elements at idx set, added to, multiplied, ..., by values that broadcast to x[idx]."""
     check_arraylike("at", x)
     x = as_array(x)
+    if mode is not None:
+        lax.GatherScatterMode.from_any(mode)  # refuses other names, also where all is known to lie inside
     if how != "apply":
         check_arraylike(f".at[].{how}", values)
         values = cast_update(x, values)

@@ -129,8 +129,9 @@ def bicgstab(A, b, x0=None, *, tol=1e-5, atol=0.0, maxiter=None, M=None):
 def gmres(A, b, x0=None, *, tol=1e-5, atol=0.0, restart: int = 20, maxiter=None, M=None, solve_method: str = "batched"):
     """``(x, 0)`` with ``A x = b``, ``(x, -1)`` where x is nan, by the generalised minimal residual method; see `cg`.
 
-    The method is that of Saad and Schultz (1986). Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart`` vectors. ``solve_method`` 'batched' or
-    'incremental' is accepted as in JAX; both solve the small least-squares problem once per cycle.
+    The method is that of Saad and Schultz (1986). Each of up to ``maxiter`` cycles builds a Krylov basis of ``restart``
+    vectors. ``solve_method`` 'batched' or 'incremental' is accepted as in JAX; both solve the small least-squares problem
+    once per cycle.
 
     >>> import tracejit.numpy as jnp
     >>> print(gmres(jnp.array([[4.0]]), jnp.array([2.0]))[0])
