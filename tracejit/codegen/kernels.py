@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,7 +201,7 @@ class KernelBuilder:
     def is_dear(self, expr: Expr) -> bool:
         """Whether a value is kept rather than computed again: exponentials where a row lies together in memory."""
         along = len(self.group.domain) - 1 in (self.group.reduced or ())
-        return total_cost(expr) > CHEAP or along and any(e.kind == APPLY and e.data.is_long for e in postorder(expr, set()))
+        return total_cost(expr) > CHEAP or along and bool(long_ops([expr]))
 
     def read_later(self, var: Var, k: int) -> bool:
         group = self.group
@@ -215,6 +217,14 @@ def total_cost(expr: Expr) -> float:
             cost += e.cost + (e.kind == LOAD)
             stack += e.args
     return cost
+
+
+def long_ops(roots: Iterable[Expr]) -> Counter:
+    """How often each op of tens of instructions occurs."""
+    seen: dict[Expr, None] = {}
+    for root in roots:
+        seen.update(dict.fromkeys(postorder(root, seen)))
+    return Counter(e.data for e in seen if e.kind == APPLY and e.data.is_long)
 
 
 def build_kernel(group: Group, producers: dict[Var, Eqn], stored: set[Var], recomputed: set[Var]) -> Kernel:

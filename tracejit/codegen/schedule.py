@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tracejit.codegen.fuse import SPLIT_ELEMENTS
-from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, total_cost
+from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops, total_cost
 from tracejit.codegen.zones import MOST_NODES, inside
 from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder
 
@@ -159,6 +159,8 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     while lanes > 1 and n <= lanes // 2:
         lanes //= 2
     unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
+    if not kernel.fold_axes and long_ops(kernel.roots):
+        unroll = 1      # such operations fill the processor by themselves, and are most of what LLVM has to do
     while unroll > 1 and n < lanes * unroll:
         unroll //= 2
     if across is not None and (across.size % lanes or n % lanes):

@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .control import Control
 from .elementary import Elementary
 from .module import Module
-from .value import PTR, ComplexValue, Value
+from .value import PTR, AnyValue, ComplexValue, Value, type_text
 
 
 class Builder(Elementary, Control):
@@ -22,6 +23,21 @@ class Builder(Elementary, Control):
     `Instructions` (constants, lanes, calls), `Arithmetic`, `Complex`, `Conversion`, `Memory`,
     `Control` and `Elementary` (exp, sin, ...).
     """
+
+    repeated: frozenset = frozenset()   # the ops that are functions of their own: see `expressions.repeated`
+
+    def applied(self, op: Any, args: Sequence[AnyValue]) -> AnyValue:
+        """An op of elements; of vectors by a call if it is `repeated`."""
+        if op not in self.repeated or any(isinstance(x, ComplexValue) for x in args) or max(x.lanes for x in args) == 1:
+            return op.scalar(self, *args)
+        given = [x for x in args if x.const is None]
+        types = [type_text(x.dtype, x.lanes) if x.const is None else x.text for x in args]
+        name = self.module.functions.setdefault((op, *types), f"{type(op).__name__}{len(self.module.functions)}")
+
+        def body(inner: Builder, *params: Value) -> AnyValue:
+            rest = iter(params)
+            return op.scalar(inner, *[next(rest) if x.const is None else x for x in args])
+        return self.called(name, body, given)
 
     def internal_function(self, name: str, params: Sequence[tuple]) -> Builder:
         """The builder of another function of the module, visible only there."""

@@ -1,16 +1,17 @@
 """Expressions of the Loop IR -> Values of the Builder, for one position of the loops around them."""
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
-from tracejit.codegen.kernels import Scratch, Store
+from tracejit.codegen.kernels import Scratch, Store, long_ops
 from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
 
+OFTEN = 3                   # uses of a long op in a kernel from which it is a function
 NEIGHBOURS = (2, 3, 4)      # strides of which whole vectors are loaded or stored and sorted with shuffles
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
 
@@ -21,6 +22,12 @@ def fills_groups(var, offset: Index, stride: int, dtype) -> bool:
         return False
     lo, hi = (offset - offset.const % stride).range
     return lo >= 0 and hi + stride <= var.type.size
+
+
+def repeated(roots: Iterable[Expr]) -> frozenset:
+    """The long ops that occur so often in a kernel that they are emitted once, as functions: LLVM takes a millisecond
+    for each, a call a few nanoseconds."""
+    return frozenset(op for op, n in long_ops(roots).items() if n >= OFTEN)
 
 
 class Dependence:
@@ -67,7 +74,8 @@ class Position:
                  lanes: int = 1, mask: Value | None = None, outer: Position | None = None):
         self.b, self.buffers, self.depends = b, buffers, depends
         self.axes = axes if outer is None else {**outer.axes, **axes}
-        self.vector, self.lanes, self.mask = vector, lanes, mask
+        self.vector, self.lanes, self.given_mask = vector, lanes, mask
+        self.left: Value | None = None      # how many elements there are, if this may be the last vector of several
         self.values = Chained(outer.values if outer else None)
         self.groups: dict[tuple, list] = {}
         # where lanes are rows, each point of a row-local buffer holds a value per row of the block
@@ -76,6 +84,22 @@ class Position:
 
     def inner(self, axes: dict[Axis, Value], vector=None, lanes: int = 1, mask=None) -> Position:
         return Position(self.b, self.buffers, self.depends, axes, vector, lanes, mask, self)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some lanes may not be in use."""
+        return self.given_mask is not None or self.left is not None
+
+    @property
+    def mask(self) -> Value | None:
+        return self.given_mask if self.left is None else self.b.lane_mask(self.left, self.lanes)
+
+    def whole_or_part(self, access: Callable[[Value | None], list | None]) -> list:
+        """access(None) if all lanes are in use, else access(mask): a branch that is foreseen costs less than a mask."""
+        if self.left is None:
+            return access(self.mask)
+        is_whole = self.b.ge(self.left, self.b.const(self.lanes, I64))
+        return self.b.cond(is_whole, lambda: access(None), lambda: access(self.mask))
 
     def hoist(self, roots: Iterable[Expr], inside: set) -> None:
         """Compute here all that the loops over the axes `inside` would compute again and again."""
@@ -104,7 +128,7 @@ class Position:
         if e.kind == LOAD:
             return self.load(*e.data, e.dtype)
         if e.kind == APPLY:
-            return e.data.scalar(b, *args)
+            return b.applied(e.data, args)
         if e.kind == INDEX:
             return b.convert(self.number(e.data), e.dtype)
         if e.kind == METHOD:
@@ -186,9 +210,12 @@ class Position:
         mask = self.condition(guards) if guards else None
         if not self.is_vector(offset) and (mask is None or mask.lanes == 1):
             return b.load(dtype, b.gep(base, self.number(offset), dtype), mask=mask, other=0 if mask is not None else None)
+        stride = self.stride(offset)
+        if stride == 1 and mask is None:
+            at = self.address(base, offset, dtype)
+            return self.whole_or_part(lambda mask: [b.load(dtype, at, self.lanes, mask=mask, other=None if mask is None else 0)])[0]
         mask = self.all_masks(mask)
         other = None if mask is None else 0
-        stride = self.stride(offset)
         if stride == 1:
             return b.load(dtype, self.address(base, offset, dtype), self.lanes, mask=mask, other=other)
         if mask is None and stride in NEIGHBOURS and fills_groups(var, offset, stride, dtype):
@@ -237,10 +264,9 @@ class Position:
         return b.gep(base, b.add(b.mul(self.number(offset), self.row_pitch), self.column), dtype)
 
     def all_masks(self, mask: Value | None) -> Value | None:
-        if mask is None:
-            return self.mask
-        mask = self.b.splat(mask, self.lanes)
-        return mask if self.mask is None else self.b.and_(mask, self.mask)
+        if mask is None or not self.is_partial:
+            return self.mask if mask is None else self.b.splat(mask, self.lanes)
+        return self.b.and_(self.b.splat(mask, self.lanes), self.mask)
 
     def stride(self, offset: Index) -> int | None:
         """The distance of neighbouring lanes in elements; None if it varies."""
@@ -261,7 +287,10 @@ class Position:
             return b.store(value, b.gep(base, self.number(offset), dtype))
         value = b.splat(value, self.lanes)
         if self.stride(offset) == 1:
-            streams = nontemporal and self.mask is None
-            align = self.lanes * np.dtype(dtype).itemsize if streams else None
-            return b.store(value, self.address(base, offset, dtype), align, self.mask, streams)
+            at = self.address(base, offset, dtype)
+            align = self.lanes * np.dtype(dtype).itemsize if nontemporal else None
+
+            def access(mask: Value | None) -> None:
+                b.store(value, at, align if mask is None else None, mask, nontemporal and mask is None)
+            return self.whole_or_part(access)
         return b.scatter(value, base, b.splat(self.number(offset), self.lanes), self.mask)

@@ -15,6 +15,10 @@ from .value import (
 )
 
 
+def params_like(xs: Sequence[Value]) -> list[tuple]:
+    return [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
+
+
 class Instructions:
     """The ground of the Builder: emits pure operations once per dominating scope.
 
@@ -132,14 +136,20 @@ class Instructions:
         For long rarely taken paths: compiled once per module, or per process, whatever the number of uses.
         """
         full = f"{name}.{suffix_text(xs[0].dtype, xs[0].lanes)}"
-        params = [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
-        if self.module.shared is not None:
-            full = self.shared_function(full, params, body)
-        elif not self.module.is_defined(full):
-            inner = self.internal_function(full, params)
-            inner.ret(body(inner, *inner.params))
-            inner.finish()
+        if self.module.shared is None:
+            return self.called(full, body, xs, merge)
+        full = self.shared_function(full, params_like(xs), body)
         return self.call_text(full, xs[0].dtype, xs[0].lanes, xs, merge)
+
+    def called(self, name: str, body: Callable[..., Value], xs: Sequence[Value], merge: bool = True) -> Value:
+        """body(builder, *xs) as a call of a function of this module."""
+        if not self.module.is_defined(name):
+            inner = self.internal_function(name, params_like(xs))
+            result = body(inner, *inner.params)
+            inner.ret(result)
+            inner.finish()
+            self.module.results[name] = result.dtype, result.lanes
+        return self.call_text(name, *self.module.results[name], xs, merge)
 
     def shared_function(self, name: str, params: list, body: Callable[..., Value]) -> str:
         """The name of a function in a module of its own, named by its content."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
-from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups
+from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups, repeated
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
 from tracejit.codegen.schedule import Schedule, lies_across, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
@@ -56,6 +56,7 @@ class KernelEmitter:
     def __init__(self, module: Module, name: str, plan: Schedule, buffers: Sequence[Any]):
         self.plan, self.kernel = plan, plan.kernel
         self.b = b = Builder(module, name, self.params)
+        b.repeated = repeated(plan.kernel.roots)
         table = b.params[0]
         self.bases: dict[Any, Value] = {v: b.load(PTR, b.gep(table, k, PTR)) for k, v in enumerate(buffers)}
         self.parts = b.load(PTR, b.gep(table, len(buffers), PTR)) if plan.chunk else None
@@ -184,6 +185,12 @@ class KernelEmitter:
         whole = n % step == 0 and plan.block % step == 0 and not self.zones
         stop = last if whole else b.sub(last, b.rem(b.sub(last, first), b.const(step, I64)))
         self.hoist(here, {plan.vector, *self.kernel.fold_axes})
+        if not whole and self.is_written_once():
+            with b.loop(first, last, step) as loop:
+                [p] = self.side_by_side(here, loop.index, 1)
+                p.left = b.sub(last, loop.index)
+                self.columns([p], part)
+            return
         with b.loop(first, stop, step) as loop:
             self.columns(self.side_by_side(here, loop.index, plan.unroll), part)
         if whole:
@@ -191,6 +198,14 @@ class KernelEmitter:
         with b.loop(stop, last, plan.lanes) as loop:
             mask = b.lane_mask(b.sub(last, loop.index), plan.lanes) if plan.lanes > 1 else None
             self.columns([here.inner({plan.vector: loop.index}, plan.vector, plan.lanes, mask)], part)
+
+    def is_written_once(self) -> bool:
+        """Whether one loop does whole vectors and what is left: half the code, with a branch at each access of memory."""
+        plan, kernel = self.plan, self.kernel
+        if plan.unroll > 1 or plan.lanes == 1 or kernel.fold_axes:
+            return False
+        offsets = [e.data[1] for e in kernel.loads] + [s.offset for stage in kernel.stages for s in stage.stores + stage.row_stores]
+        return not any(offset.coefficient(plan.vector) in NEIGHBOURS for offset in offsets)
 
     def squares(self, here: Position, first: Value, last: Value) -> None:
         """A tile in squares as wide as a vector: what lies along the other axis is loaded along it, and turned."""
@@ -275,7 +290,7 @@ class KernelEmitter:
 
     def crossing(self, stage: Stage, axis: Axis, p: Position) -> tuple[list[Expr], list[Store]]:
         """The loads and stores of a stage that go in squares: of rows along the folded axis, in whole vectors of rows."""
-        if p.mask is not None or not 1 < p.lanes <= axis.size:
+        if p.is_partial or not 1 < p.lanes <= axis.size:
             return [], []
         seen: dict = {}
         loads = {e: None for root in self.stage_roots(stage) for e in loads_of(root, seen)}
@@ -342,7 +357,7 @@ class KernelEmitter:
         """Stores to neighbouring places in each lane together, if they leave no gap between lanes."""
         out: list[list[Store]] = []
         for s in stores:
-            stride = p.stride(s.offset) if p.lanes > 1 and p.mask is None and p.is_vector(s.offset) else 1
+            stride = p.stride(s.offset) if p.lanes > 1 and not p.is_partial and p.is_vector(s.offset) else 1
             group = out[-1] if out else []
             if stride in NEIGHBOURS and 0 < len(group) < stride and group[0].var is s.var and \
                     s.offset == group[0].offset + len(group):

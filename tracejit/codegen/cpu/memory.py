@@ -11,7 +11,7 @@ from .conversion import Conversion
 from .instructions import Instructions
 from .module import INVARIANT, NONTEMPORAL
 from .value import (
-    BOOL, PTR, U8, AnyValue, ComplexValue, Value, is_complex, memory_text, real_dtype, suffix_text,
+    BOOL, I32, PTR, U8, AnyValue, ComplexValue, Value, is_complex, memory_text, real_dtype, suffix_text,
     type_text,
 )
 
@@ -187,7 +187,8 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
 
     def lane_mask(self, count: Value, lanes: int) -> Value:
         """true in the first `count` (an i64) lanes."""
-        return self.gt(self.splat(count, lanes), self.iota(lanes, count.dtype))
+        narrow = self.convert(self.min(count, lanes), I32)      # fewer registers to compare
+        return self.gt(self.splat(narrow, lanes), self.iota(lanes, I32))
 
 
 # LLVM writes a masked access that the processor does not have as a branch per lane, in place; these are rare: the ends of rows.

@@ -27,6 +27,8 @@ class Module:
         self._globals: dict[tuple, tuple[str, str]] = {}
         self._functions: list[str] = []
         self._defined: set[str] = set()
+        self.functions: dict[tuple, str] = {}   # an op and its operands' types -> its function
+        self.results: dict[str, tuple[np.dtype, int]] = {}     # of internal functions: dtype and lanes
 
     def declare(self, name: str, ret: str, args: list[str]) -> None:
         """Note that function `name` exists elsewhere; repeated declarations must agree."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Value
 from tracejit.codegen.cpu.value import AnyValue
-from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children
+from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
 from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
 
@@ -27,6 +27,7 @@ class RegisterLoopEmitter:
                  reverse: bool):
         self.loop, self.trips, self.reverse = loop, trips, reverse
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
+        b.repeated = repeated(loop.roots)
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
         self.depends = Dependence()
         self.summed = {at: number for number, at in enumerate(loop.summed)}

@@ -1,0 +1,96 @@
+"""How much code kernels are: elementary functions once, one loop for whole and partial vectors; and that both mean the same."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tracejit as tj
+import tracejit.numpy as jnp
+from tracejit import lax
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.cpu.program import generate
+from tracejit.ir.trace import trace_closed
+from tracejit.ir.types import bfloat16, type_of
+from tracejit.transforms.passes.pipeline import PASSES
+
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -6e4, 3e4, 0.3, -2.5]
+SIZES = [0, 1, 7, 8, 15, 16, 17, 33, 1000]
+
+
+def kernel_text(function, *args) -> str:
+    graph = trace_closed(lambda *xs: [function(*xs)], [type_of(x) for x in args])
+    for _, change in PASSES:
+        graph = change(graph)
+    return "".join(text for text in generate(graph, host_isa()).modules if "@tj_kernel_" in text and "@tj_entry_" not in text)
+
+
+def chain(np_or_jnp, x, n=4):
+    for _ in range(n):
+        x = np_or_jnp.tanh(np_or_jnp.sin(x) * 1.5 + 0.25)
+    return x
+
+
+def values(n: int, dtype) -> np.ndarray:
+    x = np.random.default_rng(n).standard_normal(n)
+    if np.dtype(dtype).kind != "c":
+        x[:len(SPECIAL)] = SPECIAL[:n]
+    return x.astype(dtype)
+
+
+def test_code_does_not_grow_with_the_uses_of_a_function():
+    x = np.ones(1003, np.float32)
+    few, many = (kernel_text(lambda x, n=n: chain(jnp, x, n), x) for n in (4, 24))
+    assert few.count("@Tanh") > few.count("define internal") == many.count("define internal") == 2
+    assert len(many) < 2.5 * len(few)
+
+
+def test_a_partial_vector_has_no_code_of_its_own():
+    count = lambda n: kernel_text(lambda x: jnp.exp(x) * jnp.log1p(x), np.ones(n, np.float32)).count(" fmul ")
+    assert count(1003) == count(1024) > 0
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", [np.float16, bfloat16, np.float32, np.float64, np.complex64])
+def test_chains_of_every_size(n, dtype):
+    x = values(n, dtype)
+    wide = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
+    got = np.asarray(tj.jit(lambda x: chain(jnp, x, 3))(x)).astype(wide)
+    with np.errstate(all="ignore"):
+        want = x.astype(wide)
+        for _ in range(3):      # rounded where the program rounds
+            want = np.sin(want).astype(dtype).astype(wide)
+            want = (want * 1.5).astype(dtype).astype(wide) + 0.25
+            want = np.tanh(want.astype(dtype).astype(wide)).astype(dtype).astype(wide)
+    good = np.isfinite(want)
+    eps = 2.0 ** -8 if dtype is bfloat16 else float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(got[good], want[good], rtol=40 * eps, atol=40 * eps)
+    if wide is np.float64:
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+def test_scalars_and_zero_dimensions():
+    x = np.float32(0.7)
+    np.testing.assert_allclose(tj.jit(lambda x: chain(jnp, x))(x), chain(np, np.float64(x)), rtol=1e-5)
+
+
+def test_a_function_of_two_operands_keeps_a_known_one():
+    x = np.linspace(0.1, 3, 37).astype(np.float32)
+    power = lambda np_or_jnp, x: ((x ** 1.3 + 1) ** 1.3 + x ** 0.7) ** 1.3 * (x + 2) ** x * x ** x * (2 * x) ** x
+    np.testing.assert_allclose(tj.jit(lambda x: power(jnp, x))(x), power(np, x.astype("f8")), rtol=2e-5)
+
+
+def test_written_memory_beyond_the_last_element_is_left_alone():
+    """A donated argument is changed in its own memory; the rest of an array of which a part is updated stays."""
+    x = values(100, np.float64)[10:]
+    part = tj.jit(lambda x: x.at[:37].set(chain(jnp, x[:37], 1)))
+    want = x.copy()
+    want[:37] = chain(np, x[:37], 1)
+    np.testing.assert_allclose(part(x), want, rtol=1e-13, atol=1e-14)
+
+
+def test_rows_gathers_and_reversals_in_one_loop():
+    x = np.random.default_rng(0).standard_normal((5, 19)).astype(np.float32)
+    at = np.array([3, 0, 18, 7, 7, 2, 11], np.int32)
+    f = lambda x: jnp.exp(x[:, at]) + jnp.sin(x[:, ::-1][:, :7]) * jnp.exp(lax.slice(x, (0, 0), (5, 14), (1, 2)))
+    want = np.exp(x[:, at]) + np.sin(x[:, ::-1][:, :7]) * np.exp(x[:, :14:2])
+    np.testing.assert_allclose(tj.jit(f)(x), want, rtol=2e-6, atol=1e-6)
