@@ -168,3 +168,14 @@ def test_integers_wrap(isa, dtype):
         a, b, d = (draw(info.min, info.max, shape, dtype, endpoint=True) for shape in ((m, k), (n, k), (m, n)))
         assert np.array_equal(product(a, b.T, isa, d), a @ b.T + d)
         assert np.array_equal(product(a, np.ascontiguousarray(b.T), isa), a @ b.T)
+
+
+def test_only_the_copies_that_may_be_needed_are_compiled():
+    def copies(m, n, k, a=(0, 1), b=(0, 1)) -> set[str]:
+        strides = dict(zip(("a_row", "a_col", "b_row", "b_col"), (a[0] or k, a[1], b[0] or n, b[1])))
+        parts = native.gemm_routine(np.dtype("f4"), native.make_isa("native"), dict(M=m, N=n, K=k) | strides).parts
+        return {name.split("_")[1] for name, _ in parts if name.startswith("pack_")}
+    assert copies(32, 32, 32) == copies(1, 64, 64) == set()
+    assert copies(32, 32, 32, b=(1, 32)) == {"columns"} and copies(32, 32, 32, b=(2, 64)) == {"any"}
+    assert copies(640, 640, 640) == {"rows", "panels"} and copies(640, 640, 640, a=(1, 640)) == {"columns", "panels"}
+    assert copies(8, 8, 0) == {"any"} and copies(1, 64, 64, a=(64, 2)) == {"any"}

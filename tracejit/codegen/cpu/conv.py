@@ -24,11 +24,11 @@ import numpy as np
 from .conv_plan import CONV, LEVELS, OUTER, Convolution, conv_calls
 from .conv_tile import segment_part
 from .gemm import DECLARATIONS, run_tasks, run_text
-from .gemm_pack import copy_block, pack_declarations, pack_part
+from .gemm_pack import TABLE_BYTES, copy_block, pack_table
 from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts
 from .isa import Isa
-from .routine import Part, Routine, part_of
+from .routine import Part, Routine, part_of, routine_of
 
 __all__ = ["CONV", "Convolution", "conv_calls", "conv_routine"]
 
@@ -43,10 +43,18 @@ _INDEX = Record(*(f"i{i}" for i in OUTER))
 def conv_routine(call: Mapping[str, int], dtype: np.dtype, isa: Isa) -> Routine:
     """The f32 or f64 convolution for a call with these members of CONV."""
     tile = Tile(isa, np.dtype(dtype))
-    table = _kernel_table(tile, call)
-    control = _control_part(tile)
-    return Routine(control[0], (pack_part(tile), *(part for part in table if part), control),
-                   tuple(part and part[0] for part in table))
+    return routine_of(_control_part(tile), pack_table(tile, _kinds_of_copies(tile, call)) + _kernel_table(tile, call))
+
+
+def _kinds_of_copies(tile: Tile, call: Mapping[str, int]) -> set[str]:
+    """What lines of x and w may be copied by: see `_copy_line` and `_pack_lines`."""
+    kinds = set()
+    if call.get("copy"):
+        kinds.add("rows" if call["c_step"] == tile.size else "any")
+    if call.get("pack"):
+        step, n_step = call.get("pack0", 0), call["pack_n"]
+        kinds.add("rows" if n_step == tile.size else "columns" if step == tile.size and n_step else "any")
+    return kinds
 
 
 def _kernel_table(tile: Tile, call: Mapping[str, int]) -> list[Part | None]:
@@ -64,7 +72,7 @@ def _control_part(tile: Tile) -> Part:
     body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _fetch_lines(), _position(tile),
                     _compute_task(), _entry(tile)))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
-    head = f"{DECLARATIONS}{pack_declarations(tile)}{tile.vector.declarations()}{zeros}"
+    head = f"{DECLARATIONS}{tile.vector.declarations()}{zeros}"
     return part_of(tile.isa, f"conv_{tile.dtype.str[1:]}", head, body)
 
 
@@ -187,7 +195,7 @@ def _copy_task(tile: Tile) -> str:
 
 def _copy_line(f: Function, tile: Tile, call: str, source: str, target: str) -> None:
     out, low, size, step = CONV.get(f, call, "w_out", "w_low", "w_in", "w_step")
-    count, c_step = CONV.get(f, call, "c_count", "c_step")
+    count, c_step, kernels = CONV.get(f, call, "c_count", "c_step", "kernels")
     pixel = f.mul(count, tile.size)
     start = f.min(f.max(low, 0), out)
     stop = f.max(f.min(f.add(size, low), out), start)
@@ -196,10 +204,10 @@ def _copy_line(f: Function, tile: Tile, call: str, source: str, target: str) -> 
     source, middle = _move(f, source, f.mul(f.sub(start, low), step)), f.offset(target, f.mul(start, pixel))
     plain, dense = f.compare("eq", c_step, tile.size), f.compare("eq", step, pixel)
     with f.when(plain):
-        copy_block(f, tile, "rows", source, step, middle, pixel, f.select(dense, _zext(f, f.compare("sgt", n, 0)), n),
+        copy_block(f, kernels, "rows", source, step, middle, pixel, f.select(dense, _zext(f, f.compare("sgt", n, 0)), n),
                    f.select(dense, f.mul(n, count), count))
     with f.when(f.value(f"xor i1 {plain}, true")):
-        copy_block(f, tile, "any", source, step, middle, pixel, n, count, ("i64", c_step))
+        copy_block(f, kernels, "any", source, step, middle, pixel, n, count, ("i64", c_step))
     f.call("@clear", ("ptr", f.offset(target, f.mul(stop, pixel))), ("i64", f.mul(f.sub(out, stop), count)))
 
 
@@ -211,7 +219,7 @@ def _pack_task(tile: Tile) -> str:
     """Task t repacks one panel of w: nr output features of one group, in the order of the sum."""
     f = Function("pack_task", "ptr %job, i64 %task", "internal", RARELY)
     call, panels = _JOB.get(f, "%job", "call", "panels")
-    w, at, scratch, cols, nr = CONV.get(f, call, "w", "w_offset", "scratch", "cols", "nr")
+    w, at, scratch, cols, nr, kernels = CONV.get(f, call, "w", "w_offset", "scratch", "cols", "nr", "kernels")
     group_step, n_step, panel_step = CONV.get(f, call, "pack_group", "pack_n", "panel_step")
     sizes, steps = (CONV.get(f, call, *_names(what, OUTER)) for what in ("pack_size", "pack"))
     group, panel = f.div("%task", panels), f.rem("%task", panels)
@@ -226,22 +234,22 @@ def _pack_task(tile: Tile) -> str:
             flat = f.add(f.mul(flat, size), index)
         here = _move(f, source, _inner_product(f, indices, steps[:0:-1]))
         there = f.offset(target, f.mul(f.mul(flat, sizes[0]), line))
-        _pack_lines(f, tile, here, steps[0], n_step, there, line, sizes[0], width)
+        _pack_lines(f, tile, kernels, here, steps[0], n_step, there, line, sizes[0], width)
     return f.text()
 
 
-def _pack_lines(f: Function, tile: Tile, source: str, step: str, n_step: str, target: str, line: str, n: str,
+def _pack_lines(f: Function, tile: Tile, kernels: str, source: str, step: str, n_step: str, target: str, line: str, n: str,
                 width: str) -> None:
     """n lines of `width` features, whichever of the two axes is contiguous, if any."""
     done = f.compare("eq", n_step, tile.size)
     with f.when(done):
-        copy_block(f, tile, "rows", source, step, target, line, n, width)
+        copy_block(f, kernels, "rows", source, step, target, line, n, width)
     turned = f.both(f.value(f"xor i1 {done}, true"), f.compare("eq", step, tile.size),
                     f.compare("ne", n_step, 0))
     with f.when(turned):
-        copy_block(f, tile, "columns", source, n_step, target, line, n, width)
+        copy_block(f, kernels, "columns", source, n_step, target, line, n, width)
     with f.when(f.value(f"xor i1 {f.either(done, turned)}, true")):
-        copy_block(f, tile, "any", source, step, target, line, n, width, ("i64", n_step))
+        copy_block(f, kernels, "any", source, step, target, line, n, width, ("i64", n_step))
 
 
 def _compute_task() -> str:
@@ -379,7 +387,7 @@ def _kernels(f: Function, tile: Tile, width: str) -> str:
     lanes, kernels = tile.vector.lanes, CONV.get(f, "%call", "kernels")[0]
     masked = _zext(f, f.compare("ne", f.rem(width, lanes), 0))
     vectors = f.sub(f.ceil_div(width, lanes), 1)
-    return f.offset(kernels, f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr))
+    return f.offset(kernels, f.add(f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr), TABLE_BYTES))
 
 
 def _finished(f: Function, tile: Tile, c: str, width: str) -> None:

@@ -15,7 +15,7 @@ The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte
 | a0, a1, b0, b1, c0, c1, d0, d1 | strides of the batch axes in elements, 0 to reuse |
 | epilogue, ctx | null, or a function called once per finished block of C while it is in the cache |
 | scratch, scratch_bytes | 64-byte aligned memory of `gemm_scratch(...)` bytes |
-| kernels | the table of kernels, `gemm_routine(...).kernels` |
+| kernels | the table of copies and kernels, `gemm_routine(...).kernels` |
 
 The epilogue is `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)`; `c` is the first element
 of the block, `row` counts as if the batch entries lay below each other, `ldc` is in elements.
@@ -31,13 +31,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .gemm_pack import copy_block, pack_declarations, pack_part
+from .gemm_pack import TABLE_BYTES, copy_block, pack_table
 from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts, tile_part
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
 from .gemm_vector import JOB as VECTOR_JOB
 from .isa import Isa
-from .routine import Part, Routine, part_of
+from .routine import Part, Routine, part_of, routine_of
 
 CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", "b_col", "ldc", "ldd",
               "batch0", "batch1", "a0", "a1", "b0", "b1", "c0", "c1", "d0", "d1",
@@ -59,6 +59,7 @@ _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays 
 _BLOCK_PANELS = 16
 _LARGE_N = 8  # panels of B; with fewer, each element of A is read too seldom for a copy to pay
 _PASSES, _PASSES_ALIASING = 4, 2  # over B, before a copy pays; lines that alias do not stay
+_LEAST_REUSED = 1 << 15  # bytes of B, which otherwise stays in the first cache
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
 
@@ -140,12 +141,25 @@ def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int]) -> Routin
     """
     tile = Tile(isa, np.dtype(dtype))
     if fields["K"] and is_vector(fields):
-        vector = _vector_part(tile)
-        return Routine(vector[0], (pack_part(tile), vector))
-    table = _kernel_table(_Plan(tile), fields["M"], fields["N"])
-    kernels = tuple(part for part in table if part)
-    matrix = _matrix_part(tile)
-    return Routine(matrix[0], (pack_part(tile), *kernels, matrix), tuple(part and part[0] for part in table))
+        step = fields["b_row"] if fields["N"] == 1 and 1 in (fields["a_row"], fields["a_col"]) else fields["a_col"]
+        return routine_of(_vector_part(tile), pack_table(tile, {"any"} if step != 1 else ()))
+    packs = pack_table(tile, _kinds_of_copies(_Plan(tile), fields))
+    return routine_of(_matrix_part(tile), packs + _kernel_table(_Plan(tile), fields["M"], fields["N"]))
+
+
+def _kinds_of_copies(plan: _Plan, fields: Mapping[str, int]) -> set[str]:
+    """What blocks of A and B may be copied by: see `_start_job`, `_pack_a` and `_pack_b`."""
+    tile, (m, n, k) = plan.tile, (fields[name] for name in "MNK")
+    if not k:
+        return {"any"}
+    kinds = set()
+    if m > 2 * tile.mr and n > _LARGE_N * tile.nr:
+        kinds |= {"rows"} if fields["a_col"] == 1 else {"columns"} if fields["a_row"] == 1 else set()
+    if fields["b_col"] != 1:
+        kinds.add("columns" if fields["b_row"] == 1 else "any")
+    elif m > _PASSES_ALIASING * tile.mr and n * k * plan.size > _LEAST_REUSED or not tile.free_masks and n % plan.lanes:
+        kinds.add("panels")
+    return kinds
 
 
 def is_vector(fields: Mapping[str, int]) -> bool:
@@ -172,7 +186,7 @@ def _step(size: int, chunk: int, unit: int) -> int:
 
 
 def _declarations(tile: Tile) -> str:
-    return f"{DECLARATIONS}%element = type {tile.vector.element}\n{pack_declarations(tile)}{tile.vector.declarations()}"
+    return f"{DECLARATIONS}%element = type {tile.vector.element}\n{tile.vector.declarations()}"
 
 
 @functools.cache
@@ -206,33 +220,35 @@ def _pack_b(plan: _Plan) -> str:
     f = Function("pack_b", "ptr %job, i64 %first, i64 %end", "internal", RARELY)
     nr, size = plan.tile.nr, plan.size
     source, bk, bn, target, step, cols, depth = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols", "depth")
+    kernels, = _JOB.get(f, "%job", "kernels")
     start = f.mul("%first", nr)
     width = f.min(f.sub(cols, start), f.mul(f.sub("%end", "%first"), nr))
     source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul("%first", step))
     with f.when(f.compare("eq", bn, size)):
-        copy_block(f, plan.tile, "panels", source, bk, target, step, depth, width)
+        copy_block(f, kernels, "panels", source, bk, target, step, depth, width)
         f.leave()
     with f.loop(0, width, nr) as col:
         source, target = f.offset(source, f.mul(col.index, bn)), f.offset(target, f.mul(f.div(col.index, nr), step))
         wide, pitch = f.min(f.sub(width, col.index), nr), nr * size
         columns = f.compare("eq", bk, size)
         with f.when(columns):
-            copy_block(f, plan.tile, "columns", source, bn, target, pitch, depth, wide)
+            copy_block(f, kernels, "columns", source, bn, target, pitch, depth, wide)
         with f.when(f.value(f"xor i1 {columns}, true")):
-            copy_block(f, plan.tile, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
+            copy_block(f, kernels, "any", source, bk, target, pitch, depth, wide, ("i64", bn))
     return f.text()
 
 
 def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
     """Some rows of A, plain or transposed, as rows."""
     rows, source, rs, cs, target, step = _JOB.get(f, "%job", "rows", "A", "rs", "cs", "a_packed", "a_step")
+    kernels, = _JOB.get(f, "%job", "kernels")
     row = f.mul(task, plan.pack_rows)
     n = f.min(f.sub(rows, row), plan.pack_rows)
     source, target = f.offset(source, f.mul(row, rs)), f.offset(target, f.mul(row, step))
     with f.when(f.compare("eq", cs, plan.size)):
-        copy_block(f, plan.tile, "rows", source, rs, target, step, n, depth)
+        copy_block(f, kernels, "rows", source, rs, target, step, n, depth)
         f.leave()
-    copy_block(f, plan.tile, "columns", source, cs, target, step, n, depth)
+    copy_block(f, kernels, "columns", source, cs, target, step, n, depth)
 
 
 def _tile_rows(f: Function, tile_index: str) -> tuple[str, str]:
@@ -267,7 +283,8 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     col = f.mul(panel, tile.nr)
     width, at = f.min(f.sub(cols, col), tile.nr), f.mul(col, size)
     b = f.offset(panel_b, f.mul(panel, panel_step))
-    kernels = f.offset(_JOB.get(f, "%job", "kernels")[0], f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr))
+    at_kernel = f.add(f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr), TABLE_BYTES)
+    kernels = f.offset(_JOB.get(f, "%job", "kernels")[0], at_kernel)
     c, d_at = f.offset(c, at), f.value(f"getelementptr i8, ptr {d}, i64 {at}")
     absent = f.compare("eq", d, "null", "ptr")
     with f.loop(first, last) as loop:
@@ -344,7 +361,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
     aliases = f.compare("eq", f.rem(bk, 4096), 0)
     passes = f.select(aliases, _PASSES_ALIASING, _PASSES)
-    reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), 1 << 15))
+    reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), _LEAST_REUSED))
     pack_b = f.either(reused, f.compare("ne", bn, size))
     if not tile.free_masks:
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
@@ -456,7 +473,7 @@ def _gather(f: Function, plan: _Plan, job: str, x_step: str, k: str) -> None:
     """The dot kernel loads whole registers of x: make it contiguous."""
     x, = VECTOR_JOB.get(f, job, "x")
     with f.when(f.compare("ne", x_step, plan.size)):
-        copy_block(f, plan.tile, "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
+        copy_block(f, CALL.get(f, "%call", "kernels")[0], "any", x, x_step, "%scratch", plan.size, k, "1", ("i64", 0))
         VECTOR_JOB.put(f, job, x="%scratch")
 
 

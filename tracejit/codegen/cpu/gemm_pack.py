@@ -6,6 +6,7 @@ Packed A: rows, plain or transposed to be so, with a pitch that does not alias i
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 from .gemm_text import Function
 from .gemm_tile import Tile
@@ -16,32 +17,32 @@ _AHEAD = 512  # bytes of a panel that are asked for before they are written
 COPY_PARAMS = "ptr %from, i64 %step, ptr %to, i64 %pitch, i64 %n, i64 %width"
 
 
-KINDS = {"rows": "", "panels": "", "columns": "", "any": ", i64"}  # and what they take besides COPY_PARAMS
+KINDS = ("rows", "panels", "columns", "any")
+TABLE_BYTES = 8 * len(KINDS)  # what these take at the start of a routine's table of kernels
+
+
+def pack_table(tile: Tile, kinds: Collection[str]) -> list[Part | None]:
+    """The functions of these KINDS: (from, row step, to, pitch, rows, width), in bytes and elements."""
+    return [pack_part(tile, kind) if kind in kinds else None for kind in KINDS]
 
 
 @functools.cache
-def pack_part(tile: Tile) -> Part:
-    """The functions of KINDS: (from, row step, to, pitch, rows, width), in bytes and elements."""
+def pack_part(tile: Tile, kind: str) -> Part:
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
-    body = _pack_rows(tile) + _pack_panels(tile) + _pack_columns(tile) + _pack_any(tile)
-    return part_of(tile.isa, f"pack_{tile.dtype.str[1:]}", head, body)
+    body = {"rows": _pack_rows, "panels": _pack_panels, "columns": _pack_columns, "any": _pack_any}[kind](tile)
+    return part_of(tile.isa, f"pack_{kind}_{tile.dtype.str[1:]}", head, body)
 
 
-def pack_declarations(tile: Tile) -> str:
-    name, _ = pack_part(tile)
-    return "".join(f"declare void @{name}_{kind}(ptr, i64, ptr, i64, i64, i64{more})\n" for kind, more in KINDS.items())
-
-
-def copy_block(f: Function, tile: Tile, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
+def copy_block(f: Function, kernels: str, kind: str, source: str, step: str, target: str, pitch: str | int, n: str, width: str,
                *more: tuple[str, str]) -> None:
-    """Call the function of this kind."""
-    f.call(f"@{pack_part(tile)[0]}_{kind}", ("ptr", source), ("i64", step), ("ptr", target), ("i64", pitch), ("i64", n),
-           ("i64", width), *more)
+    """Call the function of this kind, which the table `kernels` must have."""
+    function = f.load("ptr", f.offset(kernels, 8 * KINDS.index(kind)))
+    f.call(function, ("ptr", source), ("i64", step), ("ptr", target), ("i64", pitch), ("i64", n), ("i64", width), *more)
 
 
 def _pack_rows(tile: Tile) -> str:
     """Copy n rows of `width` contiguous elements; the copy is padded to whole vectors."""
-    f, vector = Function("ENTRY_rows", COPY_PARAMS), tile.vector
+    f, vector = Function("ENTRY", COPY_PARAMS), tile.vector
     full = f.mul(f.div("%width", vector.lanes), vector.bytes)
     rest = f.rem("%width", vector.lanes)
     mask, has_rest = vector.mask(f, rest), f.compare("ne", rest, 0)
@@ -60,7 +61,7 @@ def _pack_panels(tile: Tile) -> str:
 
     Several panels at once, as a row of one panel is too little to read from each page of memory.
     """
-    f, vector = Function("ENTRY_panels", COPY_PARAMS), tile.vector
+    f, vector = Function("ENTRY", COPY_PARAMS), tile.vector
     line = tile.nr * vector.size
     full, rest = f.div("%width", tile.nr), f.rem("%width", tile.nr)
     masks, has_rest = [vector.mask(f, rest, v * vector.lanes) for v in range(tile.nv)], f.compare("ne", rest, 0)
@@ -91,7 +92,7 @@ def _pack_columns(tile: Tile) -> str:
     nr columns at a time, so that most cache lines are written whole. Those beyond `width` repeat the last one
     (nobody reads what they fill); the rows are written up to the next multiple of the vector length.
     """
-    f, vector = Function("ENTRY_columns", COPY_PARAMS), tile.vector
+    f, vector = Function("ENTRY", COPY_PARAMS), tile.vector
     last = f.sub("%width", 1)
     with f.loop(0, "%width", tile.nr) as block:
         columns = [f.offset("%from", f.mul(f.min(f.add(block.index, i), last), "%step")) for i in range(tile.nr)]
@@ -110,7 +111,7 @@ def _pack_columns(tile: Tile) -> str:
 
 def _pack_any(tile: Tile) -> str:
     """Copy elements one by one: row step in %step, column step in %across."""
-    f, vector = Function("ENTRY_any", COPY_PARAMS + ", i64 %across"), tile.vector
+    f, vector = Function("ENTRY", COPY_PARAMS + ", i64 %across"), tile.vector
     with f.loop(0, "%n") as row:
         source = f.offset("%from", f.mul(row.index, "%step"))
         target = f.offset("%to", f.mul(row.index, "%pitch"))

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .gemm_text import attributes_text
 from .isa import Isa
 
-Part = tuple[str, str]  # the name of a module's public function, or what its functions' names end with; its text
+Part = tuple[str, str]  # the name of a module's public function; its text
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,13 @@ class Routine:
     kernels: tuple[str | None, ...] = ()
 
 
+def routine_of(main: Part, table: Sequence[Part | None]) -> Routine:
+    """The routine of this public function, with those parts of its table that it needs."""
+    return Routine(main[0], (*(part for part in table if part), main), tuple(part and part[0] for part in table))
+
+
 def part_of(isa: Isa, stem: str, head: str, body: str) -> Part:
-    """A module whose public functions, `@ENTRY` or `@ENTRY_...` in the text, are named by its content."""
+    """A module whose public function, `@ENTRY` in the text, is named by its content."""
     text = f"{isa.header}{head}{body}{attributes_text(isa)}"
     name = f"{stem}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return name, text.replace("@ENTRY", f"@{name}")
