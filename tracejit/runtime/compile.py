@@ -28,7 +28,6 @@ from tracejit.transforms.passes.pipeline import IMPROVING, INLINING
 
 for_device = OnDemand("tracejit.runtime.cuda.executable")
 LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
-LITTLE_TEXT = 1 << 13       # bytes of a module that compiles fast anyway
 
 
 def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[int] = (), device: Device | None = None,
@@ -73,8 +72,8 @@ def build(code: Code, isa: Isa) -> programs.Built:
 
 
 def effort(text: str) -> int:
-    """How hard LLVM should try: little for long code that has no loop, such as the entry of most programs."""
-    return 2 if " phi " in text or len(text) < LITTLE_TEXT else 0
+    """How hard LLVM should try: little for code that has no loop, such as the entry of most programs."""
+    return 2 if " phi " in text else 0
 
 
 def is_long(code: Code) -> bool:

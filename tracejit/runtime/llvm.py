@@ -5,6 +5,7 @@
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import glob
@@ -14,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -91,20 +92,26 @@ class ErrorText:
         return text
 
 
-class Machines(threading.local):
-    """One target machine per thread and target: LLVM's are not thread-safe, and making one takes 0.2 ms."""
+class Machines:
+    """Target machines by target, of which each thread takes one: LLVM's are not thread-safe, and making one takes 0.2 ms."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[str, str, str, int], Any] = {}
+        self.idle: dict[tuple[str, str, str, int], list[tuple[Any, str]]] = {}
 
-    def get(self, triple: str, cpu: str, features: str, opt: int) -> tuple[Any, str]:
-        key = triple, cpu, features, opt
-        if key not in self.made:
+    @contextlib.contextmanager
+    def taken(self, triple: str, cpu: str, features: str, opt: int) -> Iterator[tuple[Any, str]]:
+        """(machine, data layout), for one thread at a time."""
+        idle = self.idle.setdefault((triple, cpu, features, opt), [])
+        try:
+            made = idle.pop()   # atomic
+        except IndexError:
             target = llvm.Target.from_triple(triple)
-            machine = target.create_target_machine(cpu=cpu, features=features, opt=opt, jit=True,
-                                                   codemodel="jitdefault")
-            self.made[key] = machine, str(machine.target_data)
-        return self.made[key]
+            machine = target.create_target_machine(cpu=cpu, features=features, opt=opt, jit=True, codemodel="jitdefault")
+            made = machine, str(machine.target_data)
+        try:
+            yield made
+        finally:
+            idle.append(made)
 
 
 machines = Machines()
@@ -121,15 +128,15 @@ def emit(text: str, cpu: str | None, features: str | None, opt: int, triple: str
     triple = triple or host_triple()
     if cpu is None:
         cpu, features = host_cpu()
-    machine, layout = machines.get(triple, cpu, features or "", opt)
     lib = unlocked()
     context = lib.LLVMPY_ContextCreate()
     try:
-        module = parse(lib, context, with_header(text, triple, layout))
-        try:
-            return emitted(lib, machine, module, as_object)
-        finally:
-            lib.LLVMPY_DisposeModule(module)
+        with machines.taken(triple, cpu, features or "", opt) as (machine, layout):
+            module = parse(lib, context, with_header(text, triple, layout))
+            try:
+                return emitted(lib, machine, module, as_object)
+            finally:
+                lib.LLVMPY_DisposeModule(module)
     finally:
         lib.LLVMPY_ContextDispose(context)
 

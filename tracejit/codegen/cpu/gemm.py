@@ -116,6 +116,7 @@ class _Plan:
         return -(-depth // self.tile.nr) * self.tile.nr + self.lanes
 
 
+@functools.cache
 def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int = 1) -> int:
     """Bytes that a call with these sizes may use as scratch memory.
 

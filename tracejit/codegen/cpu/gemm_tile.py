@@ -40,7 +40,7 @@ class Tile:
     def size(self) -> int:
         return self.dtype.itemsize
 
-    @property
+    @functools.cached_property
     def vector(self) -> Vector:
         return Vector(self.isa, self.dtype)
 

@@ -2,6 +2,7 @@
 passes/products.py leaves: f32, f64 or integer, and each axis group of a product walked with one stride."""
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.routine import Routine
 from tracejit.codegen.epilogue import Blocks
 from tracejit.ir.graph import Eqn
+from tracejit.ir.types import ArrayType
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.transforms.passes.products import merged_axes
@@ -56,8 +58,11 @@ def panel_width(eqn: Eqn, isa: Isa) -> int:
 
 def gemm_fields(eqn: Eqn) -> dict[str, int]:
     """The sizes and strides of a product, as members of the routine's record."""
-    op: DotGeneral = eqn.op
-    x, y = (v.type for v in eqn.inputs)
+    return fields_of_product(eqn.op, *(v.type for v in eqn.inputs))
+
+
+@functools.lru_cache(maxsize=256)       # deep programs repeat their layers
+def fields_of_product(op: DotGeneral, x: ArrayType, y: ArrayType) -> dict[str, int]:
     spec = op.spec(x.ndim, y.ndim)
     m, a_row = merged_axes(x.shape, spec.free[0])[0]
     n, b_col = merged_axes(y.shape, spec.free[1])[0]
