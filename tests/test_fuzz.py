@@ -128,6 +128,20 @@ def test_results_that_rounding_scrambles_are_no_difference():
         assert differs([np.array(found, "complex64")], graph, args) is None
 
 
+def test_results_beyond_a_pole_may_be_large():
+    """The tangent of a number of which no digit is known; but where all digits cancel, the result is small."""
+    graph = parse("""graph(%0: f32[], %1: f32[]):
+      %2: f32[] = exp[] %0
+      %3: f32[] = tan[] %2
+      %4: f32[] = add[] %1 1:f32[]
+      %5: f32[] = sub[] %4 %1
+      return %3, %5""")
+    args = [np.float32(25), np.float32(1e4)]
+    tangent, one = fuzz.evaluate(graph, args)
+    assert differs([np.float32(9e5), one], graph, args) is None
+    assert "result 1" in differs([tangent, np.float32(1e3)], graph, args)
+
+
 @np.errstate(all="ignore")
 def test_a_product_may_be_taken_in_any_order():
     graph = parse("""graph(%0: f32[6]):

@@ -147,15 +147,21 @@ def apart(a: np.ndarray, b: np.ndarray, others: list[np.ndarray], scale: float) 
     least = 4 * epsilon(b.dtype) if is_inexact(b.dtype) else 0
     unstable = np.zeros(b.shape, bool)
     a, b, others = parts(a), parts(b), [parts(o) for o in others]
-    spread, size = np.zeros(unstable.shape), np.max(np.where(np.isfinite(b), np.abs(b), 0), 0)
+    spread, turn, size = np.zeros(unstable.shape), np.zeros(unstable.shape), np.max(np.where(np.isfinite(b), np.abs(b), 0), 0)
     for o in others:
         unstable |= np.any(np.isfinite(o) != np.isfinite(b), 0)
         spread = np.maximum(spread, np.max(np.nan_to_num(np.abs(o - b), nan=0, posinf=0), 0))
-    close = np.abs(a - b) <= 16 * scale * spread + least * size + 1e-37
+        turn = np.maximum(turn, np.max(np.nan_to_num(turned(o, b), nan=0), 0))
+    close = (np.abs(a - b) <= 16 * scale * spread + least * size + 1e-37) | (turned(a, b) <= 16 * scale * turn)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     if len(b) == 2:
         same |= ~np.isfinite(a).all(0) & ~np.isfinite(b).all(0)
     return ~(unstable | np.all(same | close, 0))
+
+
+def turned(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How far apart numbers are where infinity is near: what passes a pole has no largest value."""
+    return np.abs(np.arctan(a) - np.arctan(b))
 
 
 # --- checks --------------------------------------------------------------------------------------------------------
