@@ -594,3 +594,23 @@ def test_tangents_of_another_kind(primal, tangent):
     for push in (lambda: tj.jvp(f, (primal,), (tangent,)), lambda: tj.linearize(f, primal)[1](tangent), lambda: tj.vjp(f, primal)[1](tangent)):
         with pytest.raises((TypeError, ValueError), match="must"):
             push()
+
+
+def branches_around(n: int):
+    def around(f):
+        return lambda x: lax.cond(x > -5, f, lambda x: x, x * 0.9)
+    return functools.reduce(lambda f, _: around(f), range(n), jnp.sin)
+
+
+def loops_around(n: int):
+    def around(f):
+        return lambda x: lax.fori_loop(0, 1, lambda _, c: f(c) * 0.9, x)
+    return functools.reduce(lambda f, _: around(f), range(n), jnp.sin)
+
+
+@pytest.mark.parametrize("around, slope", [(branches_around, lambda s, x: s * np.cos(s * x)), (loops_around, lambda s, x: s * np.cos(x))])
+def test_deep_nesting_takes_time_in_proportion_to_its_depth(around, slope):
+    """Time that doubles with each level would be hours here."""
+    x, f = np.array([0.5, 1.0]), around(20)
+    for found in (tj.vmap(tj.grad(f))(x), [tj.jit(lambda x: tj.jvp(f, (x,), (1.0,))[1])(v) for v in x]):
+        np.testing.assert_allclose(found, slope(0.9**20, x), rtol=1e-6)

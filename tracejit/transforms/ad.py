@@ -24,7 +24,11 @@ from tracejit.lax.kinds import Linear
 # --- forward mode ------------------------------------------------------------------------------------------
 
 class Jvp:
-    """What jvp rules may ask for."""
+    """What jvp rules may ask for. Rules ask for the same sub-graph more than once, so each answer is kept: otherwise the
+    time would double with each loop or branch around another."""
+
+    def __init__(self):
+        self.known: dict[tuple, tuple[Graph, tuple[Graph, list[bool]]]] = {}
 
     @staticmethod
     def zeros(t: ArrayType):
@@ -49,16 +53,16 @@ class Jvp:
             total = lax.add(total, term)
         return total if type_of(total).shape == t.shape else lax.broadcast_in_dim(total, t.shape, ())
 
-    @staticmethod
-    def jvp(graph: Graph, nonzero: Sequence[bool], force: Sequence[bool] | None = None) -> tuple[Graph, list[bool]]:
+    def jvp(self, graph: Graph, nonzero: Sequence[bool], force: Sequence[bool] | None = None) -> tuple[Graph, list[bool]]:
         """(params, tangents of the nonzero ones) -> (results, tangents of the nonzero ones)."""
-        return jvp_graph(graph, tuple(nonzero), tuple(force) if force is not None else None)
+        key = id(graph), *map(tuple, (nonzero, force or ()))
+        if key not in self.known:
+            self.known[key] = graph, jvp_graph(graph, tuple(nonzero), None if force is None else tuple(force), self)
+        derivative, out_nonzero = self.known[key][1]
+        return derivative, list(out_nonzero)
 
 
-JVP = Jvp()
-
-
-def jvp_values(graph: Graph, primals: Sequence, tangents: Sequence) -> tuple[list, list]:
+def jvp_values(graph: Graph, primals: Sequence, tangents: Sequence, ctx: Jvp) -> tuple[list, list]:
     """Run a graph on values and tangents (None: zero)."""
     def apply(eqn: Eqn, inputs):
         pairs = [x if x.__class__ is tuple else (x, None) for x in inputs]
@@ -66,7 +70,7 @@ def jvp_values(graph: Graph, primals: Sequence, tangents: Sequence) -> tuple[lis
         if all(t is None for t in ts):
             return [(out, None) for out in record_eqn(eqn, xs)]
         with sourced(eqn.source):
-            outs, out_ts = eqn.op.jvp(JVP, xs, ts)
+            outs, out_ts = eqn.op.jvp(ctx, xs, ts)
         return list(zip(outs, out_ts, strict=True)) if eqn.op.multiple else [(outs, out_ts)]
 
     results = replay(graph, list(zip(primals, tangents, strict=True)), apply)
@@ -74,16 +78,18 @@ def jvp_values(graph: Graph, primals: Sequence, tangents: Sequence) -> tuple[lis
     return [x for x, _ in results], [t for _, t in results]
 
 
-def jvp_graph(graph: Graph, nonzero: tuple[bool, ...], force: tuple[bool, ...] | None) -> tuple[Graph, list[bool]]:
+def jvp_graph(graph: Graph, nonzero: tuple[bool, ...], force: tuple[bool, ...] | None = None,
+              ctx: Jvp | None = None) -> tuple[Graph, list[bool]]:
     out_nonzero: list[bool] = []
+    ctx = ctx or Jvp()
     n = len(graph.params)
     tangent_types = [tangent_type(p.type) for p, nz in zip(graph.params, nonzero) if nz]
 
     def f(*values):
         given = iter(values[n:])
-        outs, ts = jvp_values(graph, values[:n], [next(given) if nz else None for nz in nonzero])
+        outs, ts = jvp_values(graph, values[:n], [next(given) if nz else None for nz in nonzero], ctx)
         if force is not None:
-            ts = [JVP.zeros(type_of(x)) if t is None and want else t for x, t, want in zip(outs, ts, force)]
+            ts = [Jvp.zeros(type_of(x)) if t is None and want else t for x, t, want in zip(outs, ts, force)]
         out_nonzero[:] = [t is not None for t in ts]
         return outs + [t for t in ts if t is not None]
 
@@ -106,11 +112,12 @@ class Split:
 
 
 def split(graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] | None = None,
-          keep_tapes: bool = True) -> Split:
+          keep_tapes: bool = True, ctx: SplitContext | None = None) -> Split:
     """Cut a graph that is linear in some params. A known result that is forced linear (a zero) becomes a residual.
 
     Without `keep_tapes` no residual is a tape: the linear part runs the loops that record them again.
     """
+    ctx = ctx or SplitContext()
     linear = {p for p, is_lin in zip(graph.params, linear_in) if is_lin}
     known_eqns: list[Eqn] = []
     linear_eqns: list[Eqn] = []
@@ -119,7 +126,7 @@ def split(graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] 
         if not any(depends):
             known_eqns.append(eqn)
         elif eqn.op.multiple and not all(depends):
-            known, rest = eqn.op.split(SPLIT, eqn, depends)
+            known, rest = eqn.op.split(ctx, eqn, depends)
             known_eqns += known
             linear_eqns += rest
             linear.update(v for e in rest for v in e.outputs)
@@ -168,7 +175,7 @@ class Transpose:
             given = iter(values[:len(known)])
             args = [Linear(p.type) if lin else next(given) for p, lin in zip(graph.params, linear_in)]
             cts = transpose_values(graph, args, list(values[len(known):]))
-            return [JVP.zeros(tangent_type(p.type)) if ct is None else ct
+            return [Jvp.zeros(tangent_type(p.type)) if ct is None else ct
                     for p, ct, lin in zip(graph.params, cts, linear_in) if lin]
         return trace_closed(f, known + [tangent_type(t) for t in outs])
 
@@ -177,11 +184,17 @@ TRANSPOSE = Transpose()
 
 
 class SplitContext:
-    """What split rules may ask for."""
-    split = staticmethod(split)
+    """What split rules may ask for; each answer is kept, as those for jvp rules are."""
 
+    def __init__(self):
+        self.known: dict[tuple, tuple[Graph, Split]] = {}
 
-SPLIT = SplitContext()
+    def split(self, graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] | None = None,
+              keep_tapes: bool = True) -> Split:
+        key = id(graph), tuple(linear_in), tuple(force_linear or ()), keep_tapes
+        if key not in self.known:
+            self.known[key] = graph, split(graph, linear_in, force_linear, keep_tapes, self)
+        return self.known[key][1]
 
 
 def add_cotangents(x, y):

@@ -10,10 +10,14 @@ from tracejit.ir.types import ArrayType, TapeType, type_of
 
 
 class Batch:
-    """What batch rules may ask for: `size` lanes, under an axis name if vmap gave one."""
+    """What batch rules may ask for: `size` lanes, under an axis name if vmap gave one.
+
+    Rules ask for the same sub-graph more than once, so each answer is kept.
+    """
 
     def __init__(self, size: int, axis_name=None):
         self.size, self.axis_name = size, axis_name
+        self.known: dict[tuple, tuple[Graph, tuple[Graph, list[bool]]]] = {}
 
     def spread(self, x, batched: bool, shape: tuple[int, ...]):
         """An operand of an elementwise op at the common shape; zero-dimensional unbatched ones stay."""
@@ -33,6 +37,13 @@ class Batch:
 
     def batch(self, graph: Graph, batched: Sequence[bool], force: Sequence[bool] | None = None) -> tuple[Graph, list[bool]]:
         """A sub-graph over lanes, and which results are batched (those forced always are)."""
+        key = id(graph), *map(tuple, (batched, force or ()))
+        if key not in self.known:
+            self.known[key] = graph, self.lanes_graph(graph, batched, force)
+        lanes, out_batched = self.known[key][1]
+        return lanes, list(out_batched)
+
+    def lanes_graph(self, graph: Graph, batched: Sequence[bool], force: Sequence[bool] | None) -> tuple[Graph, list[bool]]:
         out_batched: list[bool] = []
 
         def f(*args):

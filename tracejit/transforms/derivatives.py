@@ -19,7 +19,7 @@ from tracejit.ir.types import (FLOAT0, ArrayType, is_array_like, is_complex, is_
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
-from tracejit.transforms.ad import JVP, Linearized, linearize_graph, self_contained, split, transpose_values, vjp_values
+from tracejit.transforms.ad import Jvp, Linearized, jvp_graph, linearize_graph, self_contained, split, transpose_values, vjp_values
 from tracejit.transforms.vmap import vmap
 from tracejit.tree_util import register_pytree_node
 
@@ -162,7 +162,7 @@ def gradient_graph(graph: Graph, wanted: tuple[bool, ...]) -> Graph:
         t = type_of(outs[0])
         cts = pullback([lax.full((), 1, t.dtype)] + [None] * (len(outs) - 1))
         types = [p.type for p, w in zip(graph.params, wanted) if w]
-        return outs + [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+        return outs + [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
     return trace_closed(f, graph.in_types)
 
 
@@ -236,7 +236,7 @@ def check_tangent(what: str, t: ArrayType, tangent: Any, primal_name: str, name:
 
 @functools.lru_cache(maxsize=1024)
 def pushforward_graph(graph: Graph, nonzero: tuple[bool, ...]) -> tuple[Graph, list[bool]]:
-    return JVP.jvp(graph, nonzero)
+    return jvp_graph(graph, nonzero)
 
 
 class Cotangents:
@@ -290,7 +290,7 @@ def pullback_graph(lin: Linearized) -> Graph:
         def f(*values):
             found = iter(values[n:])
             cts = lin.pullback(values[:n], [next(found) if nz else None for nz in lin.out_nonzero])
-            return [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+            return [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
         res_types = [p.type for p in lin.linear.params[:n]]
         lin.pullback_graph = trace_closed(f, res_types + [r.type.strong() for r in lin.linear.results])
     return lin.pullback_graph
@@ -407,7 +407,7 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
             residuals = inline(parts.known, values[:n])
             args = residuals + [Linear(t) for t in types]
             cts = transpose_values(parts.linear, args, list(values[n:]))[len(residuals):]
-            return [convert_type(JVP.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+            return [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
         t = trace_closed(f, [type_of(c) for c in captured] + [r.strong() for r in graph.out_types])
         live = [convert_type(ct, r.strong()) for ct, r in zip(ct_leaves, graph.out_types)]
         return unflatten(treedef, call(t, [*captured, *live]))
