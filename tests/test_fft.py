@@ -57,17 +57,18 @@ def test_several_axes(kind, lengths, lead):
 
 # long ones: sides of 17 ... 128 numbers, whole squares of registers and cut ones, real ones of odd length, large primes
 @pytest.mark.parametrize("lengths, lead", [((4116,), ()), ((7429,), (2,)), ((2 * 4116,), (2,)), ((6561,), ()), ((16384,), ()),
-                                           ((10006,), ()), ((5, 4913), ())], ids=str)
+                                           ((10006,), ()), ((5, 4913), ()), ((4913,), (17,)), ((8232,), (16,)), ((5003,), (2, 8))],
+                         ids=str)
 @pytest.mark.parametrize("kind", NUMPY)
 def test_long_ones(kind, lengths, lead):
     for dtype in ("f4", "f8"):
         check(kind, lengths, lead, dtype)
 
 
-@pytest.mark.parametrize("n", [6561, 16384, 10007])
+@pytest.mark.parametrize("n, lead", [(6561, ()), (16384, ()), (10007, ()), (6561, (18,)), (10007, (16,))])
 @pytest.mark.parametrize("kind", ["FFT", "RFFT", "IRFFT"])
-def test_long_ones_have_the_same_bits_for_any_number_of_threads(kind, n):
-    x, found = operand(kind, (n,), (), "f4"), []
+def test_long_ones_have_the_same_bits_for_any_number_of_threads(kind, n, lead):
+    x, found = operand(kind, (n,), lead, "f4"), []
     f = tj.jit(lambda x: lax.fft(x, kind, (n,)))
     for count in (1, 2, 5):
         with threads(count):

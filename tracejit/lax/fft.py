@@ -20,7 +20,9 @@ from tracejit.lax.fourier import SIDE_BY_SIDE, Sequences, Transform, work_length
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.long_fourier import Dense, copy_half, long_transform, mirror, mix_halves
 from tracejit.lax.shape import pad, transpose
-from tracejit.lax.shares import Shares
+from tracejit.lax.shares import MOST_SHARES, Shares, WithinLane
+
+MANY_ROWS, MOST_APART = 16, 1 << 15    # so many rows of so many numbers are shared out, each to one thread
 
 
 def aligned(nbytes: int) -> int:
@@ -153,15 +155,30 @@ class Step:
 
     @property
     def is_long(self) -> bool:
-        """Done by all threads, one sequence after the other."""
+        """Done as one long transform, not side by side with others."""
         return self.length > SIDE_BY_SIDE and math.prod(self.shape[self.axis + 1:]) == 1
+
+    @property
+    def rows(self) -> int:
+        return math.prod(self.shape[:self.axis])
+
+    @property
+    def by_rows(self) -> bool:
+        """Long ones each by one thread, as there are many and they fit its cache; else by all, one after the other."""
+        return self.rows >= MANY_ROWS and self.length <= MOST_APART
+
+    def row_shares(self, part: np.dtype) -> Shares:
+        return Shares.of(self.rows, [(self.long_bytes(part), np.dtype(np.uint8))], min(MOST_SHARES, self.rows // 4))
+
+    def long_bytes(self, part: np.dtype) -> int:
+        own = aligned(long_transform(self.length, self.sign, part, self.by_rows).scratch_bytes)
+        return own + (0 if self.form == "whole" else aligned(2 * self.length * part.itemsize))
 
     def scratch_bytes(self, part: np.dtype) -> int:
         """64-byte aligned: what follows begins there."""
         if not self.is_long:
             return self.shares(part).nbytes
-        own = aligned(long_transform(self.length, self.sign, part).scratch_bytes)
-        return own + (0 if self.form == "whole" else aligned(2 * self.length * part.itemsize))
+        return self.row_shares(part).nbytes if self.by_rows else self.long_bytes(part)
 
     def emit(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
         if not self.is_long:
@@ -169,13 +186,17 @@ class Step:
         half, full = self.n // 2 + 1, complex_dtype(part)
         read, written = (half if self.form == f"{way} half" else self.n for way in ("from", "to"))
         dtypes = [part if self.form == f"{way} half" else full for way in ("to", "from")]
-        with b.loop(0, math.prod(self.shape[:self.axis])) as row:
+        if self.by_rows:
+            steps = [read * dtypes[0].itemsize, written * dtypes[1].itemsize]
+            one = lambda f, pointers, areas: self.emit_long(WithinLane(f, *areas), *pointers, part)
+            return self.row_shares(part).run(b, [source, target], one, steps)
+        with b.loop(0, self.rows) as row:
             self.emit_long(b, b.gep(source, b.mul(row.index, read), dtypes[0]),
                            b.gep(target, b.mul(row.index, written), dtypes[1]), part)
 
     def emit_long(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
         n, h, even, full = self.n, self.length, self.length != self.n, complex_dtype(part)
-        long = long_transform(h, self.sign, part)
+        long = long_transform(h, self.sign, part, self.by_rows)
         scale = 1 / n if self.sign > 0 else 1.0
         between = Dense(b.scratch(aligned(long.scratch_bytes)), full)
         if self.form == "whole":

@@ -18,7 +18,7 @@ from tracejit.lax.lapack import turned
 
 I64 = np.dtype("i8")
 LARGEST_RADIX = 31
-SIDE_BY_SIDE = 4096     # several longer ones would not fit the cache: they are done one at a time, contiguous ones by all threads
+SIDE_BY_SIDE = 4096     # several longer ones would not fit the cache: they are done one at a time, or see long_fourier.py
 SMALL_TABLE = 2048      # more roots than this are products of two tables' entries
 
 

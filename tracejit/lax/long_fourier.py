@@ -1,4 +1,4 @@
-"""One long Fourier transform on all threads: n = a b numbers as a matrix, columns first, then rows (Bailey's four steps).
+"""A long Fourier transform on all threads, or one of many on each: n = a b numbers as a matrix, columns first, then rows (Bailey).
 
     x[i b + j]  --columns, times exp(2 pi i k j / n)-->  between[k, j]  --rows-->  out[k + a l]
 
@@ -14,7 +14,7 @@ import numpy as np
 from tracejit.lax.fourier import I64, Planar, Roots, chirp_size, factors_of, passes, times, unmixed
 from tracejit.lax.lapack import turned
 from tracejit.lax.long_sort import in_parts
-from tracejit.lax.shares import Shares
+from tracejit.lax.shares import MOST_SHARES, Shares
 
 F64 = np.dtype("f8")
 
@@ -71,15 +71,17 @@ class Strip:
 
 
 class LongTransform:
-    """Transforms of n numbers with small factors by one program `b`; `scratch_bytes` from the start of its scratch memory."""
+    """Transforms of n numbers with small factors by one program `b`, or inside of one of its lanes (`alone`); `scratch_bytes`
+    from the start of its scratch memory."""
 
-    def __init__(self, n: int, sign: int, part: np.dtype):
+    def __init__(self, n: int, sign: int, part: np.dtype, alone: bool = False):
         self.n, self.sign, self.part, self.lanes = n, sign, part, 64 // part.itemsize
         self.a, self.b = sides_of(n)
         self.blocks, self.groups = -(-self.a // self.lanes), -(-self.b // self.lanes)
         size = 2 * self.groups * self.lanes**2
         areas = [(size, part), (size, part), (2 * self.lanes**2, part)]
-        self.column_shares, self.row_shares = Shares.of(self.groups, areas), Shares.of(self.blocks, areas)
+        most = 1 if alone else MOST_SHARES
+        self.column_shares, self.row_shares = (Shares.of(count, areas, most) for count in (self.groups, self.blocks))
         self.between = max(self.column_shares.nbytes, self.row_shares.nbytes)
         self.plane = self.blocks * self.groups * self.lanes**2
         self.scratch_bytes = self.between + 2 * self.plane * part.itemsize
@@ -158,11 +160,11 @@ class Twiddles:
 
 
 class LongChirps:
-    """Bluestein's algorithm on all threads, for n numbers of which n has a large prime factor; see Transform.bluestein."""
+    """Bluestein's algorithm, for n numbers of which n has a large prime factor; see Transform.bluestein."""
 
-    def __init__(self, n: int, sign: int, part: np.dtype):
+    def __init__(self, n: int, sign: int, part: np.dtype, alone: bool = False):
         self.n, self.sign, self.part, self.size = n, sign, part, chirp_size(n)
-        self.there, self.back = (LongTransform(self.size, s, part) for s in (sign, -sign))
+        self.there, self.back = (LongTransform(self.size, s, part, alone) for s in (sign, -sign))
         self.areas = -(-self.there.scratch_bytes // 64) * 64
         self.scratch_bytes = self.areas + 4 * self.size * part.itemsize
 
@@ -203,8 +205,8 @@ class LongChirps:
         return Roots(f, 2 * self.n, self.part).at(f.rem(f.mul(k, k), 2 * self.n), self.sign)
 
 
-def long_transform(n: int, sign: int, part: np.dtype) -> LongTransform | LongChirps:
-    return (LongChirps if factors_of(n) is None else LongTransform)(n, sign, part)
+def long_transform(n: int, sign: int, part: np.dtype, alone: bool) -> LongTransform | LongChirps:
+    return (LongChirps if factors_of(n) is None else LongTransform)(n, sign, part, alone)
 
 
 # --- half spectra, as in fourier.py

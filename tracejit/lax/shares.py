@@ -35,3 +35,24 @@ class Shares:
         operands = list(zip(pointers, steps or [0] * len(pointers), strict=True))
         b.lanes(self.n, self.count, operands, self.offsets[-1],
                 lambda f, p, scratch: emit(f, p, [f.gep(scratch, offset) for offset in self.offsets[:-1]]))
+
+
+class WithinLane:
+    """Stands for a program's builder inside of a lane: what would run in parallel runs here, with scratch memory of this lane."""
+
+    def __init__(self, f: Any, scratch: Any):
+        self.f, self.start = f, scratch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.f, name)
+
+    def scratch(self, offset: int = 0) -> Any:
+        return self.f.gep(self.start, offset)
+
+    def lanes(self, n: int, tasks: int, operands: Sequence[tuple[Any, int]], scratch_bytes: int, emit: Callable) -> None:
+        f = self.f
+        outer = f.lane
+        with f.loop(0, n) as loop:
+            f.lane = loop.index
+            emit(f, [f.gep(p, f.mul(loop.index, step)) for p, step in operands], self.start)
+        f.lane = outer
