@@ -50,7 +50,7 @@ _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk",
               "panel_step", "row_blocks", "col_blocks", "*epilogue", "*ctx", "row", "col", "pitch",
               "pack_a", "pack_b", "pack_late", "*kernels")
 
-_DEPTH_BYTES = 3072  # K per block: a panel of B fills about the first cache, C is not updated too often
+_DEPTH_BYTES = 5120  # K per block: deep, as C is read and written once per block
 _CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
 _TASK_WORK = 1 << 20  # multiply-adds that are worth a task of their own
 _VECTOR_WORK = 1 << 17  # and of a matrix times vector
@@ -62,6 +62,7 @@ _PASSES, _PASSES_ALIASING = 4, 2  # over B, before a copy pays; lines that alias
 _LEAST_REUSED = 1 << 15  # bytes of B, which otherwise stays in the first cache
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
+_PACK_DEPTH = 256  # of K, that one task packs
 
 
 DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
@@ -205,26 +206,31 @@ def _vector_part(tile: Tile) -> Part:
 
 
 def _pack_task(plan: _Plan) -> str:
-    """Task t packs a few panels of B or, from b_tasks on, some rows of A."""
+    """Task t packs a piece of K of a few panels of B or, from b_tasks on, of some rows of A."""
     f = Function("pack_task", "ptr %job, i64 %task", "internal", RARELY)
     depth, b_tasks, panels = _JOB.get(f, "%job", "depth", "b_tasks", "panels")
-    with f.when(f.compare("slt", "%task", b_tasks)):
-        first = f.mul("%task", plan.pack_panels)
-        f.call("@pack_b", ("ptr", "%job"), ("i64", first), ("i64", f.min(f.add(first, plan.pack_panels), panels)))
+    pieces = f.ceil_div(depth, _PACK_DEPTH)
+    start = f.mul(f.rem("%task", pieces), _PACK_DEPTH)
+    n = f.min(f.sub(depth, start), _PACK_DEPTH)
+    group = f.div("%task", pieces)
+    with f.when(f.compare("slt", group, b_tasks)):
+        first = f.mul(group, plan.pack_panels)
+        end = f.min(f.add(first, plan.pack_panels), panels)
+        f.call("@pack_b", ("ptr", "%job"), ("i64", first), ("i64", end), ("i64", start), ("i64", n))
         f.leave()
-    _pack_a(f, plan, depth, f.sub("%task", b_tasks))
+    _pack_a(f, plan, f.sub(group, b_tasks), start, n)
     return f.text()
 
 
 def _pack_b(plan: _Plan) -> str:
-    """@pack_b, some panels of B: a row at a time where rows are contiguous, else a panel at a time."""
-    f = Function("pack_b", "ptr %job, i64 %first, i64 %end", "internal", RARELY)
-    nr, size = plan.tile.nr, plan.size
-    source, bk, bn, target, step, cols, depth = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols", "depth")
-    kernels, = _JOB.get(f, "%job", "kernels")
+    """@pack_b, `depth` rows of some panels of B: a row at a time where rows are contiguous, else a panel at a time."""
+    f = Function("pack_b", "ptr %job, i64 %first, i64 %end, i64 %row, i64 %depth", "internal", RARELY)
+    nr, size, depth = plan.tile.nr, plan.size, "%depth"
+    source, bk, bn, target, step, cols, kernels = _JOB.get(f, "%job", "B", "bk", "bn", "b_packed", "b_step", "cols", "kernels")
     start = f.mul("%first", nr)
     width = f.min(f.sub(cols, start), f.mul(f.sub("%end", "%first"), nr))
-    source, target = f.offset(source, f.mul(start, bn)), f.offset(target, f.mul("%first", step))
+    source = f.offset(source, f.add(f.mul(start, bn), f.mul("%row", bk)))
+    target = f.offset(target, f.add(f.mul("%first", step), f.mul("%row", nr * size)))
     with f.when(f.compare("eq", bn, size)):
         copy_block(f, kernels, "panels", source, bk, target, step, depth, width)
         f.leave()
@@ -239,13 +245,14 @@ def _pack_b(plan: _Plan) -> str:
     return f.text()
 
 
-def _pack_a(f: Function, plan: _Plan, depth: str, task: str) -> None:
-    """Some rows of A, plain or transposed, as rows."""
-    rows, source, rs, cs, target, step = _JOB.get(f, "%job", "rows", "A", "rs", "cs", "a_packed", "a_step")
-    kernels, = _JOB.get(f, "%job", "kernels")
-    row = f.mul(task, plan.pack_rows)
+def _pack_a(f: Function, plan: _Plan, group: str, start: str, depth: str) -> None:
+    """`depth` elements of each of some rows of A, plain or transposed, as rows."""
+    names = "rows", "A", "rs", "cs", "a_packed", "a_step", "kernels"
+    rows, source, rs, cs, target, step, kernels = _JOB.get(f, "%job", *names)
+    row = f.mul(group, plan.pack_rows)
     n = f.min(f.sub(rows, row), plan.pack_rows)
-    source, target = f.offset(source, f.mul(row, rs)), f.offset(target, f.mul(row, step))
+    source = f.offset(source, f.add(f.mul(row, rs), f.mul(start, cs)))
+    target = f.offset(target, f.add(f.mul(row, step), f.mul(start, plan.size)))
     with f.when(f.compare("eq", cs, plan.size)):
         copy_block(f, kernels, "rows", source, rs, target, step, n, depth)
         f.leave()
@@ -262,7 +269,7 @@ def _tile_rows(f: Function, tile_index: str) -> tuple[str, str]:
 def _tile_task(plan: _Plan) -> str:
     """Task t computes one block of C: a range of row tiles by a range of panels."""
     f = Function("tile_task", "ptr %job, i64 %task", "internal")
-    row_blocks, col_blocks, tiles, panels = _JOB.get(f, "%job", "row_blocks", "col_blocks", "tiles", "panels")
+    row_blocks, col_blocks, tiles, panels, depth = _JOB.get(f, "%job", "row_blocks", "col_blocks", "tiles", "panels", "depth")
     i, j = f.rem("%task", row_blocks), f.div("%task", row_blocks)
     first, last = (f.div(f.mul(tiles, f.add(i, e)), row_blocks) for e in (0, 1))
     start, stop = (f.div(f.mul(panels, f.add(j, e)), col_blocks) for e in (0, 1))
@@ -270,7 +277,7 @@ def _tile_task(plan: _Plan) -> str:
     with f.loop(start, stop, plan.pack_panels) as group:
         end = f.min(f.add(group.index, plan.pack_panels), stop)
         with f.when(late):
-            f.call("@pack_b", ("ptr", "%job"), ("i64", group.index), ("i64", end))
+            f.call("@pack_b", ("ptr", "%job"), ("i64", group.index), ("i64", end), ("i64", 0), ("i64", depth))
         with f.loop(group.index, end) as panel:
             _one_panel(f, plan, panel.index, first, last)
     return f.text()
@@ -329,7 +336,7 @@ def _product(plan: _Plan) -> str:
                  depth=f.min(f.sub(k, depth), k_step))
         _place(f, plan, job, rows.index, cols.index, depth, block.index, f.sub(k_blocks, 1))
         _choose_sources(f, plan, job)
-        _cut_blocks(f, job, fork)
+        _cut_blocks(f, plan, job, fork)
         _pack(f, plan, job, f.compare("eq", rows.index, 0), fork)
         row_blocks, col_blocks = _JOB.get(f, job, "row_blocks", "col_blocks")
         run_tasks(f, "@tile_task", job, f.mul(row_blocks, col_blocks), fork)
@@ -414,18 +421,19 @@ def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> Non
 
     Panels that only one task reads are packed by that task, a few at a time, and are then still in its cache.
     """
-    pack_a, pack_b, rows, panels, row_blocks = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels", "row_blocks")
+    pack_a, pack_b, rows, panels, depth, row_blocks = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels", "depth", "row_blocks")
     pack_b = f.mul(pack_b, _zext(f, first_rows))
     late = f.mul(pack_b, _zext(f, f.compare("eq", row_blocks, 1)))
     b_tasks = f.mul(f.ceil_div(panels, plan.pack_panels), f.sub(pack_b, late))
     _JOB.put(f, job, b_tasks=b_tasks, pack_late=late)
-    run_tasks(f, "@pack_task", job, f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a)), fork)
+    groups = f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a))
+    run_tasks(f, "@pack_task", job, f.mul(groups, f.ceil_div(depth, _PACK_DEPTH)), fork)
 
 
-def _cut_blocks(f: Function, job: str, fork: str) -> None:
+def _cut_blocks(f: Function, plan: _Plan, job: str, fork: str) -> None:
     """Cut C into blocks: small enough for the caches and, if forking pays, enough of them to share out."""
     tiles, panels, rows, cols, depth = _JOB.get(f, job, "tiles", "panels", "rows", "cols", "depth")
-    work = f.div(f.mul(f.mul(rows, cols), depth), _TASK_WORK)
+    work = f.div(f.mul(f.mul(rows, cols), f.min(depth, plan.depth // 2)), _TASK_WORK)  # deep: larger tasks, not more
     wanted = f.select(f.compare("eq", fork, 0), 1, f.max(f.min(work, _MOST_TASKS), 1))
     block_tiles = f.select(f.compare("slt", depth, _SHALLOW), 1, _BLOCK_TILES)
     row_blocks, col_blocks = f.ceil_div(tiles, block_tiles), f.ceil_div(panels, _BLOCK_PANELS)
