@@ -343,3 +343,23 @@ def test_convolutions_without_a_window_are_products(shape, kernel, axes, padding
     ops = [type(eqn.op).__name__ for eqn in after.eqns]
     assert "ConvGeneralDilated" not in ops and ops.count("DotGeneral") == 2
     same_meaning(graph, after, (x, w), 1e-12, 1e-10)
+
+
+@pytest.mark.parametrize("dtype", (np.dtype("float16"), bfloat16, np.dtype("int8")), ids=str)
+@pytest.mark.parametrize("x, y, axes", [((9, 70), (70,), ((1,), (0,))), ((70,), (70, 33), ((0,), (0,))), ((1, 70), (33, 70), ((1,), (1,))),
+                                        ((2, 1, 70), (2, 70, 40), ((2,), (1,))), ((1, 0), (0, 3), ((1,), (0,)))], ids=str)
+def test_narrow_matrices_times_vectors_are_converted_as_they_are_read(dtype, x, y, axes):
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-9, 9, shape).astype(dtype) for shape in (x, y))
+    batch = ((0,), (0,)) if x.ndim == 3 else ((), ())
+    wide = np.dtype("int32" if dtype.kind == "i" else "float32")
+
+    def product(x, y):
+        return [lax.dot_general(x, y, (axes, batch), preferred_element_type=wide)]
+
+    graph, _ = trace(product, [type_of(x), type_of(y)])
+    after = passed(graph)
+    assert not any(isinstance(eqn.op, DotGeneral) for eqn in after.eqns)
+    exact = np.matmul(x.astype(wide), y.T.astype(wide) if axes == ((1,), (1,)) else y.astype(wide))
+    for out in (evaluate(after, (x, y))[0], tj.jit(product)(x, y)[0]):
+        np.testing.assert_array_equal(np.asarray(out), exact)

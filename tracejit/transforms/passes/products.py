@@ -103,10 +103,9 @@ def lower_dot(op: DotGeneral, x, y):
     out = op.infer(x.type, y.type)
     if x.type.dtype in HALVES:
         wide = np.promote_types(np.float32, out.dtype) if out.dtype not in HALVES else np.dtype("float32")
-        product = lower_dot(DotGeneral(op.contract, op.batch_axes), cast(x, wide), cast(y, wide))
-        return cast(product, out.dtype)
+        return cast(converted_dot(op, x, y, wide), out.dtype)
     if out.dtype != x.type.dtype:
-        return lower_dot(DotGeneral(op.contract, op.batch_axes), cast(x, out.dtype), cast(y, out.dtype))
+        return converted_dot(op, x, y, out.dtype)
     spec = op.spec(x.type.ndim, y.type.ndim)
     size = lambda t, axes: math.prod(t.shape[a] for a in axes)
     k = size(x.type, spec.contract[0])
@@ -120,6 +119,15 @@ def lower_dot(op: DotGeneral, x, y):
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def converted_dot(op: DotGeneral, x, y, dtype: np.dtype):
+    """The product of the operands converted to `dtype`; a matrix times a vector, of which each element is used once,
+    is converted as it is read rather than to a matrix in memory."""
+    spec = op.spec(x.type.ndim, y.type.ndim)
+    is_vector = any(math.prod(v.type.shape[a] for a in axes) == 1 for v, axes in zip((x, y), spec.free))
+    x, y = cast(x, dtype), cast(y, dtype)
+    return sum_of_products(spec, x, y) if is_vector else lower_dot(DotGeneral(op.contract, op.batch_axes), x, y)
 
 
 def half_dot(op: DotGeneral, x, y):
