@@ -445,3 +445,25 @@ def test_the_counter_of_a_loop_is_weak_as_in_jax():
     assert lax.fori_loop(0., 4.9, lambda i, x: x + i, 0.) == 6
     with pytest.raises(TypeError):  # the counter has the type of its first bound
         tj.jit(lambda n: lax.fori_loop(n, 9, lambda i, x: x + i, zero))(n)
+
+
+@pytest.mark.parametrize("n, in_registers", [(0, True), (1, True), (4, True), (16, False)])
+def test_elementary_functions_of_a_loop_without_lanes_fill_vectors(n, in_registers):
+    start, slopes = np.linspace(-1, 1, n, dtype=np.float32), np.linspace(.5, 2, 30, dtype=np.float32)
+
+    def iterate(x, a):
+        return lax.scan(lambda x, a: (jnp.tanh(a * x) + jnp.exp(-x * x), None), x, a)[0]
+    if n:
+        assert (loops_of(iterate, start, slopes)[0].registers is not None) == in_registers
+    expected = start.astype(float)
+    for a in slopes:
+        expected = np.tanh(a * expected) + np.exp(-expected**2)
+    np.testing.assert_allclose(np.asarray(tj.jit(iterate)(start, slopes)), expected, rtol=1e-4)
+
+
+def test_functions_of_scalars_stay_in_registers():
+    def iterate(x):
+        for _ in range(20):
+            x = jnp.sin(x)
+        return x
+    assert loops_of(lambda x: lax.fori_loop(0, 3, lambda _, x: iterate(x), x), np.float64(1))[0].registers is not None

@@ -21,6 +21,7 @@ from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.epilogues import epilogue_of
 from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
+from tracejit.codegen.cpu.register_loops import refusal
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
 from tracejit.codegen.schedule import Schedule, regular, schedule
@@ -292,4 +293,4 @@ def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    return ProgramEmitter(isa).emit(lower(graph, Target(scratch_of, lambda eqn: blocks_of(isa, eqn)), donated=donated))
+    return ProgramEmitter(isa).emit(lower(graph, Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal), donated=donated))

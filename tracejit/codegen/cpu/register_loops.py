@@ -11,13 +11,29 @@ from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Val
 from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
+from tracejit.ir.graph import Eqn
 from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
+from tracejit.lax.dot import DotGeneral
+from tracejit.lax.elementary import Transcendental
+from tracejit.lax.elementwise import Log, Pow
+from tracejit.lax.kinds import Reduction
 
 SETTLING = 8                # trips between two looks whether anything changes
 LEAST_STRIP, MOST_STRIP = 128, 512
 MOST_STATE = 1 << 12        # carried elements of a strip
 TASK_COST = 1 << 16
+FUNCTION_LANES = 8          # elementary functions that take the time of one in vectors
+STEP_COST = 6               # elementary functions that take the time of a step on arrays
 MOST_TASKS = 256
+
+
+def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
+    """Without lanes, an elementary function of n elements is n scalar ones: beyond some, steps on vectors take less time."""
+    body = eqn.op.body
+    folds = sum(isinstance(e.op, (Reduction, DotGeneral)) for e in body.eqns)
+    sizes = [e.outputs[0].type.size for e in body.eqns if isinstance(e.op, (Transcendental, Log, Pow))]
+    saved = sum(n - -(-n // FUNCTION_LANES) for n in sizes)
+    return "its elementary functions fill vectors" if not loop.lanes and saved > STEP_COST * (1 + folds) else ""
 
 
 class RegisterLoopEmitter:
