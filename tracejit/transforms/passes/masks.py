@@ -10,7 +10,7 @@ product multiplies it with the sum of the rows of `v` that belong to it (and is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,12 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
 from tracejit.ir.trace import bind, inline, sourced, trace_closed
+from tracejit.ir.types import is_inexact
 from tracejit.lax.broadcast import BroadcastInDim, ReduceSum, resized
 from tracejit.lax.compare import SelectN
-from tracejit.lax.dot import DotGeneral
+from tracejit.lax.dot import DotGeneral, accumulator
 from tracejit.lax.kinds import Cut, Elementwise, Reduction, View
+from tracejit.lax.reference import is_half
 from tracejit.lax.reduce import ReduceMax, ReduceMin
 from tracejit.transforms.passes.parts import Key, Loop, one_part, plan_loops, seeds, spliced
 from tracejit.transforms.passes.regions import Region, Uses, cuts_of, find_region, variables
@@ -225,12 +227,12 @@ class Narrow:
         if not isinstance(eqn.op, (ReduceSum, ReduceMax, ReduceMin)) or self.marked[x] not in eqn.op.axes:
             raise NotAlike
         axis = self.marked[x]
-        kept, rest = self.alike(x, axis)
+        kept, rest = map(widened, self.alike(x, axis))
         if len(eqn.op.axes) > 1:
             rest = bind(eqn.op, with_axis(rest, x.type.shape, axis))
         if isinstance(eqn.op, ReduceSum):
-            rest = lax.mul(rest, np.asarray(self.left_out, x.type.dtype))
-        return bind(eqn.op.monoid, bind(eqn.op, kept), rest)
+            rest = lax.mul(rest, np.asarray(self.left_out, rest.type.dtype))
+        return lax.convert_element_type(bind(eqn.op.monoid, bind(eqn.op, kept), rest), x.type.dtype)
 
     @property
     def left_out(self) -> int:
@@ -240,21 +242,30 @@ class Narrow:
         return lax.slice_in_dim(x, self.kept.start, self.kept.stop, axis=axis)
 
     def product(self, eqn: Eqn) -> Atom:
-        """The rest meets the sum of the other operand, taken as a mean times a count: a mean does not overflow."""
+        """The rest meets the sum of the other operand, taken as a mean times a count: a mean does not overflow.
+
+        Of 16-bit floats both products are float32, so that their sum is rounded once, as the product was.
+        """
         side = 0 if eqn.inputs[0] in self.marked else 1
         x, y = eqn.inputs[side], eqn.inputs[1 - side]
         contracted = dict(zip(eqn.op.contract[side], eqn.op.contract[1 - side]))
         axis = self.marked[x]
-        if y in self.marked or axis not in contracted or x.type.dtype.kind not in "fc" or x.type.dtype.itemsize < 4:
+        if y in self.marked or axis not in contracted or not is_inexact(x.type.dtype):
             raise NotAlike
         (kept, rest), y, b = self.alike(x, axis), self.whole(y), contracted[axis]
-        once = np.asarray(1 / self.left_out, y.dtype)
-        around = [lax.slice_in_dim(y, i, j, axis=b) for i, j in ((0, self.kept.start), (self.kept.stop, self.kept.size)) if i < j]
-        sums = [bind(ReduceSum((b,)), lax.mul(piece, once)) for piece in around]
-        mean = lax.expand_dims(sums[0] if len(sums) == 1 else lax.add(*sums), (b,))
-        of = lambda p, q: bind(eqn.op, *((p, q) if side == 0 else (q, p)))
-        rest = with_axis(lax.mul(rest, np.asarray(self.left_out, x.type.dtype)), x.type.shape, axis)
-        return lax.add(of(kept, self.cut(y, b)), of(rest, mean))
+        out = eqn.outputs[0].type.dtype
+        op = replace(eqn.op, preferred=np.promote_types(accumulator(out), np.float32)) if is_half(x.type.dtype) else eqn.op
+        of = lambda p, q: bind(op, *((p, q) if side == 0 else (q, p)))
+        mean = self.mean_left_out(y, b)
+        rest = with_axis(lax.mul(widened(rest), np.asarray(self.left_out, mean.type.dtype)), x.type.shape, axis)
+        return lax.convert_element_type(lax.add(of(kept, self.cut(y, b)), of(rest, mean)), out)
+
+    def mean_left_out(self, y: Atom, axis: int) -> Atom:
+        """The mean of what is left out along an axis, which stays with one element."""
+        around = [(0, self.kept.start), (self.kept.stop, self.kept.size)]
+        pieces = [widened(lax.slice_in_dim(y, i, j, axis=axis)) for i, j in around if i < j]
+        sums = [bind(ReduceSum((axis,)), lax.mul(piece, np.asarray(1 / self.left_out, piece.type.dtype))) for piece in pieces]
+        return lax.expand_dims(sums[0] if len(sums) == 1 else lax.add(*sums), (axis,))
 
     def alike(self, x: Atom, axis: int) -> tuple[Atom, Atom]:
         kept, rest = self.pair(x, axis)
@@ -301,6 +312,11 @@ class Narrow:
             return None
         outside = np.delete(mask, slice(self.kept.start, self.kept.stop), axis)
         return None if outside.any() != outside.all() else len(eqn.inputs) - 1 if outside.any() else 1
+
+
+def widened(x: Atom) -> Atom:
+    """16-bit floats as float32."""
+    return lax.convert_element_type(x, accumulator(x.type.dtype))
 
 
 def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
