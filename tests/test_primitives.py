@@ -312,3 +312,11 @@ def test_trees_with_unhashable_parts_are_hashable() -> None:
 def test_modules_of_extend_come_with_it() -> None:
     assert tj.extend.core.valid_jaxtype(np.ones(2)) and not tj.extend.core.valid_jaxtype("a")
     assert tj.extend.linear_util.wrap_init(abs).call_wrapped(-1) == 1
+
+
+def test_dtypes_and_values_have_a_dtype() -> None:
+    for x in (np.dtype("int32"), "int32", np.int32, jnp.int32, np.int32(1), np.zeros(2, "int32"), 3, jnp.asarray(3), int):
+        assert tj.lax.dtype(x) == np.dtype("int32"), x
+    assert tj.lax.dtype(tj.random.key(0)) == tj.lax.dtype(tj.random.key(0).dtype)
+    with pytest.raises(TypeError):
+        tj.lax.dtype([1])

@@ -398,7 +398,7 @@ KEPT: list = []
 LEAKS = {
     "jit": lambda f: tj.jit(f)(1.0), "jit in jit": lambda f: tj.jit(lambda x: tj.jit(f)(x) + 1)(1.0),
     "grad": lambda f: tj.grad(f)(1.0), "vmap": lambda f: tj.vmap(f)(jnp.ones(2)), "checkpoint": lambda f: tj.checkpoint(f)(1.0),
-    "scan": lambda f: lax.scan(lambda c, _: (f(c), None), 1.0, None, length=2), "while": lambda f: lax.while_loop(lambda x: x < 3, f, 1.0),
+    "scan": lambda f: lax.scan(lambda c, _: (f(c), None), 1.0, None, length=2), "while": lambda f: lax.while_loop(lambda x: x < 2, f, 1.0),
     "cond": lambda f: lax.cond(True, f, lambda x: x, 1.0),
     "an outer value in scan": lambda f: tj.jit(lambda x: lax.scan(lambda c, _: (f(x) + c, None), x, None, length=2)[0])(1.0),
 }
@@ -614,3 +614,38 @@ def test_deep_nesting_takes_time_in_proportion_to_its_depth(around, slope):
     x, f = np.array([0.5, 1.0]), around(20)
     for found in (tj.vmap(tj.grad(f))(x), [tj.jit(lambda x: tj.jvp(f, (x,), (1.0,))[1])(v) for v in x]):
         np.testing.assert_allclose(found, slope(0.9**20, x), rtol=1e-6)
+
+
+# --- what branches share ---------------------------------------------------------------------------------------------
+
+def test_what_every_branch_hands_on_does_not_depend_on_the_index():
+    kept = jnp.arange(3.)
+
+    def f(i, x, y):
+        return lax.cond(i > 0, lambda x, y: (x, y, -x, kept), lambda x, y: (x, x, x, kept), x, y)
+    x, y = jnp.asarray(2.), jnp.asarray(3.)
+    for g in (f, tj.jit(f)):
+        for i, expected in ((1, (2, 3, -2)), (0, (2, 2, 2))):
+            out = g(jnp.asarray(i), x, y)
+            assert out[:3] == expected and (out[3] == kept).all()
+    ys = tj.vmap(f, (0, None, None), (None, 0, 0, None))(jnp.arange(2), x, y)
+    assert ys[0] == 2 and ys[1].tolist() == [2, 3] and ys[2].tolist() == [2, -2] and (ys[3] == kept).all()
+    slope = tj.grad(lambda x: sum(f(jnp.asarray(1), x, y)[:3]))(x)
+    assert slope == 0 and tj.jit(lambda i: lax.switch(i, [lambda x: x] * 3, x))(2) == 2
+
+
+def test_bwd_may_give_one_array_for_a_node_that_holds_one():
+    f = tj.custom_vjp(lambda p: p["x"][0] * p["y"])
+    f.defvjp(lambda p: (f(p), p), lambda p, ct: ({"x": ct * p["y"], "y": ct * p["x"][0]},))
+    assert tj.grad(f)({"x": [3.], "y": 2.}) == {"x": [2.], "y": 3.}
+    f.defvjp(lambda p: (f(p), p), lambda p, ct: ({"x": None, "y": ct},))
+    assert tj.grad(f)({"x": [3.], "y": 2.}) == {"x": [0.], "y": 1.}
+    f.defvjp(lambda p: (f(p), p), lambda p, ct: (ct,))
+    with pytest.raises(errors.TreeError, match="structure"):
+        tj.grad(f)({"x": [3.], "y": 2.})
+
+
+def test_checkpoint_at_once_gives_the_bits_of_the_function():
+    f = lambda x: jnp.sin(x) * 3.1 + jnp.cos(x) / x
+    x = jnp.linspace(0.5, 9, 1000)
+    np.testing.assert_array_equal(tj.checkpoint(f)(x), f(x))

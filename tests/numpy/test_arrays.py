@@ -270,3 +270,5 @@ def test_pickles():
 def test_sizes_of_what_only_says_them():
     struct = tj.ShapeDtypeStruct((2, 3), "float32")
     assert (jnp.shape(struct), jnp.ndim(struct), jnp.size(struct), jnp.size(struct, 1)) == ((2, 3), 2, 6, 3)
+    with pytest.warns(DeprecationWarning, match="no array"):
+        assert jnp.shape(None) == ()

@@ -92,6 +92,8 @@ class ArrayType:
         """The type of derivatives with respect to values of this type; integers have none, and keep theirs."""
         return self.strong()
 
+    at_least_vspace = to_tangent_aval
+
     def __reduce__(self):
         return ArrayType, (self.shape, self.dtype, self.weak_type)
 
@@ -313,7 +315,8 @@ def with_wide_numbers(leaves: Sequence) -> Sequence:
 
 
 def dtype_of(x: Any) -> np.dtype:
-    return type_of(x).dtype
+    """The dtype of a value, or a dtype itself, in the width that the settings allow."""
+    return canonicalize_dtype(x) if isinstance(x, (type, str, np.dtype, ExtendedDType)) else type_of(x).dtype
 
 
 def is_weak(x: Any) -> bool:

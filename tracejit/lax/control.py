@@ -16,7 +16,7 @@ from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, kind_of, promote, type_of, with_wide_numbers
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
-from tracejit.lax.broadcast import axis_of, full
+from tracejit.lax.broadcast import axis_of, full, is_own
 from tracejit.lax.compare import ne
 from tracejit.lax.convert import ConvertElementType
 from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
@@ -190,7 +190,18 @@ def choose(what: str, index, functions, operands, names) -> Any:
         types = [branch_type(*pair) or mismatch(what, names[0], name, *pair) for pair in zip(types, graph.out_types)]
     union = union_of(*[captured for _, captured, _ in traced])
     branches = tuple(with_captures(converted(g, types), captured, union) for g, captured, _ in traced)
-    return unflatten(out_tree, bind(Cond(branches), index, *union, *leaves))
+    return unflatten(out_tree, chosen(index, branches, [*union, *leaves]))
+
+
+def chosen(index, branches: Sequence[Graph], operands: list) -> list:
+    """The results of a branch. One that every branch takes from the same operand is that operand, whatever the index."""
+    place = [{p: k for k, (p, x) in enumerate(zip(g.params, operands)) if is_own(x)} for g in branches]
+    passed = [{at.get(r) if isinstance(r, Var) else None for at, r in zip(place, rs)} for rs in zip(*[g.results for g in branches])]
+    passed = [found.pop() if len(found) == 1 else None for found in passed]
+    rest = [k for k, at in enumerate(passed) if at is None]
+    op = Cond(tuple(Graph(g.params, g.eqns, [g.results[k] for k in rest]) for g in branches))
+    outs = iter(bind(op, index, *operands) if rest or op.has_effects else [])
+    return [next(outs) if at is None else operands[at] for at in passed]
 
 
 def branch_type(a: ArrayType, b: ArrayType) -> ArrayType | None:

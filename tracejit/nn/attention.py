@@ -86,7 +86,7 @@ def check_arguments(query, key, value, bias, mask, lengths) -> None:
     for name, length in zip(("query_seq_lengths", "key_value_seq_lengths"), lengths):
         expect(name, length, (batch,), np.dtype("int32"))
     if query.shape[2] % heads:
-        raise ValueError(f"dot_product_attention: {query.shape[2]} query heads are no multiple of {heads} key/value "
+        raise ValueError(f"dot_product_attention: {query.shape[2]} query heads, which must be a multiple of {heads} key/value "
                          "heads")
 
 

@@ -117,13 +117,22 @@ def _letters_for(lists: Sequence[Sequence[Hashable]]) -> dict[Hashable, str]:
     return {Ellipsis: "...", **dict(zip(labels, sorted(LETTERS)))}
 
 
+def lettered(text: str) -> str:
+    """The text with a free letter for each other character, such as a digit, where the result is given."""
+    others = sorted(set(text) - set(LETTERS + ".,->")) if "->" in text else []
+    free = [c for c in LETTERS if c not in text]
+    return text.translate({ord(c): letter for c, letter in zip(others, free)})
+
+
 def parse_subscripts(text: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
     """(letters of each operand, letters of the result), with every Ellipsis spelled out.
 
     >>> parse_subscripts("...i,i", [(2, 3), (3,)])
     (['Zi', 'i'], 'Z')
+    >>> parse_subscripts("a1,1->a", [(2, 3), (3,)])
+    (['ab', 'b'], 'a')
     """
-    inputs, arrow, result = text.partition("->")
+    inputs, arrow, result = lettered(text).partition("->")
     terms = inputs.split(",")
     if len(terms) != len(shapes):
         raise ValueError(f"einsum: {len(terms)} terms in {text!r} but {len(shapes)} operands")

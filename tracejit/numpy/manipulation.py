@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,14 +18,15 @@ from tracejit.numpy.promotion import (
     ArrayLike,
     Axis,
     as_array,
-    broadcast_shape,
     axes_given,
+    broadcast_shape,
     canonical_axes,
     canonical_axis,
     canonical_shape,
     check_arraylike,
     concrete_int,
     expand_to,
+    is_arraylike,
     is_traced,
 )
 
@@ -32,9 +34,10 @@ from tracejit.numpy.promotion import (
 
 
 def own_shape(name: str, a: Any) -> tuple[int, ...]:
-    """The shape that `a` says it has, array or not; that of the array that a list or a number would be."""
-    if not isinstance(a, (list, tuple)) and not hasattr(a, "shape"):
-        check_arraylike(name, a)
+    """The shape that `a` says it has, array or not; that of the array that a list or a number would be. Anything else has
+    shape () and a DeprecationWarning, as in JAX."""
+    if not isinstance(a, (list, tuple)) and not hasattr(a, "shape") and not is_arraylike(a):
+        warnings.warn(f"{name}: {type(a).__name__} is no array; this will be an error", DeprecationWarning, stacklevel=3)
     return tuple(np.shape(a))
 
 

@@ -340,6 +340,13 @@ def cotangents_of(part: Any, tree: PyTreeDef, i: int) -> list:
     """The leaves of the cotangent of argument i; None stands for zeros."""
     if part is None:
         return [None] * tree.num_leaves
+    leaves, prefix = tree_flatten(part, lambda x: x is None)
+    try:
+        below = [len(tree_flatten(t)[0]) for t in flatten_up_to(prefix, unflatten(tree, range(tree.num_leaves)))]
+        if all(n == 1 or x is None for n, x in zip(below, leaves)):     # one array for a node that holds one
+            return [x for n, x in zip(below, leaves) for _ in range(n)]
+    except TreeError:
+        pass
     try:
         return flatten_up_to(tree, part)
     except TreeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -150,4 +151,8 @@ def unmapped_aval(size: int, axis: int | None, aval: ArrayType) -> ArrayType:
     return ArrayType((*aval.shape[:at], size, *aval.shape[at:]), aval.dtype, aval.weak_type)
 
 
-__getattr__ = getter(__name__)
+_absent = getter(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    return import_module("tracejit.extend.core.primitives") if name == "primitives" else _absent(name)
