@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.runtime.threads import threads
 
@@ -53,3 +54,24 @@ def test_same_bits_for_any_number_of_threads():
         one = np.asarray(f(x)).tobytes()
     with threads(3):
         assert np.asarray(f(x)).tobytes() == one
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_cumlogsumexp_of_complex_numbers(dtype: str, reverse: bool) -> None:
+    """Against the sum of exponentials in long doubles, beside numbers that overflow or vanish there, and at the edges."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(3, 33)) * 3 + 1j * rng.uniform(-9, 9, (3, 33))).astype(dtype)
+    turn = lambda v: v[:, ::-1] if reverse else v
+    expected = turn(np.log(np.cumsum(np.exp(turn(x).astype(np.clongdouble)), 1)))
+    f = lambda x: lax.cumlogsumexp(x, 1, reverse)
+    for out in (f(jnp.asarray(x)), tj.jit(f)(x), tj.vmap(lambda r: lax.cumlogsumexp(r, 0, reverse))(x)):
+        assert out.dtype == dtype
+        np.testing.assert_allclose(np.exp(out), np.exp(expected), rtol=3e-4 if dtype == "complex64" else 1e-12)
+    far = jnp.asarray([[500 + 1j, -500 + 2j, 1000 - 1j]], dtype)
+    np.testing.assert_allclose(lax.cumlogsumexp(far, 1), [[500 + 1j, 500 + 1j, 1000 - 1j]], rtol=1e-6)
+    edges = np.asarray(lax.cumlogsumexp(jnp.asarray([-np.inf, -np.inf, 1 + 2j, np.nan, 0], dtype), 0))
+    assert edges[:2].real.tolist() == [-np.inf] * 2 and np.isclose(edges[2], 1 + 2j) and np.isnan(edges[3:]).all()
+    assert lax.cumlogsumexp(jnp.zeros((2, 0), dtype), 1).shape == (2, 0)
+    grad = tj.grad(lambda x: lax.cumlogsumexp(x, 0)[-1].real, holomorphic=False)(jnp.asarray(x[0]))
+    np.testing.assert_allclose(grad, np.exp(x[0] - np.log(np.exp(x[0]).sum())), rtol=2e-4)

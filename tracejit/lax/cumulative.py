@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.ir.trace import bind
-from tracejit.ir.types import type_of
+from tracejit.ir.types import is_complex, type_of
 from tracejit.lax.broadcast import axis_of
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementary import exp
 from tracejit.lax.elementwise import Add, Float, Max, Min, Mul, sub
 from tracejit.lax.kinds import Elementwise, Op, Opaque, has_tangent, op_dataclass
+from tracejit.lax.logaddexp import logaddexp
 from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.reference import is_half
 from tracejit.lax.shape import pad
@@ -334,5 +335,16 @@ class Cumlogsumexp(Cumulative):
 
 
 def cumlogsumexp(operand: Any, axis: int = 0, reverse: bool = False) -> Any:
-    """Running log(sum(exp(x))) along an axis, from its end if reverse."""
-    return running(Cumlogsumexp, operand, axis, reverse)
+    """Running log(sum(exp(x))) along an axis, from its end if reverse.
+
+    >>> print(cumlogsumexp(np.array([0j, 0j])).round(3))
+    [0.   +0.j 0.693+0.j]
+    """
+    t = type_of(operand)
+    if not is_complex(t.dtype):
+        return running(Cumlogsumexp, operand, axis, reverse)
+    op, distance = Cumlogsumexp(axis_of("cumlogsumexp", axis, t.ndim), bool(reverse)), 1
+    while distance < t.shape[op.axis]:      # by doubling the distance folded, as derivatives are
+        operand = logaddexp(op.shifted(operand, distance, -np.inf), operand)
+        distance *= 2
+    return operand

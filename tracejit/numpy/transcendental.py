@@ -8,6 +8,8 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import is_complex, real_dtype
+from tracejit.lax.logaddexp import larger_and_gap
+from tracejit.lax.logaddexp import logaddexp as lax_logaddexp
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -269,17 +271,6 @@ def full_operands(name: str, *args: ArrayLike) -> list[Array]:
     return [expand_to(x, shape) for x in args]
 
 
-def _larger_and_gap(x1: Array, x2: Array) -> tuple[Array, Array]:
-    """(the larger, smaller - larger); equal infinities have gap 0, so no nan is made of them."""
-    key1, key2 = (x1, x2) if x1.dtype.kind != "c" else (lax.real(x1), lax.real(x2))
-    first = lax.gt(key1, key2)
-    large, small = lax.select(first, x1, x2), lax.select(first, x2, x1)
-    infinite = lax.eq(lax.abs(lax.select(first, key1, key2)), cast_numpy(np.inf, key1.dtype))
-    same = lax.bitwise_and(lax.eq(large, small), infinite)
-    other = lax.select(same, lax.full_like(small, 0), small)
-    return large, lax.sub(other, lax.select(same, lax.full_like(large, 0), large))
-
-
 @binary_ufunc(identity=-np.inf)
 def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """log(exp(x1) + exp(x2)) without overflow.
@@ -287,14 +278,7 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     >>> jnp.logaddexp(jnp.array([0.0, 1000.0]), 1000.0)
     Array([1000.    , 1000.6931], dtype=float32)
     """
-    large, gap = _larger_and_gap(*full_operands("logaddexp", x1, x2))
-    total = lax.add(large, lax.log1p(lax.exp(gap)))
-    return total if total.dtype.kind != "c" else lax.complex(lax.real(total), _wrap_angle(lax.imag(total)))
-
-
-def _wrap_angle(angle: Array) -> Array:
-    turns = lax.round(lax.div(angle, cast_numpy(2 * math.pi, angle.dtype)))
-    return lax.sub(angle, lax.mul(turns, cast_numpy(2 * math.pi, angle.dtype)))
+    return lax_logaddexp(*full_operands("logaddexp", x1, x2))
 
 
 @binary_ufunc(identity=-np.inf)
@@ -304,7 +288,7 @@ def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     >>> jnp.logaddexp2(jnp.array([0.0, 200.0]), 200.0)
     Array([200., 201.], dtype=float32)
     """
-    large, gap = _larger_and_gap(*full_operands("logaddexp2", x1, x2))
+    large, gap = larger_and_gap(*full_operands("logaddexp2", x1, x2))
     return lax.add(large, lax.div(lax.log1p(lax.exp2(gap)), literal(math.log(2), large.dtype)))
 
 
