@@ -1,7 +1,7 @@
 """Elementary functions of a Value -> the polynomial code of `vecmath`, by kind of number."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .value import AnyValue, ComplexValue, is_float, is_half, is_integer
@@ -24,6 +24,10 @@ class Elementary:
         if not is_float(xs[0].dtype):
             raise TypeError(f"{real.__name__} needs a float, not {xs[0].dtype}")
         return real(self, *xs)
+
+    def applied(self, op: Any, args: Sequence[AnyValue]) -> AnyValue:
+        """An op of elements; here: written out where it is used."""
+        return op.scalar(self, *args)
 
     # ---- exponentials and logarithms ----
 
