@@ -495,3 +495,14 @@ def test_isa_from_the_settings():
     with config.setting(isa="baseline"):
         assert host_isa() is make_isa("baseline")
     assert host_isa() is make_isa("native")
+
+
+def test_a_loop_of_one_trip_is_plain_code():
+    b = Builder(Module(host_isa()), "k", [("n", np.dtype("i8"))], ret=np.dtype("i8"))
+    with b.loop(3, 5, 2, carries=[b.params[0]]) as loop:
+        loop.carry(b.add(loop.carries[0], loop.index))
+    b.ret(*loop.results)
+    b.finish()
+    assert "br " not in b.module.text() and "add i64 %n, 3" in b.module.text()
+    with pytest.raises(ValueError, match="carry"), b.loop(0, 1, carries=[b.params[0]]):
+        pass

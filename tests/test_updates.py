@@ -138,3 +138,18 @@ def test_an_operand_that_is_used_later_is_not_overwritten():
     y, twice = f(x, 4)
     assert np.array_equal(x, np.arange(50.0)) and np.array_equal(twice, 2 * np.arange(50.0))
     assert np.array_equal(y, np.arange(50.0) + (np.abs(np.arange(50) - 5) <= 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.int8, np.bool_, np.float16])
+@pytest.mark.parametrize("shape,window", [((2,) * 7, (slice(None), 1, 1)), ((3, 5, 4, 9), (slice(1, 3), slice(None), 2)),
+                                          ((3, 5, 4, 9), (slice(1, 3), slice(1, 2), slice(None))), ((4, 0, 3), (1,)), ((6,), (2,)),
+                                          ((3, 5, 4, 9), (slice(None), slice(None), slice(1, 4), slice(2, 7)))], ids=str)
+def test_windows_of_many_axes(dtype, shape, window):
+    """Axes that lie behind each other in both arrays are walked as one, and those of one element not at all."""
+    x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    new = (np.ones(x[window].shape) * 3).astype(dtype)
+    for kind in ("set", "add") if dtype is not np.bool_ else ("set",):
+        want = x.copy()
+        want[window] = new if kind == "set" else want[window] + new
+        got = tj.jit(lambda x, y, kind=kind: getattr(x.at[window], kind)(y))(x, new)
+        np.testing.assert_array_equal(np.asarray(got), want)

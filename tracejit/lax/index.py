@@ -237,40 +237,44 @@ class Scatter(Indexed, Opaque):
             begin, inside = self.windows.native(b, [index[a] for a in batch], ins[1], operand, indices, self.clips)
             for a, d in zip(self.offset_dims, self.windows.window_axes()):
                 begin[d] = b.add(begin[d], index[a])
+            to = lambda: b.gep(outs[0], offset_of(b, begin, operand.shape), operand.dtype)
+            read = lambda: b.gep(ins[2], offset_of(b, [index[d] for d in range(updates.ndim)], updates.shape), updates.dtype)
             element = self.add_element if atomic and not self.unique else self.write_elements
-            write = lambda: element(b, outs[0], ins[2], types, index, begin, 1)
+            write = lambda: element(b, to(), read(), operand.dtype, 1)
             write() if inside is None else b.when(inside, write)
 
-    def add_element(self, b, target, source, types, index: dict, at: list, lanes: int):
-        operand, _, updates = types
-        place = offset_of(b, [index[d] for d in range(updates.ndim)], updates.shape)
-        new = b.load(updates.dtype, b.gep(source, place, updates.dtype))
-        b.atomic_add(new, b.gep(target, offset_of(b, at, operand.shape), operand.dtype))
+    def add_element(self, b, to, read, dtype: np.dtype, lanes: int):
+        b.atomic_add(b.load(dtype, read), to)
 
     def write_window(self, b, target, source, types, batch: list, begin: list):
         operand, _, updates = types
         place = dict(zip(self.windows.batch_axes(updates.ndim), batch))
-        window = list(zip(self.offset_dims, self.windows.window_axes()))
-        by_vectors = bool(window) and window[-1] == (updates.ndim - 1, operand.ndim - 1)
-        last = window.pop() if by_vectors else None
+        to = b.gep(target, offset_of(b, begin, operand.shape), operand.dtype)
+        read = b.gep(source, offset_of(b, [place.get(a, 0) for a in range(updates.ndim)], updates.shape), updates.dtype)
+        *outer, (n, far, wide) = self.window_nest(operand.shape, updates.shape)
+        moved = lambda pointer, k, step: b.gep(pointer, b.mul(k, step), operand.dtype)
         with contextlib.ExitStack() as loops:
-            index = dict(place)
-            for axis, d in window:
-                index[axis] = loops.enter_context(b.loop(0, updates.shape[axis])).index
-                begin = [b.add(v, index[axis]) if i == d else v for i, v in enumerate(begin)]
-            if last is None:
-                return self.write_elements(b, target, source, types, index, begin, 1)
-            for start, stop, step in vector_spans(updates.shape[-1], b.isa.lanes(operand.dtype)):
+            for size, *steps in outer:
+                k = loops.enter_context(b.loop(0, size)).index
+                to, read = moved(to, k, steps[0]), moved(read, k, steps[1])
+            for start, stop, step in vector_spans(n, b.isa.lanes(operand.dtype) if far == wide == 1 else 1):
                 with b.loop(start, stop, step) as loop:
-                    at = [*begin[:-1], b.add(begin[-1], loop.index)]
-                    self.write_elements(b, target, source, types, index | {last[0]: loop.index}, at, step)
+                    self.write_elements(b, moved(to, loop.index, far), moved(read, loop.index, wide), operand.dtype, step)
 
-    def write_elements(self, b, target, source, types, index: dict, at: list, lanes: int):
-        operand, _, updates = types
-        element = b.gep(target, offset_of(b, at, operand.shape), operand.dtype)
-        new = b.load(updates.dtype, b.gep(source, offset_of(b, [index[d] for d in range(updates.ndim)], updates.shape),
-                                          updates.dtype), lanes)
-        b.store(self.combine(b, b.load(operand.dtype, element, lanes), new), element)
+    def window_nest(self, shape: Sequence[int], updates: Sequence[int]) -> list[tuple[int, int, int]]:
+        """The loops over a window: sizes, steps in the operand and in the updates. Axes that lie behind each other in both
+        are one, and those of one element are none."""
+        nest: list[tuple[int, int, int]] = []
+        for a, d in zip(self.offset_dims, self.windows.window_axes()):
+            size, far, wide = updates[a], math.prod(shape[d + 1:]), math.prod(updates[a + 1:])
+            if size > 1 and nest and nest[-1][1:] == (size * far, size * wide):
+                nest[-1] = nest[-1][0] * size, far, wide
+            elif size > 1:
+                nest.append((size, far, wide))
+        return nest or [(1, 1, 1)]
+
+    def write_elements(self, b, to, read, dtype: np.dtype, lanes: int):
+        b.store(self.combine(b, b.load(dtype, to, lanes), b.load(dtype, read, lanes)), to)
 
     def eval(self, operand, indices, updates):
         out = operand.copy()

@@ -38,6 +38,11 @@ class Loop:
         """The carries of the next iteration; to be called once in the body if there are any."""
         self.next_carries = list(values)
 
+    def check(self) -> None:
+        """The end of the body."""
+        if self.next_carries is None:
+            raise ValueError("the body of a loop with carries must call loop.carry(...)")
+
 
 class Control(Memory):
     """Blocks nest; what was computed before a construct may be used in and after it,
@@ -112,6 +117,10 @@ class Control(Memory):
             (total,) = loop.results
         """
         start, stop, step = self.index(start), self.index(stop), self.index(step)
+        if None not in (start.const, stop.const, step.const) and start.const < stop.const <= start.const + step.const:
+            with self.single_trip(start, carries) as loop:
+                yield loop
+            return
         stem = self.fresh("loop")
         body, done = f"{stem}.body", f"{stem}.done"
         runs = self.lt(start, stop) if None in (start.const, stop.const) else start.const < stop.const
@@ -128,8 +137,7 @@ class Control(Memory):
             phis, place = self._open_phis(inits)
             loop = Loop(phis[0], _unflatten(phis[1:], carries))
             yield loop
-            if loop.next_carries is None:
-                raise ValueError("the body of a loop with carries must call loop.carry(...)")
+            loop.check()
             following = self.impure(f"add nsw {phis[0].text}, {step.name}", start.dtype)
             again = self.lt(following, stop)
             latch = self.block
@@ -139,6 +147,14 @@ class Control(Memory):
         self._start(done)
         arms = [] if runs is True else [(before, inits[1:])]
         loop.results = _unflatten(self._merge([*arms, (latch, nexts[1:])]), carries)
+
+    @contextmanager
+    def single_trip(self, index: Value, carries: Sequence[AnyValue]) -> Iterator[Loop]:
+        """A loop of one trip as plain code: nests over axes of one element are common, and LLVM takes long for them."""
+        loop = Loop(index, list(carries))
+        yield loop
+        loop.check()
+        loop.results = loop.next_carries
 
     def _merge(self, arms: list[tuple[str, list[Value]]]) -> list[Value]:
         if len(arms) == 1:  # a single predecessor dominates: its names are good as they are
