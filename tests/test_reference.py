@@ -67,5 +67,6 @@ def test_incomplete_gammas_of_subnormal_shapes():
 
 
 def test_zeta_of_an_infinite_exponent():
-    for got in both(Zeta(), np.full(5, INF), np.array([0.5, 1, 1.5, 2, INF])):
-        np.testing.assert_array_equal(got, [INF, 1, 0, 0, 0])
+    """Below 0 even exponents give what odd ones give with the other sign: there is no limit."""
+    for got in both(Zeta(), np.full(7, INF), np.array([0.5, 1, 1.5, 2, INF, -0.1, -1.5])):
+        np.testing.assert_array_equal(got, [INF, 1, 0, 0, 0, np.nan, np.nan])

@@ -398,7 +398,7 @@ KEPT: list = []
 LEAKS = {
     "jit": lambda f: tj.jit(f)(1.0), "jit in jit": lambda f: tj.jit(lambda x: tj.jit(f)(x) + 1)(1.0),
     "grad": lambda f: tj.grad(f)(1.0), "vmap": lambda f: tj.vmap(f)(jnp.ones(2)), "checkpoint": lambda f: tj.checkpoint(f)(1.0),
-    "scan": lambda f: lax.scan(lambda c, _: (f(c), None), 1.0, None, length=2), "while": lambda f: lax.while_loop(lambda x: x < 2, f, 1.0),
+    "scan": lambda f: lax.scan(lambda c, _: (f(c), None), 1.0, None, length=2), "while": lambda f: lax.while_loop(lambda x: x < 1.5, f, 1.0),
     "cond": lambda f: lax.cond(True, f, lambda x: x, 1.0),
     "an outer value in scan": lambda f: tj.jit(lambda x: lax.scan(lambda c, _: (f(x) + c, None), x, None, length=2)[0])(1.0),
 }

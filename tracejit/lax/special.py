@@ -106,7 +106,8 @@ class Zeta(Float):
 
     def eval(self, x, q):
         out = in_f32(special("zeta"), x, q)
-        out = np.where((x == np.inf) & (q > 1), out.dtype.type(0), out)     # SciPy: nan
+        out = np.where((x == np.inf) & (q > 1), out.dtype.type(0), out)                             # SciPy: nan
+        out = np.where((x == np.inf) & (q < 0) & (q != np.floor(q)), out.dtype.type(np.nan), out)   # no limit
         return np.where(np.isnan(x), out.dtype.type(np.nan), out)           # SciPy: inf at poles of q for every x
 
     def scalar(self, b, x, q):
