@@ -68,6 +68,8 @@ import jax, jax.numpy as jnp, numpy as np, importlib.metadata
 from jax.scipy.special import logsumexp
 from jax._src.flatten_util import ravel_pytree
 from jax import lax, random
+assert jnp.__name__ == 'jax.numpy' and jnp.ones(1).__array_namespace__() is jnp
+from tracejit.numpy import fft, linalg
 assert jax.numpy is tracejit.numpy and jax.Array is tracejit.Array and jax.lax is lax
 assert int(importlib.metadata.version('jax').split('.')[1]) >= 4 and jax.__version_info__ > (0, 4)
 try: import jax._src.interpreters.pxla

@@ -214,3 +214,9 @@ def test_other_generators(impl):
 def test_errors(call, error):
     with pytest.raises(error):
         call()
+
+
+@pytest.mark.parametrize("draw", [random.uniform, random.normal, random.exponential])
+def test_dtypes_that_no_array_has(draw) -> None:
+    with pytest.raises(TypeError, match="float8_e4m3fn is not a dtype of arrays"):
+        draw(random.key(0), (3,), dtype=jnp.float8_e4m3fn)

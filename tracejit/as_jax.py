@@ -90,6 +90,7 @@ class Loader:
             module.version = sys.modules["jax.version"] = version_module()
             for name in LOADED_WITH_JAX:
                 sys.modules[f"jax.{name}"] = importlib.import_module(f"tracejit.{name}")
+            sys.modules["jax.numpy"].__name__ = "jax.numpy"  # by this name array_api_compat and SciPy know JAX's arrays
         elif module.__name__ in EMPTY:
             module.__version__ = API_VERSION
             module.__getattr__ = functools.partial(submodule_of, module.__name__)
