@@ -643,9 +643,3 @@ def test_bwd_may_give_one_array_for_a_node_that_holds_one():
     f.defvjp(lambda p: (f(p), p), lambda p, ct: (ct,))
     with pytest.raises(errors.TreeError, match="structure"):
         tj.grad(f)({"x": [3.], "y": 2.})
-
-
-def test_checkpoint_at_once_gives_the_bits_of_the_function():
-    f = lambda x: jnp.sin(x) * 3.1 + jnp.cos(x) / x
-    x = jnp.linspace(0.5, 9, 1000)
-    np.testing.assert_array_equal(tj.checkpoint(f)(x), f(x))

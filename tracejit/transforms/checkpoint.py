@@ -9,7 +9,7 @@ from tracejit.errors import filtered, wraps
 from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Eqn, fields_of
-from tracejit.ir.trace import bind, current_builder, inline, knows_values, trace_with_writes
+from tracejit.ir.trace import bind, knows_values, trace_with_writes
 from tracejit.ir.types import type_of, with_wide_numbers
 from tracejit.lax.custom import Checkpoint, Name
 from tracejit.lax.dot import DotGeneral
@@ -179,8 +179,7 @@ def checkpoint(fun: Callable | None = None, *, prevent_cse: bool = True, policy:
             outs, out_tree = flatten_result(fun(*[static[i] if i in static else next(given) for i in range(n)], **named, **fixed))
             return outs
         graph, captured, written = trace_with_writes(flat, [type_of(x) for x in leaves], leaves if knows_values() else None)
-        inputs = [*read_all(captured), *leaves]     # one by one where nothing is traced: the bits of the function itself
-        outs = inline(graph, inputs) if current_builder() is None else bind(Checkpoint(graph, kept), *inputs)
+        outs = bind(Checkpoint(graph, kept), *read_all(captured), *leaves)
         write_all(written, outs[out_tree.num_leaves:])
         return unflatten(out_tree, outs[:out_tree.num_leaves])
     return wrapped
