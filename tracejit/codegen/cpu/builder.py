@@ -27,9 +27,9 @@ class Builder(Elementary, Control):
     repeated: frozenset = frozenset()   # the ops that are functions of their own: see `expressions.repeated`
 
     def applied(self, op: Any, args: Sequence[AnyValue]) -> AnyValue:
-        """An op of elements; of vectors by a call if it is `repeated`."""
+        """By a call if it is `repeated`, and there are vectors."""
         if op not in self.repeated or any(isinstance(x, ComplexValue) for x in args) or max(x.lanes for x in args) == 1:
-            return op.scalar(self, *args)
+            return super().applied(op, args)
         given = [x for x in args if x.const is None]
         types = [type_text(x.dtype, x.lanes) if x.const is None else x.text for x in args]
         name = self.module.functions.setdefault((op, *types), f"{type(op).__name__}{len(self.module.functions)}")
