@@ -347,8 +347,8 @@ def test_convolutions_without_a_window_are_products(shape, kernel, axes, padding
 
 @pytest.mark.parametrize("dtype", (np.dtype("float16"), bfloat16, np.dtype("int8")), ids=str)
 @pytest.mark.parametrize("x, y, axes", [((9, 70), (70,), ((1,), (0,))), ((70,), (70, 33), ((0,), (0,))), ((1, 70), (33, 70), ((1,), (1,))),
-                                        ((2, 1, 70), (2, 70, 40), ((2,), (1,))), ((1, 0), (0, 3), ((1,), (0,)))], ids=str)
-def test_narrow_matrices_times_vectors_are_converted_as_they_are_read(dtype, x, y, axes):
+                                        ((2, 1, 70), (2, 70, 40), ((2,), (1,))), ((9, 70), (70, 4), ((1,), (0,))), ((1, 0), (0, 3), ((1,), (0,)))], ids=str)
+def test_matrices_times_few_vectors_are_converted_as_they_are_read(dtype, x, y, axes):
     rng = np.random.default_rng(0)
     x, y = (rng.integers(-9, 9, shape).astype(dtype) for shape in (x, y))
     batch = ((0,), (0,)) if x.ndim == 3 else ((), ())

@@ -23,6 +23,7 @@ from tracejit.transforms.passes.conv_layout import as_product, features_last, is
 HALVES = (np.dtype("float16"), bfloat16)
 LEAST_WORK = 1 << 10  # multiply-adds above which a call saves more than it costs
 SHORT = 4             # contracted elements
+FEW = 4               # rows or columns for which a matrix of another dtype is not converted first
 
 
 def merged_axes(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int]]:
@@ -122,12 +123,12 @@ def lower_dot(op: DotGeneral, x, y):
 
 
 def converted_dot(op: DotGeneral, x, y, dtype: np.dtype):
-    """The product of the operands converted to `dtype`; a matrix times a vector, of which each element is used once,
-    is converted as it is read rather than to a matrix in memory."""
+    """The product of the operands converted to `dtype`; a matrix of which each element is used a few times only is
+    converted as it is read, rather than to a matrix in memory."""
     spec = op.spec(x.type.ndim, y.type.ndim)
-    is_vector = any(math.prod(v.type.shape[a] for a in axes) == 1 for v, axes in zip((x, y), spec.free))
+    is_narrow = any(math.prod(v.type.shape[a] for a in axes) <= FEW for v, axes in zip((x, y), spec.free))
     x, y = cast(x, dtype), cast(y, dtype)
-    return sum_of_products(spec, x, y) if is_vector else lower_dot(DotGeneral(op.contract, op.batch_axes), x, y)
+    return sum_of_products(spec, x, y) if is_narrow else lower_dot(DotGeneral(op.contract, op.batch_axes), x, y)
 
 
 def half_dot(op: DotGeneral, x, y):
