@@ -157,3 +157,10 @@ def test_updates_refuse_modes_that_do_not_exist():
     for index in (0, np.array([1, 2]), slice(1, 3)):
         with pytest.raises(ValueError, match="foo"):
             jnp.ones(4).at[index].set(2., mode="foo")
+
+
+def test_take_reads_booleans_as_0_and_1():
+    x = np.float32([3, 1, 2])
+    for at in (np.array([True, False]), True, [False, True, True]):
+        assert np.array_equal(jnp.take(x, jnp.asarray(at)), np.take(x, np.asarray(at).astype(int)))
+    assert np.array_equal(tj.jit(jnp.take)(x, np.array([True, False])), x[[1, 0]])

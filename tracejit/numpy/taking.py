@@ -27,6 +27,7 @@ from tracejit.numpy.promotion import (
     check_no_out,
     concrete,
     convert,
+    dtype_of,
     expand_to,
 )
 from tracejit.numpy.selection import nonzero
@@ -65,6 +66,8 @@ def take(
     if axis is None:
         x, axis = lax.reshape(x, (x.size,)), 0
     axis = canonical_axis(axis, x.ndim)
+    if dtype_of(indices).kind == "b":  # as 0 and 1
+        indices = as_array(indices).astype(INT)
     indices = _integer_indices("take", indices)
     if mode == "raise":
         raise NotImplementedError("The 'raise' mode to jnp.take is not supported.")
