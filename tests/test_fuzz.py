@@ -150,3 +150,14 @@ def test_a_product_may_be_taken_in_any_order():
     args = [np.array([0, 1e30, 1e30, 1e30, 2, 3], np.float32)]
     assert differs([np.float32(np.nan)], graph, args) is None
     assert "result 0" in differs([np.float32(1)], graph, [np.float32([0, 1, 2, 3, 4, 5])])
+
+
+def test_the_sign_of_nan_is_no_difference():
+    graph = parse("""graph(%0: f16[]):
+      %1: f16[] = asin[] %0
+      %2: i16[] = bitcast[dtype=i16] %1
+      return %2""")
+    with np.errstate(invalid="ignore"):
+        for found in (32256, -512):
+            assert differs([np.array(found, np.int16)], graph, [np.array(2.5, np.float16)]) is None
+        assert differs([np.array(7, np.int16)], graph, [np.array(0.5, np.float16)])

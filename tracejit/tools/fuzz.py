@@ -69,7 +69,8 @@ def moved(x: np.ndarray, ulp: float, rng: np.random.Generator) -> np.ndarray:
         # what operations do with infinite and undefined parts, implementations disagree about
         return np.where(np.isfinite(x) | (rng.random(x.shape) < 0.5), out, x.dtype.type(complex(np.nan, np.nan)))
     noise = ulp * rng.uniform(-1, 1, x.shape)
-    return np.asarray(wide(x) * (1 + noise * epsilon(x.dtype)) + noise * smallest(x.dtype)).astype(x.dtype)
+    out = np.asarray(wide(x) * (1 + noise * epsilon(x.dtype)) + noise * smallest(x.dtype)).astype(x.dtype)
+    return np.where(np.isnan(x) & (rng.random(x.shape) < 0.5), -out, out)   # the sign of nan means nothing
 
 
 def evaluate_moved(graph: Graph, args: Sequence, rng: np.random.Generator) -> list[np.ndarray]:
