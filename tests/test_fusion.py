@@ -9,6 +9,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
+from tracejit.codegen.fuse import MOST_MEMBERS
 from tracejit.codegen.steps import KernelStep, NativeStep
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import bfloat16, type_of
@@ -285,3 +286,18 @@ def test_the_axis_of_most_memory_is_the_vector():
                      (lambda x, w: (x * x[0]).sum(1), True)):
         graph = trace_closed(lambda x, w: [f(x, w)], [type_of(x), type_of(w)])
         assert generate(graph, host_isa()).schedules[-1].along == along
+
+
+def test_chains_that_were_cut_stay_cut():
+    x = np.linspace(-1, 1, 100_001)
+
+    def chain(x):
+        y = x
+        for _ in range(400):
+            y = jnp.tanh(y * 0.5) + x
+        return y
+    assert len(steps_of(chain, x)) >= 1200 // MOST_MEMBERS
+    y = x
+    for _ in range(400):
+        y = np.tanh(y * 0.5) + x
+    np.testing.assert_allclose(tj.jit(chain)(x), y, rtol=1e-13, atol=1e-15)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tracejit.codegen.contraction import contract
 from tracejit.codegen.epilogue import BlocksOf, Takes, attach_epilogues
-from tracejit.codegen.fuse import Group, Single, fuse, is_view, reads_of, sources_of, squeezed
+from tracejit.codegen.fuse import MOST_MEMBERS, Group, Single, fuse, is_view, reads_of, sources_of, squeezed
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
@@ -120,7 +120,7 @@ class Lowering:
         return set(again)
 
     def read_once(self, order, needed: set[Var]) -> list[tuple[Group, Var]]:
-        """Elementwise groups of one stored value that nobody reads but one join of it with others."""
+        """Elementwise groups of one stored value that nobody reads but one join of it with others, if that stays short enough."""
         readers: dict[Var, list] = {}
         for step in order:
             atoms = [x for eqn in step.eqns for x in eqn.inputs] if isinstance(step, Group) else []
@@ -131,11 +131,16 @@ class Lowering:
             for v in sources_of([x], self.producers):
                 readers.setdefault(v, []).append(x)
         found = []
+        length = {step: len(step.eqns) for step in order if isinstance(step, Group)}
         for group in order:
             stored = [v for v in group.level if v in needed] if isinstance(group, Group) and group.reduced is None else []
             if len(stored) == 1:
                 outside = [r for r in readers.get(stored[0], ()) if r is not group]
-                if len(outside) == 1 and stored[0].type.size >= SMALL and self.reads_rows(outside[0], stored[0]):
+                if len(outside) != 1 or stored[0].type.size < SMALL or not self.reads_rows(outside[0], stored[0]):
+                    continue
+                both = length[group] + length.get(outside[0], 0)
+                if both <= MOST_MEMBERS:
+                    length[outside[0]] = both
                     found.append((group, stored[0]))
         return found
 
