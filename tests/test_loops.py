@@ -413,6 +413,14 @@ def five_trips(decide, x):
     return x
 
 
+def test_equal_products_cancel():
+    def root(x, y):
+        return lax.fori_loop(0, 50, lambda _, c: c + jnp.sqrt(c * c - (c * y) * (c / y)), x)
+    for x in np.linspace(.1, 1, 40, dtype=np.float32):
+        assert root(x, np.float32(2)) == x
+    assert fused_operations(root, np.float32(.7), np.float32(2)) == 0
+
+
 def test_what_is_stacked_does_not_change_what_is_carried():
     def trip(s, _):
         x, y = s

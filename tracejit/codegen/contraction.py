@@ -3,9 +3,10 @@
 Each trip waits for the one before, and one operation answers sooner than two. It does not if z is what comes last: then
 the product is ready before, and an addition is quicker.
 
-Sums stay as they are where a last bit would decide: below comparisons, conversions to integers, and places in memory. They
-stay where they do not wait for carried floats, so random numbers are the same inside and outside of loops. And only
-what is carried on has a say, so that a loop carries on the same bits whatever else it stacks or records.
+Sums stay as they are where a last bit would decide: below comparisons, conversions to integers, and places in memory, and
+in differences of products, which would no longer be 0 for equal products. They stay where they do not wait for carried
+floats, so random numbers are the same inside and outside of loops. And only what is carried on has a say, so that a loop
+carries on the same bits whatever else it stacks or records.
 """
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def contractions(roots: list[Expr], fixed: Container[Expr]) -> dict[Expr, int]:
     uses = Counter([*roots, *(a for e in order for a in e.args)])
     fused = {}
     for e in order:
-        if name_of(e) not in SUMS or not is_real(e) or e in fixed:
+        if name_of(e) not in SUMS or not is_real(e) or e in fixed or is_difference_of_products(e):
             continue
         ready = {k: max(waits[a] for a in x.args) for k, x in enumerate(e.args)
                  if name_of(x) in PRODUCTS and uses[x] == 1 and x not in fixed}
@@ -44,6 +45,11 @@ def contractions(roots: list[Expr], fixed: Container[Expr]) -> dict[Expr, int]:
         if best is not None and NEVER < ready[best] and waits[e.args[1 - best]] <= ready[best]:
             fused[e] = best
     return fused
+
+
+def is_difference_of_products(e: Expr) -> bool:
+    """Whether equal products must cancel, as in b b - 4 a c below a root."""
+    return name_of(e) == "sub" and all(name_of(x) in PRODUCTS for x in e.args)
 
 
 def name_of(e: Expr) -> str:
