@@ -1,4 +1,4 @@
-"""Transforms of loops, branches, custom rules and pytrees: the traps that compilers of such programs fall into."""
+"""Transforms of loops, branches and pytrees: the traps that compilers of such programs fall into."""
 from __future__ import annotations
 
 import functools
@@ -184,164 +184,6 @@ def test_only_the_taken_branch_runs():
     assert seen == [3.]
 
 
-# --- custom rules ----------------------------------------------------------------------------------------------------
-
-def with_jvp():
-    @tj.custom_jvp
-    def f(x, y):
-        return jnp.sin(x) * y
-    f.defjvps(lambda t, out, x, y: 10 * t * y, lambda t, out, x, y: 100 * t * x)
-    return f
-
-
-def with_vjp():
-    @tj.custom_vjp
-    def f(x, y):
-        return jnp.sin(x) * y
-    f.defvjp(lambda x, y: (f(x, y), {"x": x, "y": y}), lambda res, ct: (10 * ct * res["y"], 100 * ct * res["x"]))
-    return f
-
-
-@pytest.mark.parametrize("make", [with_jvp, with_vjp])
-def test_custom_rules_under_every_transform(make):
-    f, x, y = make(), jnp.asarray(0.5, F64), jnp.asarray(2., F64)
-    assert float(f(x, y)) == float(tj.jit(f)(x, y)) == pytest.approx(np.sin(0.5) * 2)
-    for d in (tj.grad(f, (0, 1)), tj.jit(tj.grad(f, (0, 1))), tj.grad(tj.jit(f), (0, 1)), tj.grad(tj.checkpoint(f), (0, 1)),
-              tj.jacrev(f, (0, 1)), lambda x, y: tj.vjp(f, x, y)[1](jnp.ones_like(x))):
-        np.testing.assert_allclose(d(x, y), (20, 50))
-    xs = jnp.array([0.5, 1.5], F64)
-    np.testing.assert_allclose(tj.vmap(tj.grad(f, (0, 1)), (0, None))(xs, y), [[20, 20], [50, 150]])
-    np.testing.assert_allclose(tj.grad(lambda y: tj.vmap(f, (0, None))(xs, y).sum())(y), 200)
-    np.testing.assert_allclose(tj.grad(tj.grad(f), 1)(x, y), 10)
-    in_scan = lambda x: lax.scan(lambda c, _: (f(c, y), None), x, None, length=2)[0]
-    np.testing.assert_allclose(tj.grad(in_scan)(x), 400)
-    in_while = lambda x: lax.while_loop(lambda c: c[1] < 2, lambda c: (f(c[0], y), c[1] + 1), (x, 0))[0]
-    np.testing.assert_allclose(tj.grad(in_while)(x), 400)
-    in_cond = lambda x: lax.cond(x > 0, lambda x: f(x, y), lambda x: x, x)
-    np.testing.assert_allclose(tj.vmap(tj.grad(in_cond))(jnp.array([0.5, -1.], F64)), [20, 1])
-
-
-def test_custom_jvp_in_forward_mode():
-    f = with_jvp()
-    np.testing.assert_allclose(tj.jvp(f, (0.5, 2.), (1., 1.))[1], 70, rtol=1e-6)
-    np.testing.assert_allclose(tj.jacfwd(f)(0.5, 2.), 20, rtol=1e-6)
-    np.testing.assert_allclose(tj.linearize(f, 0.5, 2.)[1](1., 0.), 20, rtol=1e-6)
-
-
-def test_custom_rule_arguments():
-    @functools.partial(tj.custom_jvp, nondiff_argnums=(0,))
-    def apply(g, x, n=2):
-        return g(x) * n
-    apply.defjvp(lambda g, primals, tangents: (apply(g, *primals), 7. * tangents[0]))
-    np.testing.assert_allclose(tj.grad(lambda x: apply(jnp.sin, x))(1.), 7)
-    np.testing.assert_allclose(tj.jit(tj.grad(lambda x: apply(jnp.sin, x, n=3)))(1.), 7)
-
-    @functools.partial(tj.custom_vjp, nondiff_argnums=(1,))
-    def scale(x, k):
-        return {"out": x["a"] * k}
-    scale.defvjp(lambda x, k: (scale(x, k), None), lambda k, res, ct: ({"a": ct["out"] * 10 * k, "b": None},))
-    grads = tj.grad(lambda x: scale(x, 3.)["out"])({"a": 1., "b": 2.})
-    assert float(grads["a"]) == 30 and float(grads["b"]) == 0
-
-
-def test_custom_rule_that_closes_over_values():
-    table = jnp.arange(3.)
-
-    def outer(y):
-        @tj.custom_jvp
-        def f(x):
-            return x * y
-        f.defjvp(lambda p, t: (p[0] * y, t[0] * y * table[2]))
-        return tj.grad(f)(2.)
-    assert float(outer(5.)) == 10 and float(tj.jit(outer)(5.)) == 10
-    np.testing.assert_allclose(tj.vmap(outer)(table), [0, 2, 4])
-    with pytest.raises(errors.UnexpectedTracerError, match="closes over"):
-        tj.grad(lambda y: closing(y)(2.))(3.)
-
-
-def closing(y):
-    @tj.custom_jvp
-    def f(x):
-        return x * y
-    f.defjvp(lambda p, t: (p[0] * y, t[0] * y))
-    return f
-
-
-def test_custom_vjp_symbolic_zeros():
-    seen = []
-
-    @tj.custom_vjp
-    def f(x, y):
-        return x * y
-
-    def fwd(x, y):
-        seen.append((x.perturbed, y.perturbed))
-        return x.value * y.value, (x.value, y.value)
-    f.defvjp(fwd, lambda res, ct: (ct * res[1], ct * res[0]), symbolic_zeros=True)
-    assert float(tj.grad(f)(2., 3.)) == 3 and seen == [(True, False)]
-
-
-def test_integer_arguments_of_custom_rules():
-    @tj.custom_vjp
-    def f(x, i):
-        return x * i
-    f.defvjp(lambda x, i: (f(x, i), i), lambda i, ct: (ct * i, None))
-    assert float(tj.grad(f)(2., 3)) == 3
-    np.testing.assert_allclose(tj.vmap(tj.grad(f), (0, 0))(jnp.ones(2), jnp.array([3, 4])), [3, 4])
-
-
-# --- checkpoint ------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("policy", [None, "everything_saveable", "nothing_saveable", "dots_saveable",
-                                    "dots_with_no_batch_dims_saveable", "checkpoint_dots"])
-def test_checkpoint_policies(policy):
-    rule = policy and getattr(tj.checkpoint_policies, policy)
-    w = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
-
-    def f(x):
-        return jnp.sum(jnp.sin(jnp.sin(x) @ w) ** 2)
-    x = jnp.array([0.1, 0.2, 0.3], F64)
-    expected = tj.grad(f)(x)
-    g = tj.checkpoint(f, policy=rule)
-    for d in (tj.grad(g), tj.jit(tj.grad(g))):
-        np.testing.assert_allclose(d(x), expected, rtol=1e-12)
-    np.testing.assert_allclose(tj.hessian(g)(x), tj.hessian(f)(x), rtol=1e-10)
-    np.testing.assert_allclose(tj.vmap(tj.grad(g))(jnp.stack([x, x])), [expected] * 2, rtol=1e-12)
-
-
-def test_checkpoint_traces_wherever_it_is_called():
-    seen = []
-    f = tj.checkpoint(lambda x, flag: (seen.append(type(flag)), jnp.sin(x) if flag else x)[1])
-    fixed = tj.checkpoint(lambda x, flag: (seen.append(type(flag)), x)[1], static_argnums=1)
-    assert f(0.5, True) == jnp.sin(0.5) and f(0.5, False) == 0.5 and fixed(0.5, True) == 0.5
-    assert isinstance(f(0.5, True), tj.Array) and seen[-2:] == [bool, seen[0]] and issubclass(seen[0], tj.core.Tracer)
-
-
-def test_checkpoint_names():
-    from_names = tj.checkpoint_policies.save_only_these_names
-
-    def f(x):
-        return jnp.sin(tj.ad_checkpoint.checkpoint_name(jnp.sin(x), "e"))
-
-    def sines(policy):
-        graph = tj.jit(tj.grad(tj.checkpoint(f, policy=policy))).trace(jnp.asarray(0.5)).jaxpr
-        return str(graph).count("= sin[")
-    assert sines(from_names("e")) < sines(from_names("other")) == sines(None)
-    both = tj.checkpoint_policies.save_from_both_policies(from_names("e"), tj.checkpoint_policies.dots_saveable)
-    assert sines(both) == sines(from_names("e"))
-    for policy in (from_names("e"), both, tj.checkpoint_policies.save_anything_except_these_names("e"),
-                   tj.checkpoint_policies.save_any_names_but_these("x")):
-        np.testing.assert_allclose(tj.grad(tj.checkpoint(f, policy=policy))(0.5), tj.grad(f)(0.5), rtol=1e-6)
-
-
-def test_checkpoint_static_arguments():
-    @functools.partial(tj.checkpoint, static_argnums=(1,))
-    def f(x, flag):
-        return jnp.sin(x) if flag else x
-    np.testing.assert_allclose(tj.grad(f)(0.5, True), np.cos(0.5), rtol=1e-6)
-    assert float(tj.jit(tj.grad(f), static_argnums=1)(0.5, False)) == 1
-
-
 # --- jit -------------------------------------------------------------------------------------------------------------
 
 def test_static_arguments():
@@ -473,19 +315,6 @@ def test_programs_to_look_at():
     axis = tj.make_graph(lambda x: lax.psum(x, "i"), axis_env=[("i", 4)])(1.)
     assert "axis_size=4" in str(axis)
     assert tj.eval_shape(lambda x: x[:2], tj.ShapeDtypeStruct((5, 2), np.int8)).shape == (2, 2)
-
-
-def test_eager_calls_compile_once():
-    table = jnp.arange(3.)
-    f = closing(table)
-    g = lambda x: f(x).sum()
-
-    def run():
-        return tj.grad(g)(1.), tj.vmap(g)(table), tj.vmap(tj.grad(g))(table), tj.vjp(g, 1.)[1](1.), table[0] + 2 * table
-    run()
-    before = tj.tools.stats()["programs"]
-    run()
-    assert tj.tools.stats()["programs"] == before
 
 
 def test_clear_caches_and_live_arrays():
@@ -632,14 +461,3 @@ def test_what_every_branch_hands_on_does_not_depend_on_the_index():
     assert ys[0] == 2 and ys[1].tolist() == [2, 3] and ys[2].tolist() == [2, -2] and (ys[3] == kept).all()
     slope = tj.grad(lambda x: sum(f(jnp.asarray(1), x, y)[:3]))(x)
     assert slope == 0 and tj.jit(lambda i: lax.switch(i, [lambda x: x] * 3, x))(2) == 2
-
-
-def test_bwd_may_give_one_array_for_a_node_that_holds_one():
-    f = tj.custom_vjp(lambda p: p["x"][0] * p["y"])
-    f.defvjp(lambda p: (f(p), p), lambda p, ct: ({"x": ct * p["y"], "y": ct * p["x"][0]},))
-    assert tj.grad(f)({"x": [3.], "y": 2.}) == {"x": [2.], "y": 3.}
-    f.defvjp(lambda p: (f(p), p), lambda p, ct: ({"x": None, "y": ct},))
-    assert tj.grad(f)({"x": [3.], "y": 2.}) == {"x": [0.], "y": 1.}
-    f.defvjp(lambda p: (f(p), p), lambda p, ct: (ct,))
-    with pytest.raises(errors.TreeError, match="structure"):
-        tj.grad(f)({"x": [3.], "y": 2.})
