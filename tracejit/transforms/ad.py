@@ -19,16 +19,16 @@ from tracejit.ir.graph import Eqn, Graph, Var, live_eqns, replay
 from tracejit.ir.trace import inline, record_eqn, sourced, trace_closed
 from tracejit.ir.types import ArrayType, TapeType, type_of
 from tracejit.lax.kinds import Linear
+from tracejit.transforms.answers import Answers
 
 
 # --- forward mode ------------------------------------------------------------------------------------------
 
 class Jvp:
-    """What jvp rules may ask for. Rules ask for the same sub-graph more than once, so each answer is kept: otherwise the
-    time would double with each loop or branch around another."""
+    """What jvp rules may ask for."""
 
     def __init__(self):
-        self.known: dict[tuple, tuple[Graph, tuple[Graph, list[bool]]]] = {}
+        self.answers = Answers()
 
     @staticmethod
     def zeros(t: ArrayType):
@@ -55,10 +55,8 @@ class Jvp:
 
     def jvp(self, graph: Graph, nonzero: Sequence[bool], force: Sequence[bool] | None = None) -> tuple[Graph, list[bool]]:
         """(params, tangents of the nonzero ones) -> (results, tangents of the nonzero ones)."""
-        key = id(graph), *map(tuple, (nonzero, force or ()))
-        if key not in self.known:
-            self.known[key] = graph, jvp_graph(graph, tuple(nonzero), None if force is None else tuple(force), self)
-        derivative, out_nonzero = self.known[key][1]
+        question = tuple(nonzero), None if force is None else tuple(force)
+        derivative, out_nonzero = self.answers.to(graph, question, lambda: jvp_graph(graph, *question, self))
         return derivative, list(out_nonzero)
 
 
@@ -184,17 +182,15 @@ TRANSPOSE = Transpose()
 
 
 class SplitContext:
-    """What split rules may ask for; each answer is kept, as those for jvp rules are."""
+    """What split rules may ask for."""
 
     def __init__(self):
-        self.known: dict[tuple, tuple[Graph, Split]] = {}
+        self.answers = Answers()
 
     def split(self, graph: Graph, linear_in: Sequence[bool], force_linear: Sequence[bool] | None = None,
               keep_tapes: bool = True) -> Split:
-        key = id(graph), tuple(linear_in), tuple(force_linear or ()), keep_tapes
-        if key not in self.known:
-            self.known[key] = graph, split(graph, linear_in, force_linear, keep_tapes, self)
-        return self.known[key][1]
+        question = tuple(linear_in), tuple(force_linear or ()), keep_tapes
+        return self.answers.to(graph, question, lambda: split(graph, linear_in, force_linear, keep_tapes, self))
 
 
 def add_cotangents(x, y):

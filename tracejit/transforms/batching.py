@@ -7,17 +7,15 @@ from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, replay
 from tracejit.ir.trace import record_eqn, sourced, trace_closed
 from tracejit.ir.types import ArrayType, TapeType, type_of
+from tracejit.transforms.answers import Answers
 
 
 class Batch:
-    """What batch rules may ask for: `size` lanes, under an axis name if vmap gave one.
-
-    Rules ask for the same sub-graph more than once, so each answer is kept.
-    """
+    """What batch rules may ask for: `size` lanes, under an axis name if vmap gave one."""
 
     def __init__(self, size: int, axis_name=None):
         self.size, self.axis_name = size, axis_name
-        self.known: dict[tuple, tuple[Graph, tuple[Graph, list[bool]]]] = {}
+        self.answers = Answers()
 
     def spread(self, x, batched: bool, shape: tuple[int, ...]):
         """An operand of an elementwise op at the common shape; zero-dimensional unbatched ones stay."""
@@ -37,10 +35,8 @@ class Batch:
 
     def batch(self, graph: Graph, batched: Sequence[bool], force: Sequence[bool] | None = None) -> tuple[Graph, list[bool]]:
         """A sub-graph over lanes, and which results are batched (those forced always are)."""
-        key = id(graph), *map(tuple, (batched, force or ()))
-        if key not in self.known:
-            self.known[key] = graph, self.lanes_graph(graph, batched, force)
-        lanes, out_batched = self.known[key][1]
+        question = tuple(batched), tuple(force or ())
+        lanes, out_batched = self.answers.to(graph, question, lambda: self.lanes_graph(graph, batched, force))
         return lanes, list(out_batched)
 
     def lanes_graph(self, graph: Graph, batched: Sequence[bool], force: Sequence[bool] | None) -> tuple[Graph, list[bool]]:
