@@ -1,6 +1,7 @@
 """Each common mistake raises its own class, which names what is wrong, the user's line, and what to write instead."""
 from __future__ import annotations
 
+import functools
 import re
 import traceback
 
@@ -37,6 +38,8 @@ MISTAKES = [
     (errors.TracerBoolConversionError, "bool[]", "lax.while_loop",
      lambda: lax.fori_loop(0, 3, lambda i, c: c if c > 0 else -c, 1.)),
     (errors.TracerArrayConversionError, "NumPy array", "tracejit.numpy", lambda: tj.jit(lambda x: np.sin(x))(1.)),
+    (errors.TracerHashError, "unhashable type: 'Tracer'", "x.shape", lambda: tj.jit(lambda x: {x: 1})(3)),
+    (errors.TracerHashError, "f32[3]", "id(x)", lambda: tj.grad(lambda x: functools.cache(jnp.sum)(x))(jnp.ones(3))),
     (errors.TracerIntegerConversionError, "integer", "lax.fori_loop", lambda: tj.jit(lambda n: list(range(n)))(3)),
     (errors.TracerIntegerConversionError, "integer", "static_argnums", lambda: tj.jit(lambda n: jnp.zeros(n))(3)),
     (errors.TracerIntegerConversionError, "integer", "jnp.asarray", lambda: tj.jit(lambda n: [1, 2, 3][n])(1)),

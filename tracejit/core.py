@@ -7,14 +7,13 @@ from tracejit.absent import getter
 from tracejit.ir.graph import Eqn as JaxprEqn
 from tracejit.ir.graph import Graph as Jaxpr
 from tracejit.ir.graph import Lit as Literal
-from tracejit.ir.graph import Var as Tracer
+from tracejit.ir.graph import Tracer, Var
 from tracejit.ir.trace import call, current_builder
 from tracejit.ir.types import ArrayType as ShapedArray
 from tracejit.ir.types import type_of_own as pytype_aval_mappings
 from tracejit.transforms.inspect import ClosedGraph as ClosedJaxpr
 from tracejit.transforms.inspect import ensure_compile_time_eval
 
-Var = Tracer
 Atom = Tracer | Literal
 AbstractValue = ShapedArray
 Value = Any

@@ -119,6 +119,11 @@ class TracerIntegerConversionError(TracejitError, TypeError):
     fix = "use lax.fori_loop for range, jnp.asarray(list)[i] for a list, and static_argnums for a shape"
 
 
+class TracerHashError(TracejitError, TypeError):
+    """A traced value was hashed: as a key of a dict, a member of a set, an argument of a function under functools.cache."""
+    fix = "use what is known while tracing as the key, such as a name, x.shape or id(x); jnp.unique finds equal elements"
+
+
 class UnexpectedTracerError(TracejitError, TypeError):
     """A traced value was used after the function that made it had been traced: it leaked through a side effect."""
     fix = "return the value from the function; do not store it in a global, a list or an object"

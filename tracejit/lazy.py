@@ -26,7 +26,7 @@ def stand_in(name: str) -> Callable:
 
 def load_attribute(self: Any, name: str) -> Any:
     """An attribute that the class does not have yet."""
-    if not name.startswith("_") and "__getattr__" in vars(type(self)):
+    if not name.startswith("_") and hasattr(type(self), "__getattr__"):
         importlib.import_module("tracejit.numpy")
         return getattr(self, name)
     raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

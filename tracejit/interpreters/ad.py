@@ -2,7 +2,7 @@
 from typing import Any
 
 from tracejit.absent import getter
-from tracejit.ir.graph import Var as JVPTracer
+from tracejit.ir.graph import Tracer as JVPTracer
 from tracejit.lax.convert import stop_gradient_p
 from tracejit.transforms.primitives import (UndefinedPrimal, Zero, defbilinear, defjvp, defjvp2, deflinear, deflinear2,
                                             instantiate_zeros)

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import Source
+from tracejit.errors import Source, TracerHashError
 from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType, Typed
 
 
 class Var(Typed):
-    """A value computed by a program. While a function is traced, Vars are what it sees as its arrays."""
+    """A value computed by a program."""
 
     __slots__ = ("type", "builder", "eqn", "concrete", "__weakref__")
-    __hash__ = object.__hash__  # Vars are keys by identity, also when == has become element by element
+    __hash__ = object.__hash__  # programs are looked at through dictionaries of Vars, which are told apart by identity
 
     def __init__(self, type: ArrayType | TapeType, builder=None, eqn=None, concrete=None):
         self.type, self.builder, self.eqn, self.concrete = type, builder, eqn, concrete
@@ -34,7 +34,15 @@ class Var(Typed):
         return f"Traced<{self.type}>"
 
 
-Var.__name__ = Var.__qualname__ = "Tracer"  # the word for it in Python's own messages
+class Tracer(Var):
+    """A Var of a function that is being traced: what the function sees as its arrays. When it has returned, its Tracers
+    become plain Vars (`Builder.forget`)."""
+
+    __slots__ = ()  # nothing but a Var, so that one can become the other
+
+    def __hash__(self) -> int:
+        raise TracerHashError(f"unhashable type: 'Tracer': a traced value of type {self.type} was used as a key of a dict, as "
+                              "a member of a set, or as an argument of a cached function")
 
 
 class Lit:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tracejit.config import config
 from tracejit.errors import DtypeError, OuterWriteError, UnexpectedTracerError, user_source
-from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var, replay
+from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Tracer, Var, replay
 from tracejit.ir.leaks import leaked_vars
 from tracejit.ir.types import ExtendedDType, type_of
 from tracejit.pytree import COMPOSITES
@@ -64,7 +64,7 @@ UNKNOWN: Any = "unknown"    # what a Var carries in place of a value where other
 
 def known_or_unknown(x: Any) -> Any:
     """What a Var that stands for x carries: x itself, unless that is known to have no value."""
-    if x is None or x.__class__ is Var and (x.concrete is UNKNOWN or x.concrete is None and not x.builder.concrete):
+    if x is None or isinstance(x, Var) and (x.concrete is UNKNOWN or x.concrete is None and not x.builder.concrete):
         return UNKNOWN
     return x
 
@@ -72,8 +72,9 @@ def known_or_unknown(x: Any) -> Any:
 class Builder:
     """Records the equations of one function while it runs."""
 
-    def __init__(self, concrete: bool = False):
+    def __init__(self, concrete: bool = False, kind: type[Var] = Tracer):
         self.concrete = concrete          # params may carry values, so `if x > 0` in the function works
+        self.kind = kind                  # what the function sees
         self.params: list[Var] = []
         self.eqns: list[Eqn] = []
         self.captured: dict[Any, tuple[Any, Var]] = {}
@@ -92,13 +93,13 @@ class Builder:
             return type.dtype.wrap(self.param(type.dtype.type_of_data(type.shape)))
         if hasattr(type, "enter"):
             return type.enter(self.param(type.type))
-        v = Var(type, self, concrete=known_or_unknown(concrete) if self.concrete else None)
+        v = self.kind(type, self, concrete=known_or_unknown(concrete) if self.concrete else None)
         self.params.append(v)
         return v
 
     def lift(self, x: Any) -> Atom:
         """A value as an operand of an equation in this builder."""
-        if x.__class__ is Var:
+        if isinstance(x, Var):
             return x if x.builder is self else self.capture(x)
         if x.__class__ is Lit:
             return x
@@ -115,13 +116,13 @@ class Builder:
             return self.lift(_local.substitutes[key])
         found = self.captured.get(key)
         if found is None:
-            if x.__class__ is Var and x.builder not in _local.stack:
+            if isinstance(x, Var) and x.builder not in _local.stack:
                 raise leaked(x)
             if isinstance(x, Place):
                 value, known = x, x.value_around(_local.stack[:_local.stack.index(self)])
             else:
-                value = known = x if x.__class__ is Var else hooks.as_array(x)
-            found = self.captured[key] = (x, value, Var(value.type, self, concrete=known_or_unknown(known)))
+                value = known = x if isinstance(x, Var) else hooks.as_array(x)
+            found = self.captured[key] = (x, value, self.kind(value.type, self, concrete=known_or_unknown(known)))
         return found[-1]
 
     def record(self, op, inputs: list[Atom]) -> list[Var]:
@@ -133,8 +134,8 @@ class Builder:
         types = op.infer(*[x.type for x in inputs])
         types = types if op.multiple else (types,)
         eqn = Eqn(op, inputs, (), _local.source or user_source())
-        unknown = self.concrete and (op.lane_dependent or any(x.__class__ is Var and x.concrete is UNKNOWN for x in inputs))
-        eqn.outputs = [Var(t, self, eqn, UNKNOWN if unknown else None) for t in types]
+        unknown = self.concrete and (op.lane_dependent or any(isinstance(x, Var) and x.concrete is UNKNOWN for x in inputs))
+        eqn.outputs = [self.kind(t, self, eqn, UNKNOWN if unknown else None) for t in types]
         self.eqns.append(eqn)
         if key is not None:
             self.seen[key] = eqn.outputs
@@ -157,9 +158,10 @@ class Builder:
         return Graph([v for *_, v in captured] + self.params, self.eqns, outs), [x for _, x, _ in captured]
 
     def forget(self) -> None:
-        """Let go of all values: graphs are kept for reuse, and must not keep the arrays of their first call alive."""
+        """Let go of all values: graphs are kept for reuse, and must not keep the arrays of their first call alive. What
+        was traced is a program now: its Tracers are Vars."""
         for v in [*self.params, *[v for *_, v in self.captured.values()], *[v for e in self.eqns for v in e.outputs]]:
-            v.concrete = None
+            v.concrete, v.__class__ = None, Var
         self.captured, self.seen, self.cells = {}, {}, {}
 
 
@@ -222,13 +224,13 @@ def bind(op, *args) -> Any:
     stack = _local.stack
     if stack:
         builder = stack[-1]
-        if _local.known_run_now and not any(x.__class__ is Var for x in args):
+        if _local.known_run_now and not any(isinstance(x, Var) for x in args):
             with running_known(False), no_trace():
                 return hooks.run_op(op, [x.value if x.__class__ is Lit else x for x in args])
         outs = builder.record(op, [builder.lift(x) for x in args])
         return list(outs) if op.multiple else outs[0]
     for x in args:
-        if x.__class__ is Var:
+        if isinstance(x, Var):
             raise leaked(x)
     return hooks.run_op(op, args)
 
@@ -282,10 +284,21 @@ def refuse_leaks(builder: Builder, graph: Graph) -> None:
 def trace_closed(f: Callable, types: Sequence) -> Graph:
     """Trace the output of a transform, which takes all its values as arguments. Arrays that a custom rule reads become
     constants of the program."""
-    graph, captured = trace(f, types)
+    return closed(*trace(f, types))
+
+
+def rewrite(f: Callable, types: Sequence) -> Graph:
+    """Trace what a pass makes of a program. It sees plain Vars, so that it may look up what it has made as well."""
+    builder = Builder(kind=Var)
+    with building(builder):
+        return closed(*builder.graph(f(*map(builder.param, types))))
+
+
+def closed(graph: Graph, captured: Sequence) -> Graph:
+    """The graph with constants in place of the arrays that it captured."""
     eqns = []
     for x, var in zip(captured, graph.params):
-        if x.__class__ is Var:
+        if isinstance(x, Var):
             raise UnexpectedTracerError(f"a custom derivative rule uses a traced value of type {x.type} that is not among "
                                         "its arguments", source=(x.eqn and x.eqn.source) or user_source(),
                                         fix="make it an argument of the function, or use it in the function itself as well")
@@ -317,12 +330,7 @@ def as_array(x: Any) -> Any:
 
 
 def is_traced(x: Any) -> bool:
-    return x.__class__ is Var
-
-
-def is_being_traced(x: Var) -> bool:
-    """Whether the function whose variable this is still runs."""
-    return x.builder in _local.stack
+    return isinstance(x, Var)
 
 
 def inline(graph: Graph, args: Sequence) -> list:
@@ -346,18 +354,18 @@ def knows_values() -> bool:
 
 def concrete_value(x: Any) -> Any:
     """The array behind a Var that was traced from concrete inputs, computed when first asked for; else None."""
-    if x.__class__ is not Var:
+    if not isinstance(x, Var):
         return x if x.__class__ is not Lit else x.value
     if x.concrete is UNKNOWN:
         return None
     if x.concrete is not None:
-        return concrete_value(x.concrete) if x.concrete.__class__ is Var else x.concrete
+        return concrete_value(x.concrete) if isinstance(x.concrete, Var) else x.concrete
     if x.eqn is None or not x.builder.concrete:
         return None
     pending = [x.eqn]
     while pending:  # an explicit stack: chains may be longer than Python's recursion limit
         eqn = pending[-1]
-        waiting = [i.eqn for i in eqn.inputs if i.__class__ is Var and i.concrete is None and i.eqn is not None]
+        waiting = [i.eqn for i in eqn.inputs if isinstance(i, Var) and i.concrete is None and i.eqn is not None]
         if waiting:
             pending += waiting
             continue

@@ -69,7 +69,7 @@ def _unknown(f: Callable, other: Any) -> Any:
 
 def _equality(f: Callable) -> Callable:
     def operate(self: Any, other: Any) -> Any:
-        if self.__class__ is Var and other.__class__ is Var and not trace.is_being_traced(self):
+        if self.__class__ is Var and other.__class__ is Var:
             return NotImplemented  # the compiler compares the variables of finished programs: by identity
         if isinstance(other, (list, tuple)):
             return _unknown(f, other)

@@ -41,7 +41,7 @@ def device_at(place: Any) -> Device | None:
 
 def put_leaf(x: Any, place: Any, may_alias: bool | None) -> Any:
     device = device_at(place)
-    if x.__class__ is Var:
+    if isinstance(x, Var):
         return x
     if device is None:
         device = x.device if x.__class__ is PlacedArray else default_place() or CPU

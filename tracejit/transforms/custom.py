@@ -51,7 +51,7 @@ class CustomVJPPrimal:
 
 def held(captured: Sequence) -> tuple:
     """What a function captured as parts of a rule: arrays are told apart by identity."""
-    return tuple(x if x.__class__ is Var else Held.of(x) for x in captured)
+    return tuple(x if isinstance(x, Var) else Held.of(x) for x in captured)
 
 
 def released(captured: Sequence) -> list:

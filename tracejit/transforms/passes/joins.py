@@ -11,7 +11,7 @@ changes a part of its carry, the change is then made in the carry's own memory.
 from __future__ import annotations
 
 from tracejit.ir.graph import Eqn, Graph, Var, replay
-from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.lax.barrier import Copy
 from tracejit.lax.kinds import Elementwise, Reduction, View
 
@@ -27,7 +27,7 @@ def store_joins(graph: Graph) -> Graph:
         with sourced(eqn.source):
             outs = record_eqn(eqn, inputs)
             return [bind(Copy(), out) if var in stored else out for var, out in zip(eqn.outputs, outs)]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def joins_to_store(graph: Graph) -> set[Var]:

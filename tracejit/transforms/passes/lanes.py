@@ -6,7 +6,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, replay
-from tracejit.ir.trace import inline, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import inline, record_eqn, rewrite, sourced
 from tracejit.ir.types import TapeType, type_of
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise, View
@@ -24,7 +24,7 @@ def lower_choices(graph: Graph) -> Graph:
             return record_eqn(eqn, inputs)
         with sourced(eqn.source):
             return choose(eqn.op, *inputs)
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def is_lane_choice(eqn: Eqn) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
-from tracejit.ir.trace import bind, inline, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, inline, record_eqn, rewrite, sourced
 from tracejit.lax.branches import Cond
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Control, Elementwise, View
@@ -36,7 +36,7 @@ def lighten_loops(graph: Graph) -> Graph:
             if isinstance(op, Cond):
                 return bind(Cond(tuple(map(lighten_loops, op.branches))), *inputs)
         return record_eqn(eqn, inputs)
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def lighten_scan(op: Scan, inputs: list) -> list:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
-from tracejit.ir.trace import bind, inline, sourced, trace_closed
+from tracejit.ir.trace import bind, inline, rewrite, sourced
 from tracejit.ir.types import is_inexact
 from tracejit.lax.broadcast import BroadcastInDim, ReduceSum, resized
 from tracejit.lax.compare import SelectN
@@ -105,14 +105,14 @@ def part_graph(loop: Loop, start: int, stop: int) -> Graph:
         whole = dict(zip(sources, arrays))
         parts = {(v, a): lax.slice_in_dim(whole[v], start, stop, axis=a) for v, a in loop.inputs if a is not None}
         return one_part(loop, whole, parts, np.int32(start), stop - start)
-    return trace_closed(f, [v.type for v in sources])
+    return rewrite(f, [v.type for v in sources])
 
 
 def joined_parts(loop: Loop, graphs: Sequence[Graph]) -> Graph:
     def f(*arrays):
         outs = [inline(graph, arrays) for graph in graphs]
         return [lax.concatenate(pieces, a) for (_, a), pieces in zip(loop.outputs, zip(*outs))]
-    return trace_closed(f, [v.type for v in sources_of(loop)])
+    return rewrite(f, [v.type for v in sources_of(loop)])
 
 
 # --- what a mask keeps --------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def narrowed(graph: Graph, values: Values, kept: Kept) -> Graph | None:
         narrow = Narrow(Uses(graph), kept, marked, dict(zip(graph.params, args)), dict(zip(graph.params, values)))
         return [narrow.whole(r) for r in graph.results]
     try:
-        return trace_closed(f, [v.type for v in graph.params])
+        return rewrite(f, [v.type for v in graph.params])
     except NotAlike:
         return None
 

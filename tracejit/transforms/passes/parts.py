@@ -17,7 +17,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.graph import Atom, Eqn, Graph, Var
-from tracejit.ir.trace import bind, sourced, trace_closed
+from tracejit.ir.trace import bind, rewrite, sourced
 from tracejit.ir.types import ArrayType
 from tracejit.lax.broadcast import resized
 from tracejit.lax.kinds import Contraction, Cut, Elementwise, View
@@ -190,7 +190,7 @@ def loop_graph(loop: Loop, size: int, step: int) -> Graph:
             last = one_part(loop, whole, {}, start, rest)
             outs = [lax.add(x, y) if a is None else lax.concatenate([x, y], a) for (_, a), x, y in zip(loop.outputs, outs, last)]
         return outs
-    return trace_closed(f, [v.type for v in sources])
+    return rewrite(f, [v.type for v in sources])
 
 
 def run_loop(loop: Loop, whole: dict[Var, Atom], count: int, step: int, is_even: bool) -> list:
@@ -206,7 +206,7 @@ def run_loop(loop: Loop, whole: dict[Var, Atom], count: int, step: int, is_even:
         added = [x for (_, a), x in zip(loop.outputs, outs) if a is None]
         return [*map(lax.add, totals, added), *[x for (_, a), x in zip(loop.outputs, outs) if a is not None]]
     types = [v.type for v in sources]
-    body = cut_large_values(trace_closed(trip, [*types, *sums, ArrayType((), np.dtype("int32")), *slices]))
+    body = cut_large_values(rewrite(trip, [*types, *sums, ArrayType((), np.dtype("int32")), *slices]))
     starts = lax.mul(lax.iota(np.int32, count), np.int32(step))
     stacks = [lax.reshape(whole[v], (count, *t.shape)) for (v, _), t in zip(stacked, slices)]
     zeros = [lax.full(t.shape, 0, t.dtype) for t in sums]

@@ -12,7 +12,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
-from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.ir.types import bfloat16
 from tracejit.lax.broadcast import Transpose
 from tracejit.lax.conv import ConvGeneralDilated
@@ -73,7 +73,7 @@ def lower_products(graph: Graph, halves: bool = False) -> Graph:
             lower = stencil
         with sourced(eqn.source):
             return [lower(eqn.op, *map(as_var, inputs))]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def turned_products(graph: Graph) -> dict[Eqn, Eqn]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.ir.graph import Eqn, Graph, Var
-from tracejit.ir.trace import bind, inline, trace_closed
+from tracejit.ir.trace import bind, inline, rewrite
 from tracejit.lax.kinds import Elementwise
 from tracejit.lax.loops import Scan, slice_type
 
@@ -83,7 +83,7 @@ def absorb(op: Scan, inputs: Sequence) -> tuple[Scan, list]:
         return inline(op.body, [*args[:n], *args[at:at + len(carry)], *[values[x] if isinstance(x, Var) else x for x in xs]])
     operands = [*consts, *scalars, *carry, *stacked]
     types = [x.type for x in operands[:len(operands) - len(stacked)]] + [slice_type(x.type) for x in stacked]
-    return Scan(trace_closed(body, types), n + len(scalars), len(carry), op.length, op.reverse), operands
+    return Scan(rewrite(body, types), n + len(scalars), len(carry), op.length, op.reverse), operands
 
 
 def cheap_source(x: Any) -> list[Eqn]:

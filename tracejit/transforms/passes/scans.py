@@ -10,7 +10,7 @@ import dataclasses
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, replay
-from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.lax.cumulative import Cumulative
 
 PART = 64           # elements that one thread folds
@@ -27,7 +27,7 @@ def lower_scans(graph: Graph) -> Graph:
             return record_eqn(eqn, inputs)
         with sourced(eqn.source):
             return [in_parts(eqn.op, *inputs)]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def is_long(eqn: Eqn) -> bool:

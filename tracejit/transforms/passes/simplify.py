@@ -13,7 +13,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var, fields_of, is_graphs, replay, subgraphs
-from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.ir.types import is_float, is_inexact, is_integer, type_of
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import BroadcastInDim, Transpose
@@ -35,7 +35,7 @@ def simplify(graph: Graph) -> Graph:
         if found is None:
             return choose_branch(eqn, inputs) or record_eqn(with_simplified_subgraphs(eqn), inputs)
         return [of_type(found, eqn.outputs[0].type)]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
 
 
 def with_simplified_subgraphs(eqn: Eqn) -> Eqn:

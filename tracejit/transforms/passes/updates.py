@@ -16,7 +16,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Lit, Var, replay
-from tracejit.ir.trace import bind, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.ir.types import type_of
 from tracejit.lax.broadcast import BroadcastInDim
 from tracejit.lax.dynamic import DynamicUpdateSlice
@@ -44,7 +44,7 @@ def lower_updates(graph: Graph) -> Graph:
             values.update(zip(eqn.outputs, outs))
             return outs
         return replay(graph, args, apply)
-    return trace_closed(run, graph.in_types)
+    return rewrite(run, graph.in_types)
 
 
 class Sums:
