@@ -167,3 +167,17 @@ def test_groups_of_numbers_and_what_is_no_partition():
     for groups in ([[0, 1], [2]], [[0, 1], [1, 2]], [[0, 3]]):
         with pytest.raises(ValueError, match="equally long"):
             tj.vmap(lambda x: lax.psum(x, "i", axis_index_groups=groups), axis_name="i")(np.ones(3))
+
+
+@pytest.mark.parametrize("reduce, fold", [(lax.psum, np.sum), (lax.pmax, np.max), (lax.pmin, np.min)])
+def test_integers_name_axes_of_the_array(reduce, fold):
+    np.testing.assert_array_equal(reduce(X, 0), fold(X, 0))
+    np.testing.assert_array_equal(reduce(X, (0, -1)), fold(X))
+    np.testing.assert_array_equal(tj.vmap(lambda x: reduce(x, ("i", 0)), axis_name="i")(X), np.full(3, fold(X)))
+    np.testing.assert_array_equal(tj.vmap(lambda x: reduce(x, 0), axis_name="i")(X), fold(X, 1))
+    with pytest.raises(ValueError, match="axis 2"):
+        reduce(X, 2)
+
+
+def test_derivative_of_a_sum_over_axes_of_the_array():
+    np.testing.assert_array_equal(tj.grad(lambda x: lax.psum(x * x, (0, 1)))(X), 2 * X)

@@ -1,6 +1,8 @@
 """Functions of numpy whose meaning is JAX's where NumPy's is another or where there is none."""
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -139,7 +141,7 @@ def test_matrix_rank_of_vectors_and_with_a_limit():
     m = np.diag([4., 1., .1])
     for tol in (.05, .5, 2.):
         assert jnp.linalg.matrix_rank(m, tol=tol) == np.linalg.matrix_rank(m, tol=tol)
-        assert jnp.linalg.matrix_rank(m, rtol=tol / 4) == np.linalg.matrix_rank(m, rtol=tol / 4)
+        assert jnp.linalg.matrix_rank(m, rtol=tol) == np.linalg.matrix_rank(m, tol=tol)     # absolute in JAX
 
 
 def test_fourier_transforms_of_nothing():
@@ -164,3 +166,43 @@ def test_take_reads_booleans_as_0_and_1():
     for at in (np.array([True, False]), True, [False, True, True]):
         assert np.array_equal(jnp.take(x, jnp.asarray(at)), np.take(x, np.asarray(at).astype(int)))
     assert np.array_equal(tj.jit(jnp.take)(x, np.array([True, False])), x[[1, 0]])
+
+
+@pytest.mark.parametrize("method", ["linear", "lower", "higher", "midpoint", "nearest", "inverted_cdf"])
+def test_quantiles_outside_of_0_to_1_are_the_extremes(method):
+    x = np.array([[3, 1, 2], [9, 7, 8]], np.float32)
+    assert np.array_equal(jnp.quantile(x, np.float32([-0.5, 1.5]), axis=1, method=method), [[1, 7], [3, 9]])
+    assert np.array_equal(jnp.nanpercentile(x, np.float32([-5, 300]), method=method), [1, 9])
+    assert np.isnan(jnp.quantile(x, np.nan, method=method))
+
+
+def test_variance_in_a_dtype_that_is_asked_for():
+    x = np.float32([0, 1, 2, 3])
+    for v, function in ((jnp.var, np.var), (jnp.std, np.std), (jnp.nanvar, np.var), (jnp.nanstd, np.std)):
+        assert v(x, dtype=np.complex64).dtype == np.complex64 and np.isclose(v(x, dtype=np.complex64), function(x))
+        assert np.isnan(v(x, ddof=4)) and np.isnan(v(x, ddof=5))
+        z = (x + 1j * x[::-1]).astype(np.complex64)
+        assert v(z).dtype == np.float32 and np.isclose(v(z), function(z))
+    assert jnp.var(x.astype(int), dtype=int) == 1 and jnp.var(x.astype(int), dtype=int).weak_type
+
+
+COMPLEX = np.complex64([1 + 2j, 3])
+
+
+@pytest.mark.parametrize("cast", [lambda z: lax.convert_element_type(z, np.float32), lambda z: jnp.asarray(z, float), lambda z: jnp.sum(z, dtype=float),
+                                  lambda z: jnp.mean(z, dtype=float), lambda z: jnp.array(z, np.int32), lambda z: jnp.zeros(2).at[:].set(z)])
+def test_complex_numbers_made_real_are_warned_of(cast):
+    jnp.sum(np.zeros(2), dtype=float)
+    with pytest.warns(np.exceptions.ComplexWarning), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", FutureWarning)
+        cast(jnp.asarray(COMPLEX))
+
+
+def test_complex_numbers_made_real_on_purpose():
+    z = jnp.asarray(COMPLEX)
+    assert np.array_equal(z.astype(float), COMPLEX.real) and np.array_equal(jnp.complex64([0j, 1j]).astype(bool), [False, True])
+    assert np.array_equal(tj.grad(lambda x: jnp.abs(x * z).sum())(np.float32([1, 1])), np.abs(COMPLEX))
+    for cast in (lambda: jnp.full(2, 1j, dtype=float), lambda: jnp.array([1j, 2], dtype=float), lambda: lax.convert_element_type(1j, float)):
+        with pytest.raises(TypeError, match="real part"):
+            cast()

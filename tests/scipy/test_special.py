@@ -20,7 +20,7 @@ TRIPLES = [g.ravel() for g in np.meshgrid([0.3, 1.5, 6.0], [0.4, 2.0, 7.0], [0.1
 
 # name -> (arguments, relative tolerance in units of eps, also absolute)
 CASES = {
-    "bessel_jn": None, "sph_harm_y": None, "bernoulli": None, "logsumexp": None, "softmax": None, "log_softmax": None,
+    "bessel_jn": None, "lpmn": None, "lpmn_values": None, "sph_harm_y": None, "bernoulli": None, "logsumexp": None, "softmax": None, "log_softmax": None,
     "beta": (PAIRS, 400), "betainc": (TRIPLES, 400), "betaln": (PAIRS, 400), "boxcox": ((POSITIVE, 0.7), 40),
     "boxcox1p": ((POSITIVE, 0.0), 10), "comb": ((np.array([5.0, 10, 20, 3]), np.array([2.0, 3, 20, 4])), 200),
     "dawsn": ((REAL,), 20), "digamma": ((POSITIVE,), 30), "entr": ((REAL,), 10), "erf": ((REAL,), 10),
@@ -113,6 +113,28 @@ def test_bessel_and_harmonics():
     theta, phi = np.linspace(0.2, 2.9, 7), np.linspace(-3, 3, 7)
     np.testing.assert_allclose(np.asarray(special.sph_harm_y(n, m, theta, phi)), sp.sph_harm_y(n, m, theta, phi), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.asarray(special.bernoulli(8)), sp.bernoulli(8), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_associated_legendre_functions(n):
+    z = np.array([-0.9, -0.2, 0.0, 0.6, 0.99])
+    expected = sp.assoc_legendre_p_all(n, n, z, diff_n=1)[:, :, :n + 1].swapaxes(1, 2)
+    values, derivatives = special.lpmn(n, n, jnp.asarray(z))
+    np.testing.assert_allclose(values, expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(derivatives, expected[1], rtol=1e-4, atol=1e-4)
+    k, l = np.indices((n + 1, n + 1))
+    factors = np.where(k <= l, np.sqrt((2 * l + 1) / (4 * np.pi) * sp.gamma(l - k + 1.0) / sp.gamma(l + k + 1.0)), 0)
+    np.testing.assert_allclose(special.lpmn_values(n, n, jnp.asarray(z), True), factors[..., None] * expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_associated_legendre_functions_at_the_ends():
+    values, derivatives = special.lpmn(4, 4, jnp.array([-1.0, 1.0]))
+    np.testing.assert_allclose(values, [[[(-1) ** l * (k == 0), k == 0] for l in range(5)] for k in range(5)], atol=1e-6)
+    assert np.array_equal(derivatives[2, 2], [6, -6]) and np.isinf(derivatives[1, 1]).all() and np.isfinite(derivatives[3:]).all()
+    for wrong, error in ((lambda: special.lpmn(1, 2, jnp.ones(2)), NotImplementedError), (lambda: special.lpmn(2, 2, 0.5), ValueError),
+                         (lambda: special.lpmn(2, 2, jnp.arange(3)), TypeError)):
+        with pytest.raises(error):
+            wrong()
 
 
 def test_limits():

@@ -1,11 +1,13 @@
 """Values as values of another dtype, weak values as operands beside arrays, and values as constants."""
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tracejit import tree
+from tracejit.errors import DtypeError, user_source
 from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
 from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
@@ -50,7 +52,7 @@ class ConvertElementType(Elementwise):
         return _saturated(x, self.dtype) if is_float(x.dtype) and is_integer(self.dtype) else x.astype(self.dtype)
 
     def scalar(self, b, x): return b.convert(x, self.dtype)
-    def transpose(self, ctx, ct, x): return (convert_element_type(ct, x.dtype),)
+    def transpose(self, ctx, ct, x): return (bind(ConvertElementType(x.dtype), ct),)
 
 
 def _saturated(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -64,6 +66,9 @@ def _saturated(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def convert_element_type(operand: Any, new_dtype: Any) -> Any:
     """operand as new_dtype, which is a dtype or Python's bool, int, float or complex.
 
+    A complex array loses its imaginary part unless new_dtype is complex too, with a ComplexWarning; a Python complex
+    number has no real dtype.
+
     >>> convert_element_type(2.75, np.int32)
     Array(2, dtype=int32)
     """
@@ -71,6 +76,11 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
     t = type_of(operand)
     if t.dtype == dtype and not t.weak_type and not isinstance(operand, (np.ndarray, np.generic, bool)):
         return operand
+    if type(operand) is complex and kind_of(dtype) in "iuf":
+        raise DtypeError(f"the complex number {operand} is no {dtype}", source=user_source(), fix="take its real part")
+    if kind_of(t.dtype) == "c" and kind_of(dtype) != "c":
+        warnings.warn("the imaginary part of complex numbers is discarded: use lax.real where that is meant",
+                      np.exceptions.ComplexWarning, stacklevel=2)
     return bind(ConvertElementType(dtype), operand)
 
 

@@ -405,7 +405,7 @@ def schur(x: Any, *, compute_schur_vectors: bool = True, sort_eig_vals: bool = F
     """
     if sort_eig_vals or select_callable is not None:
         raise NotImplementedError("schur: the order of the eigenvalues is LAPACK's; sorting them is not supported")
-    return tuple(bind(Schur(bool(compute_schur_vectors)), x))
+    return list(bind(Schur(bool(compute_schur_vectors)), x))
 
 
 @op_dataclass
@@ -440,7 +440,7 @@ def hessenberg(a: Any):
     >>> [x.shape for x in hessenberg(np.eye(3))]
     [(3, 3), (2,)]
     """
-    return tuple(bind(Hessenberg(), a))
+    return list(bind(Hessenberg(), a))
 
 
 @op_dataclass
@@ -482,4 +482,4 @@ def tridiagonal(a: Any, *, lower: bool = True):
     >>> [x.shape for x in tridiagonal(np.eye(3))]
     [(3, 3), (3,), (2,), (2,)]
     """
-    return tuple(bind(Tridiagonal(bool(lower)), a))
+    return list(bind(Tridiagonal(bool(lower)), a))

@@ -251,11 +251,14 @@ def axis_in(what: str, axis: int, ndim: int) -> int:
 
 def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, axis_index_groups: Any) -> Any:
     groups = groups_of(what, axis_index_groups, axis_name)
-    names = [(name, size_of(name)) for name in names_of(axis_name)]
+    positions = [axis for axis in names_of(axis_name) if isinstance(axis, int)]
+    names = [(name, size_of(name)) for name in names_of(axis_name) if not isinstance(name, int)]
 
     def one(leaf: Any) -> Any:
         if type_of(leaf).dtype == bool and op is Psum:
             leaf = convert_element_type(leaf, np.int32)
+        if positions:
+            leaf = op.fold(leaf, tuple([axis_in(what, axis, type_of(leaf).ndim) for axis in positions]))
         if groups:
             return leaf * groups.size if op is Psum and is_number(leaf) else op.fold(groups.rows(leaf), (0,))
         for name, size in names:
@@ -267,7 +270,8 @@ def reduced(what: str, op: type[Collective], x: Any, axis_name: Any, axis_index_
 def psum(x: Any, axis_name: Any, *, axis_index_groups: Any = None) -> Any:
     """The sum of x (a pytree) over the lanes of the vmap that has this axis name, or of several. A number gives a number.
 
-    With axis_index_groups, here and below, over the lanes of each lane's group: lists of lanes, equally long, that name each once.
+    An integer among the names is an axis of x itself (psum, pmax, pmin). With axis_index_groups, here and below, over the
+    lanes of each lane's group: lists of lanes, equally long, that name each once.
 
     >>> import tracejit as tj
     >>> tj.vmap(lambda x: x / lax.psum(x, "i"), axis_name="i")(np.array([1., 3.]))

@@ -11,7 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.trace import current_builder
-from tracejit.ir.types import SHORT_NAMES, ExtendedDType, canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of
+from tracejit.ir.types import SHORT_NAMES, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy.promotion import (
@@ -103,7 +103,7 @@ def _from_object(x: Any, dtype: np.dtype | None, copy: bool) -> Array:
 
 def _from_array(x: Array, dtype: np.dtype | None, copy: bool) -> Array:
     if dtype is not None and (x.dtype != dtype or x.weak_type):
-        return lax.convert_element_type(lax.real(x) if x.dtype.kind == "c" and is_float(dtype) else x, dtype)
+        return lax.convert_element_type(x, dtype)
     if copy and isinstance(x, Array) and not isinstance(x, Var) and not x.weak_type:
         return x._copy()  # its own memory: the original may be donated later
     return x
@@ -155,6 +155,8 @@ def _from_numbers(x: Sequence, dtype: np.dtype | None) -> Array:
     if dtype is not None and dtype.kind in "iu" and _types_in(x) <= {int, bool} and np.size(x):
         return as_array(np.array(x, dtype))  # raises OverflowError for a Python int that does not fit
     numbers = np.array(x)
+    if dtype is not None and dtype.kind in "iuf" and numbers.dtype.kind == "c":
+        raise DtypeError(f"complex numbers are no {dtype}", fix="take their real parts, or ask for a complex dtype")
     if dtype is None:
         dtype = default_dtype(numbers.dtype.kind)
         limits = np.iinfo(dtype) if dtype.kind in "iu" and numbers.size else None

@@ -246,8 +246,8 @@ def astype(x: ArrayLike, dtype: DTypeLike | None, /, *, copy: bool = False, devi
     if target not in types.SHORT_NAMES:
         raise DtypeError(f"{target} is not a dtype of arrays")
     x = asarray(x)
-    if x.dtype.kind == "c" and target.kind not in "cb":
-        x = lax.real(x)
+    if x.dtype.kind == "c" and target.kind != "c":
+        x = lax.ne(x, complex(0)) if target.kind == "b" else lax.real(x)
     return asarray(lax.convert_element_type(x, target), copy=copy or None, device=device)
 
 

@@ -187,7 +187,7 @@ def cast_update(x: Array, values: ArrayLike) -> Any:
             FutureWarning,
             stacklevel=4,
         )
-    return as_array(convert(values, x.dtype))
+    return as_array(convert(as_array(values) if type(values) is complex else values, x.dtype))
 
 
 def _loses(x: Array, t: ArrayType) -> bool:

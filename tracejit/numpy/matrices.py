@@ -208,7 +208,7 @@ def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     (a,) = as_matrices("qr", a)
     if mode == "raw":
         packed, taus = _reflectors(a)
-        return manipulation.matrix_transpose(packed), taus
+        return QRResult(manipulation.matrix_transpose(packed), taus)
     if mode not in ("reduced", "complete", "r", "full"):
         raise ValueError(f"Unsupported QR decomposition mode '{mode}'")
     q, r = lax.linalg.qr(a, full_matrices=mode in ("complete", "full"))
@@ -426,22 +426,25 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
 def matrix_rank(
     M: ArrayLike, rtol: ArrayLike | None = None, *, hermitian: bool = False, tol: ArrayLike | None = None
 ) -> Array:
-    """How many singular values are above rtol times the largest, or above tol. A vector has rank 1 unless it is zero.
+    """How many singular values are above rtol. A vector has rank 1 unless it is zero.
+
+    As in JAX, rtol (or tol, its older name) is not multiplied by the largest singular value, in spite of its name;
+    the default is that times the larger dimension times the dtype's epsilon.
 
     >>> jnp.linalg.matrix_rank(jnp.array([[1.0, 2.0], [2.0, 4.0]]))
     Array(1, dtype=int32)
     """
     check_arraylike("jnp.linalg.matrix_rank", M)
+    if rtol is not None and tol is not None:
+        raise ValueError("matrix_rank: only one of tol or rtol may be specified.")
+    limit = tol if rtol is None else rtol
     if np.ndim(M) < 2:
         return as_array(M).any().astype(int)
     (M,) = as_matrices("matrix_rank", M)
     s = lax.abs(eigvalsh(M)) if hermitian else svdvals(M)
-    absolute = rtol is None and tol is not None
-    if rtol is None:
-        rtol = tol if absolute else max(M.shape[-2:]) * eps_of(M.dtype)
-    limit = expand_to(_trailing(convert(rtol, s.dtype), 1), (*s.shape[:-1], 1))
-    if not absolute:
-        limit = lax.mul(reductions.max(s, -1, keepdims=True), limit)
+    if limit is None:
+        limit = lax.mul(reductions.max(s, -1), literal(max(M.shape[-2:]) * eps_of(M.dtype), s.dtype))
+    limit = expand_to(_trailing(convert(limit, s.dtype), 1), (*s.shape[:-1], 1))
     return reductions.sum(lax.gt(s, expand_to(limit, s.shape)), -1)
 
 

@@ -121,10 +121,11 @@ def check_fits(x: int, dtype: np.dtype) -> None:
 
 
 def cast_numpy(x: Any, dtype: np.dtype) -> np.ndarray:
-    """A NumPy array or a scalar in another dtype; integers wrap around."""
+    """A NumPy array or a scalar in another dtype; integers wrap around, imaginary parts are dropped with a ComplexWarning."""
+    if type(x) is complex and dtype.kind not in "cb":
+        raise DtypeError(f"the complex number {x} is no {dtype}", fix="take its real part, or ask for a complex dtype")
     with np.errstate(all="ignore"):
-        x = np.asarray(x)
-        return (x.real if x.dtype.kind == "c" and dtype.kind != "c" else x).astype(dtype)
+        return np.asarray(x).astype(dtype)
 
 
 def literal(value: Any, dtype: np.dtype) -> Any:

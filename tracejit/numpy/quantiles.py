@@ -52,6 +52,8 @@ def quantile(
 ) -> Array:
     """The value below which a part q in [0, 1] of the elements lies, by any method of NumPy; nan if one is nan.
 
+    A smaller q counts as 0, a larger one as 1.
+
     >>> jnp.quantile(jnp.array([1.0, 2.0, 3.0, 4.0]), 0.5)
     Array(2.5, dtype=float32)
     """
@@ -202,15 +204,14 @@ def _at_quantiles(x: Array, q: Array, method: str, skip_nan: bool) -> Array:
     else:
         x = lax.select(expand_to(reductions.any(missing, 0, keepdims=True), x.shape), lax.full_like(x, np.nan), x)
     count = expand_to(count, shape)
-    q = lax.broadcast_in_dim(q, shape, (0,))
+    q = lax.broadcast_in_dim(lax.clamp(literal(0, q.dtype), q, literal(1, q.dtype)), shape, (0,))
     last = lax.max(lax.sub(count, literal(1, x.dtype)), literal(0, x.dtype))
     low, high, part = _places(q, count, last, method)
     read = lambda place: gather_along(x, lax.convert_element_type(place, np.dtype("int32")), 0, "clip", None)
     low_value, high_value = read(low), read(high)
     value = lax.add(lax.mul(low_value, lax.sub(literal(1, x.dtype), part)), lax.mul(high_value, part))
     value = lax.select(lax.eq(low_value, high_value), low_value, value)  # infinities times a part of 0 give nan
-    bad = lax.bitwise_or(lax.lt(q, literal(0, q.dtype)), lax.gt(q, literal(1, q.dtype)))
-    return lax.select(lax.bitwise_or(bad, lax.eq(count, literal(0, x.dtype))), lax.full_like(value, np.nan), value)
+    return lax.select(lax.bitwise_or(isnan(q), lax.eq(count, literal(0, x.dtype))), lax.full_like(value, np.nan), value)
 
 
 def _places(q: Array, n: Array, last: Array, method: str) -> tuple[Array, Array, Array]:

@@ -80,7 +80,6 @@ def _fold(
     axes = canonical_axes(axis, x.ndim)
     result = canonicalize_dtype(dtype) if dtype is not None else _accumulation_dtype(x.dtype, promote_integers)
     compute = np.dtype("float32") if is_half(result) else result
-    x = lax.real(x) if x.dtype.kind == "c" and compute.kind != "c" else x
     x = lax.convert_element_type(x, compute) if x.weak_type or x.dtype != compute else x
     x = masked(x, where, identity)
     axes = canonical_axes(axis, x.ndim)
@@ -369,7 +368,7 @@ def var(
     mean: ArrayLike | None = None,
     correction: int | float | None = None,
 ) -> Array:
-    """The variance over axes: the mean squared distance from the mean, with n - ddof in the denominator.
+    """The variance over axes: squared distances from the mean, added up and divided by n - ddof; nan if that is not positive.
 
     >>> jnp.var(jnp.array([1.0, 2.0, 3.0]), ddof=1)
     Array(1., dtype=float32)
@@ -387,13 +386,19 @@ def var(
     if mean is not None and center.ndim < x.ndim:
         center = lax.expand_dims(center, axes)
     shape = x.shape if where is None else np.broadcast_shapes(x.shape, np.shape(where))
-    apart = lax.sub(expand_to(x, shape), expand_to(center, shape))
+    apart = lax.sub(expand_to(x, shape), convert(expand_to(center, shape), compute))
     squares = lax.square(apart) if compute.kind != "c" else lax.real(lax.mul(apart, lax.conj(apart)))
     total = sum(squares, axes, keepdims=keepdims, where=where)
     n = _count(shape, axes, where, keepdims, squares.dtype)
-    taken, zero = cast_numpy(ddof, squares.dtype), cast_numpy(0, squares.dtype)
-    n = np.maximum(n - taken, zero) if where is None else lax.max(lax.sub(n, taken), zero)
-    return convert(lax.div(total, n), real_dtype(result) if kind_of(result) in "fc" else result)
+    n = lax.sub(n, cast_numpy(ddof, squares.dtype)) if where is not None else n - cast_numpy(ddof, squares.dtype)
+    if dtype is None and kind_of(result) == "c":
+        result = real_dtype(result)
+    out_ = convert(lax.div(total, n), result)
+    if not is_inexact(result):
+        out_ = convert(out_, default_dtype("f"), True)     # as JAX, which chooses between whole numbers and nan
+    if where is None:
+        return out_ if n > 0 else lax.full_like(out_, np.nan)
+    return lax.select(lax.le(n, cast_numpy(0, n.dtype)), lax.full_like(out_, np.nan), out_)
 
 
 _mean = mean

@@ -4,7 +4,7 @@ from __future__ import annotations
 from tracejit import nn
 from tracejit.nn import logsumexp
 
-from .bessel import bessel_jn, i0, i0e, i1, i1e, sph_harm_y
+from .bessel import bessel_jn, i0, i0e, i1, i1e
 from .entropies import boxcox, boxcox1p, entr, expit, kl_div, logit, rel_entr, xlog1py, xlogy
 from .errors import dawsn, erf, erfc, erfcx, erfinv, fresnel, log_ndtr, ndtr, ndtri, owens_t, wofz
 from .gammas import (
@@ -28,6 +28,7 @@ from .gammas import (
 )
 from .hypergeometric import hyp1f1, hyp2f1
 from .integrals import exp1, expi, expn, sici, spence
+from .legendre import lpmn, lpmn_values, sph_harm_y
 
 
 def softmax(x, /, *, axis=None):
@@ -54,6 +55,6 @@ __all__ = [
     "bernoulli", "bessel_jn", "beta", "betainc", "betaln", "boxcox", "boxcox1p", "comb", "dawsn", "digamma", "entr",
     "erf", "erfc", "erfcx", "erfinv", "exp1", "expi", "expit", "expn", "factorial", "fresnel", "gamma", "gammainc",
     "gammaincc", "gammaln", "gammasgn", "hyp1f1", "hyp2f1", "i0", "i0e", "i1", "i1e", "kl_div", "log_ndtr",
-    "log_softmax", "loggamma", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri", "owens_t", "poch",
+    "log_softmax", "loggamma", "logit", "logsumexp", "lpmn", "lpmn_values", "multigammaln", "ndtr", "ndtri", "owens_t", "poch",
     "polygamma", "rel_entr", "sici", "softmax", "spence", "sph_harm_y", "wofz", "xlog1py", "xlogy", "zeta",
 ]
