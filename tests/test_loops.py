@@ -239,7 +239,7 @@ def test_update_in_a_loop_writes_one_element():
     n = 2_000
     fill = lambda x: lax.fori_loop(0, n, lambda i, x: x.at[i].set(i * 1.), x)
     [loop] = loops_of(fill, np.zeros(n))
-    assert loop.programs[0].overwritten
+    assert loop.registers.writes
     x = np.zeros(n)
     np.testing.assert_array_equal(tj.jit(fill)(x), np.arange(n))
     assert not x.any()

@@ -93,6 +93,7 @@ def rewritten(loop: RegisterLoop, fused: dict[Expr, int]) -> RegisterLoop:
     return replace(loop, next=[[images[e] for e in row] for row in loop.next],
                    stores=[replace(s, expr=images[s.expr]) for s in loop.stores],
                    records=[replace(r, elements=[(at, images[e]) for at, e in r.elements]) for r in loop.records],
+                   writes=[replace(w, value=images[w.value], inside=tuple(images[e] for e in w.inside)) for w in loop.writes],
                    roots=[images[e] for e in loop.roots])
 
 

@@ -249,6 +249,11 @@ def carry_params(op: Scan | While) -> list[Var]:
     return op.body.params[consts:consts + op.n_carry]
 
 
+def carry_operands(eqn: Eqn) -> list:
+    """What a loop's carry begins as."""
+    return eqn.op.parts(eqn.inputs)[2]
+
+
 def owned_params(op, graph: Graph) -> list[Var]:
     return carry_params(op) if isinstance(op, (Scan, While)) and graph is op.body else []
 
@@ -257,12 +262,7 @@ def update_in_place(program: Program, owned: set[Var]) -> None:
     """Give an op that changes one of its operands that operand's memory, if nobody reads the operand afterwards."""
     results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
     params = set(program.graph.params)
-    for i, step in enumerate(program.steps):
-        if not isinstance(step, NativeStep) or step.eqn.op.overwrites is None:
-            continue
-        operand, out = step.eqn.inputs[step.eqn.op.overwrites], step.eqn.outputs[0]
-        if not isinstance(operand, Var):
-            continue
+    for i, step, operand, out in [(i, step, *pair) for i, step in enumerate(program.steps) for pair in changed_by(step)]:
         home = program.home(operand)
         read_later = any(program.home(v) is home for later in program.steps[i + 1:] for v in later.reads)
         others = [x for x in step.eqn.inputs if isinstance(x, Var) and x is not operand]
@@ -273,6 +273,24 @@ def update_in_place(program: Program, owned: set[Var]) -> None:
             program.overwritten.add(home)
         if program.home(out) is home and out in results:
             results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
+
+
+def changed_by(step: Step) -> list[tuple[Var, Var]]:
+    """Operands that a step changes, each with the result that is the changed one."""
+    if isinstance(step, NativeStep) and step.eqn.op.overwrites is not None:
+        pairs = [(step.eqn.inputs[step.eqn.op.overwrites], step.eqn.outputs[0])]
+    elif isinstance(step, ControlStep) and isinstance(step.eqn.op, (Scan, While)):
+        pairs = [(x, step.eqn.outputs[k]) for k, x in enumerate(carry_operands(step.eqn)) if stays_in_place(step, k)]
+    else:
+        pairs = []
+    return [(x, out) for x, out in pairs if isinstance(x, Var) and step.eqn.inputs.count(x) == 1]
+
+
+def stays_in_place(step: ControlStep, k: int) -> bool:
+    """Whether a loop changes carry k where it lies. (A While in registers that was interrupted begins anew.)"""
+    if step.registers is not None:
+        return isinstance(step.eqn.op, Scan) and step.registers.carried[k].in_memory
+    return step.programs[-1].stays(k, carry_params(step.eqn.op)[k])
 
 
 def reusable(program: Program, donated: Sequence[Var]) -> dict[int, int]:

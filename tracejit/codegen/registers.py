@@ -13,11 +13,13 @@ import math
 from dataclasses import dataclass, field
 
 from tracejit.codegen.kernels import Store
+from tracejit.codegen.tables import Write, tables_of, writes_of
 from tracejit.ir.graph import Eqn, Graph, Var
 from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View
 from tracejit.lax.dot import DotGeneral
+from tracejit.lax.index import Scatter
 from tracejit.lax.loops import Scan, While, cut
 
 LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
@@ -38,6 +40,7 @@ class Carried:
     type: ArrayType
     lane_dims: tuple[int, ...]
     points: list[tuple[Index, ...]]
+    in_memory: bool = False     # a table: it has no points
 
     def offset(self, index: tuple[Index, ...]) -> Index:
         return linear(index, self.type.shape)
@@ -61,6 +64,7 @@ class RegisterLoop:
     alive: Expr | None = None               # of a While: whether a lane goes on
     summed: list[tuple[int, int]] = field(default_factory=list)  # (carried, point) that all lanes add to
     records: list[Record] = field(default_factory=list)          # what a While pushes on its tapes at each trip
+    writes: list[Write] = field(default_factory=list)            # to carries in memory, at the end of a trip
     roots: list[Expr] = field(default_factory=list)
 
 
@@ -81,9 +85,11 @@ class Builder:
             self.n_consts, self.n_carry = self.op.n_body_consts, self.op.n_carry
         else:
             self.n_consts, self.n_carry = self.op.n_consts, self.op.n_carry
+        self.tables = tables_of(self.body, self.body.params[self.n_consts:self.n_consts + self.n_carry])
+        updates = {eqn for updates in self.tables.values() for eqn in updates}
         for g in graphs:
             if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
-                                for e in g.eqns):
+                                for e in g.eqns if e not in updates):
                 raise NotInRegisters("its body holds steps that are not elementwise")
         trips = getattr(self.op, "length", None)
         self.time = Axis("t", trips if trips is not None else 1 << 62)
@@ -93,9 +99,11 @@ class Builder:
         n = self.n_carry
         outs = self.body.results
         carry_types = [r.type for r in outs[:n]]
-        sizes = lane_sizes(carry_types)
+        sizes = lane_sizes([t for k, t in enumerate(carry_types) if k not in self.tables])
+        if sizes and self.tables:
+            raise NotInRegisters("its lanes change an array at places known only at run time")
         self.lane_axes = [Axis(f"l{k}", size) for k, size in enumerate(sizes)]
-        self.carried = [self.carried_of(t) for t in carry_types]
+        self.carried = [Carried(t, (), [], True) if k in self.tables else self.carried_of(t) for k, t in enumerate(carry_types)]
         if sum(len(c.points) for c in self.carried) > MOST_ELEMENTS:
             raise NotInRegisters("its carry does not fit in registers")
         self.pull = Pull(self.leaf, self.producers)
@@ -104,12 +112,14 @@ class Builder:
         summed = [(k, j) for k, row in enumerate(following) for j, e in enumerate(row) if self.is_sum(k, j, e)]
         for k, j in summed:
             following[k][j] = self.per_lane(following[k][j])
-        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed)
+        writes = [w for k, updates in self.tables.items() for eqn in updates for w in writes_of(self.pull, k, eqn)]
+        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed, writes=writes)
         if self.cond is not None:
             loop.alive = self.alive(loop)
             loop.records = self.recorded()
         loop.roots = [e for row in following for e in row] + [s.expr for s in loop.stores] + \
-            ([loop.alive] if loop.alive is not None else []) + [e for r in loop.records for _, e in r.elements]
+            ([loop.alive] if loop.alive is not None else []) + [e for r in loop.records for _, e in r.elements] + \
+            [e for w in loop.writes for e in w.roots]
         if len(self.pull.nodes) > MOST_NODES:
             raise NotInRegisters("its body is too long")
         self.check_uniform(loop)
@@ -164,6 +174,8 @@ class Builder:
             eqn = self.producers[var]
             if isinstance(eqn.op, DotGeneral):
                 return self.contracted(eqn, index)
+            if isinstance(eqn.op, Scatter):
+                raise NotInRegisters("it reads an array that it has just changed")
             return self.folded(eqn, index) if isinstance(eqn.op, Reduction) else None
         kind, k = role
         if kind == "const":
@@ -172,6 +184,8 @@ class Builder:
             offset = Index({self.time: var.type.size}) + linear(index, var.type.shape)
             return self.pull.node(LOAD, (), (var, offset, self.pull.guards), var.type.dtype)
         found = self.carried[k]
+        if found.in_memory:
+            return self.pull.load(var, index, ("out", k))
         for d, i in enumerate(index):
             lane = self.lane_axes[found.lane_dims.index(d)] if d in found.lane_dims else None
             if (i != Index({lane: 1})) if lane is not None else bool(i.terms):

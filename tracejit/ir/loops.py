@@ -320,13 +320,14 @@ class Pull:
 
     # --- what pull rules may ask for
 
-    def load(self, var, index: tuple) -> Expr:
+    def load(self, var, index: tuple, buffer: Any = None) -> Expr:
+        """An element in memory: the var's own, or a buffer that holds it."""
         t: ArrayType = var.type
         offset = linear(index, t.shape)
         lo, hi = offset.range
         is_defined = all(a.of.range[0] >= 0 for a in offset.atoms() if isinstance(a, (Quotient, Remainder)))
         guards = () if is_defined and 0 <= lo and hi < t.size else self.guards     # what is memory anyway needs no guard
-        return self.node(LOAD, (), (var, offset, guards), t.dtype)
+        return self.node(LOAD, (), (var if buffer is None else buffer, offset, guards), t.dtype)
 
     def apply(self, op, args: Sequence[Expr], dtype) -> Expr:
         return self.node(APPLY, tuple(args), op, dtype, 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -204,6 +205,12 @@ class Scatter(Indexed, Opaque):
             begin, inside = self.windows.native(b, batch, where, operand, indices, self.clips)
             write = lambda: self.write_window(b, target, source, types, batch, begin)
             write() if inside is None else b.when(inside, write)
+
+    def order(self, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """The positions of the updates in the order in which they are written: windows one after another."""
+        axes = [*self.windows.batch_axes(len(shape)), *self.offset_dims]
+        for at in itertools.product(*[range(shape[a]) for a in axes]):
+            yield tuple(at[axes.index(a)] for a in range(len(shape)))
 
     def apart(self, ndim: int, atomic: bool = False) -> list[int]:
         """The axes of the updates whose positions never fall on one element of the operand: all, where no two windows meet;

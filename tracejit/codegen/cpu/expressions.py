@@ -33,12 +33,12 @@ def repeated(roots: Iterable[Expr]) -> frozenset:
 class Dependence:
     """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY.
 
-    What a kernel itself writes (`written`) and reads again in a later stage is a row value too.
+    What a kernel itself writes (`written`) and reads again in a later stage, or trip, is such a value too.
     """
 
-    def __init__(self, written: Container = ()) -> None:
+    def __init__(self, written: Container = (), marker: str = ROW) -> None:
         self.memo: dict[Expr, frozenset] = {}
-        self.written = written
+        self.written, self.marker = written, marker
 
     def __call__(self, root: Expr) -> frozenset:
         for e in postorder(root, self.memo):
@@ -46,7 +46,7 @@ class Dependence:
             if e.kind in (ROW, CARRY):
                 axes.add(e.kind)
             elif e.kind == LOAD and e.data[0] in self.written:
-                axes.add(ROW)
+                axes.add(self.marker)
             self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)))
         return self.memo[root]
 

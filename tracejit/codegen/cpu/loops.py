@@ -5,6 +5,7 @@ written in place. Tapes are growable stacks, allocated while the program runs an
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
-from tracejit.codegen.lower import ControlStep, aligned, carry_params, size_of
+from tracejit.codegen.lower import ControlStep, aligned, carry_operands, carry_params, size_of
 from tracejit.codegen.registers import RegisterLoop
+from tracejit.ir.graph import Var
 from tracejit.lax.branches import Cond
 from tracejit.lax.loops import Scan, slice_type
 
@@ -63,11 +65,13 @@ class LoopEmitter:
         kernel.emit()
         if loop.summed:
             pointers["parts"] = b.call("malloc", PTR, [b.const(kernel.parts_bytes, I64)])
+        stay = [k for k, c in enumerate(loop.carried) if c.in_memory]
         table = b.alloca(8 * len(buffers))
         for k, v in enumerate(buffers):
             b.store(pointers[v], b.gep(table, k, PTR))
         name = emitter.add_module(module.text(), "KERNEL", "tj_loop")
         if is_scan:
+            self.bring(stay)
             b.parallel(name, table, kernel.n_tasks)
             if loop.summed:
                 self.add_parts(kernel, pointers)
@@ -77,6 +81,7 @@ class LoopEmitter:
         b.br(again)
         b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
         self.empty_tapes(len(loop.records))
+        self.bring(stay)
         b.parallel(name, table, kernel.n_tasks)
         self.leave_if_interrupted(again)
 
@@ -92,6 +97,14 @@ class LoopEmitter:
                 place = b.mul(b.add(b.mul(loop.index, n), number), 8)
                 loop.carry(b.add(loop.carries[0], b.load(dtype, b.gep(pointers["parts"], place))))
             b.store(loop.results[0], b.gep(pointers["out", k], at, dtype))
+
+    def bring(self, carries: Iterable[int]) -> None:
+        """Copy carries to where they are changed in place, unless that is where they are."""
+        atoms, home = carry_operands(self.eqn), self.place.program.home
+        for k in carries:
+            out = self.eqn.outputs[k]
+            if not isinstance(atoms[k], Var) or home(atoms[k]) is not home(out):
+                self.emitter.copy(self.outs[k], self.place.operand(atoms[k]), size_of(out.type))
 
     def leave_if_interrupted(self, again: str | None = None) -> None:
         """After Ctrl-C leave the entry point; if the user's handler decides to go on, jump to `again`."""
@@ -228,9 +241,8 @@ class CarryMemory:
         self.fixed = {k: loop.outs[k] for k, p in enumerate(params) if program.stays(k, p)}
         self.moving = [k for k in range(len(params)) if k not in self.fixed]
         start = []
+        loop.bring(k for k, p in enumerate(params) if p in program.overwritten)
         for k, p in enumerate(params):
-            if p in program.overwritten:
-                loop.emitter.copy(loop.outs[k], init[k], size_of(types[k]))
             if k not in self.fixed:
                 start.append(loop.outs[k] if p in program.overwritten else init[k])
         copies = [[loop.take(size_of(types[k])) for k in self.moving] for _ in range(2)]

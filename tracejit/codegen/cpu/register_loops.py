@@ -1,6 +1,7 @@
 """A RegisterLoop -> an LLVM function `void(ptr buffers, i64 task)`: blocks of lanes, the whole loop inside."""
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Val
 from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
-from tracejit.ir.graph import Eqn
+from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.elementary import Transcendental
@@ -45,7 +46,7 @@ class RegisterLoopEmitter:
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
         b.repeated = repeated(loop.roots)
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
-        self.depends = Dependence()
+        self.depends = Dependence({("out", k) for k, c in enumerate(loop.carried) if c.in_memory}, CARRY)
         self.summed = {at: number for number, at in enumerate(loop.summed)}
         self.vector = loop.lanes[-1] if loop.lanes else None
         widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in loop.roots), default=4)
@@ -309,7 +310,21 @@ class RegisterLoopEmitter:
                 inner.store(("out", s.var), s.offset, inner.value(s.expr), s.expr.dtype)
             new = [inner.value(e) for row in self.loop.next for e in row]
             out += [self.b.splat(v, was.lanes) for v, was in zip(new, mine)]
+            self.write(inner)
         return out
+
+    def write(self, p: Position) -> None:
+        """Change the arrays that stay in memory, after all that this trip reads of them was read."""
+        b = self.b
+        known = [(w, [p.value(e) for e in w.roots]) for w in self.loop.writes]
+        for w, (place, *inside, value) in known:
+            dtype = w.value.dtype
+            to = b.gep(self.bases["out", w.carry], place, dtype)
+            write = lambda: b.store(w.op.combine(b, b.load(dtype, to), value), to)
+            if inside:
+                b.when(functools.reduce(b.and_, inside), write)
+            else:
+                write()
 
     def any_alive(self, places, state) -> Value:
         b, any_of = self.b, None
@@ -348,4 +363,4 @@ def nodes_of(roots: Sequence[Expr]) -> set[Expr]:
 
 def loads_in(loop: RegisterLoop) -> list[Any]:
     """The body params that the loop reads from memory."""
-    return list(dict.fromkeys(e.data[0] for e in nodes_of(loop.roots) if e.kind == LOAD))
+    return list(dict.fromkeys(e.data[0] for e in nodes_of(loop.roots) if e.kind == LOAD and isinstance(e.data[0], Var)))

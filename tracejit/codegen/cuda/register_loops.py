@@ -27,7 +27,10 @@ THREADS = 128
 
 
 def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
-    """Why a loop cannot be one kernel: memory cannot grow inside one, and its threads stop at different trips."""
+    """Why a loop cannot be one kernel: memory cannot grow inside one, its threads stop at different trips,
+    and one thread alone is slow."""
+    if loop.writes:
+        return "it changes an array in place"
     if loop.records:
         return "it records a number of values that is known only at its end"
     return "its lanes count their trips together" if loop.lanes and getattr(eqn.op, "record", False) else ""
