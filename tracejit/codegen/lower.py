@@ -262,10 +262,10 @@ def update_in_place(program: Program, owned: set[Var]) -> None:
     """Give an op that changes one of its operands that operand's memory, if nobody reads the operand afterwards."""
     results = {program.home(r) for r in program.graph.results if isinstance(r, Var)}
     params = set(program.graph.params)
-    for i, step, operand, out in [(i, step, *pair) for i, step in enumerate(program.steps) for pair in changed_by(step)]:
+    for i, (operand, out) in [(i, pair) for i, step in enumerate(program.steps) for pair in changed_by(step)]:
         home = program.home(operand)
         read_later = any(program.home(v) is home for later in program.steps[i + 1:] for v in later.reads)
-        others = [x for x in step.eqn.inputs if isinstance(x, Var) and x is not operand]
+        others = [x for x in program.steps[i].eqn.inputs if isinstance(x, Var) and x is not operand]
         if read_later or home in results or any(program.home(x) is home for x in others) or home in params - owned:
             continue
         program.alias[out] = operand
