@@ -27,6 +27,7 @@ class Driver:
 
     def __init__(self):
         self.memory, self.recorded, self.launched = {}, None, 0
+        self.events_done, self.waited = True, []
 
     def do(self, call):
         if self.recorded is None:
@@ -90,7 +91,10 @@ def runtime_of(driver) -> SimpleNamespace:
     def memsetAsync(ptr, value, size, stream):
         assert stream == STREAM
         driver.do(lambda: ctypes.memset(ptr, value, size))
-    return SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"Pretended GPU"}, memcpyAsync=memcpyAsync,
+    def deviceSynchronize():
+        assert driver.recorded is None, "a device cannot be waited for while a graph is captured"
+        driver.waited.append("device")
+    return SimpleNamespace(deviceSynchronize=deviceSynchronize, getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"Pretended GPU"}, memcpyAsync=memcpyAsync,
                            memsetAsync=memsetAsync, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
                            memGetInfo=lambda: (CAPACITY - driver.used(), CAPACITY), CUDARuntimeError=CUDARuntimeError)
 
@@ -135,7 +139,7 @@ def cupy_of(driver: Driver) -> ModuleType:
             assert driver.recorded is None, "a captured stream cannot be waited for"
 
         def record(self):
-            return SimpleNamespace(done=True)
+            return SimpleNamespace(done=driver.events_done, synchronize=lambda: driver.waited.append("event"))
 
         def begin_capture(self):
             driver.recorded = []

@@ -106,6 +106,20 @@ class Cumulative(Opaque):
 
     def at(self, f, base, types, index): return f.gep(base, index, types[0].dtype)
 
+    def device_lanes(self, types): return types[0].size // max(1, types[0].shape[self.axis])
+
+    def device_lane(self, b, lane, ins, outs, types):
+        """A thread folds what lies along the axis; long axes of few lanes were cut into parts before."""
+        _, n, inner = self.lengths(types[0])
+        outer = b.div(lane, inner)
+        first = b.add(b.mul(outer, n * inner), b.sub(lane, b.mul(outer, inner)))
+        with b.loop(0, n, carries=self.init(b, types)) as loop:
+            k = b.sub(n - 1, loop.index) if self.reverse else loop.index
+            at = b.add(first, b.mul(k, inner))
+            folded = self.combine(b, tuple(loop.carries), (b.load(types[0].dtype, self.at(b, ins[0], types, at)),))
+            b.store(self.finish(b, folded), self.at(b, outs[0], types, at))
+            loop.carry(*folded)
+
     # --- the last axis: a running fold inside each vector, then with what came before it
 
     def fold_row(self, f, source, target, types, n, states):

@@ -6,6 +6,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from typing import Any
+
 from tracejit.config import config
 from tracejit.errors import DeviceMemoryError, user_source
 
@@ -88,3 +90,19 @@ class Accounts:
 
     def transfers(self) -> Mapping[str, tuple[int, int]]:
         return {why: (times, self.copied_bytes[why]) for why, times in self.copies.items()}
+
+
+class Allocating:
+    """What Runtimes share about memory: `take` is tried again without the graphs that are `captured`."""
+    captured: Any
+
+    def take(self, nbytes: int, what: str) -> DeviceBuffer:
+        raise NotImplementedError
+
+    def allocate(self, nbytes: int, what: str = "") -> DeviceBuffer:
+        try:
+            return self.take(nbytes, what)
+        except DeviceMemoryError:
+            if not self.captured.give_back():
+                raise
+        return self.take(nbytes, what)

@@ -30,6 +30,7 @@ EPILOGUES = {(False, None): cublasLt.Epilogue.DEFAULT, (True, None): cublasLt.Ep
              (False, "relu"): cublasLt.Epilogue.RELU, (True, "relu"): cublasLt.Epilogue.RELU_BIAS,
              (False, "gelu"): cublasLt.Epilogue.GELU, (True, "gelu"): cublasLt.Epilogue.GELU_BIAS}
 TRANSPOSED = 1
+SUMMED_WIDE = cublasLt.ReductionScheme.COMPUTE_TYPE     # parts of a sum are added in its own type, in a fixed order
 MOST_ALIGNED = 256     # bytes; more does not help
 
 
@@ -48,15 +49,15 @@ def strides_of(view: View) -> tuple[int, ...]:
 
 
 def matrix_of(view: View) -> Matrix | None:
-    """The last two axes in columns; None where neither is dense.
+    """The last two axes in columns; None where neither is dense, or columns overlap.
 
     >>> matrix_of(View(0, (3, 5), np.dtype("float32")))
     Matrix(rows=5, columns=3, leading=5, is_transposed=False)
     """
     (n, m), (across, along) = view.shape[-2:], strides_of(view)[-2:]
-    if along == 1 or m == 1:
+    if (along == 1 or m == 1) and (across >= m or n == 1):
         return Matrix(m, n, max(across, m), False)
-    if across == 1 or n == 1:
+    if (across == 1 or n == 1) and (along >= n or m == 1):
         return Matrix(n, m, max(along, n), True)
     return None
 
@@ -106,9 +107,10 @@ class Plan:
         """The algorithm that the library's heuristic puts first."""
         preference, attributes = cublasLt.matmul_preference_create(), cublasLt.MatmulPreferenceAttribute
         y, x, out = map(np.uint32, alignments)
-        for attribute, value in ((attributes.MAX_WORKSPACE_BYTES, np.uint64(WORKSPACE)), (attributes.MIN_ALIGNMENT_A_BYTES, y),
-                                 (attributes.MIN_ALIGNMENT_B_BYTES, x), (attributes.MIN_ALIGNMENT_C_BYTES, out),
-                                 (attributes.MIN_ALIGNMENT_D_BYTES, out)):
+        for attribute, value in ((attributes.MAX_WORKSPACE_BYTES, np.uint64(WORKSPACE)),
+                                 (attributes.REDUCTION_SCHEME_MASK, np.uint32(SUMMED_WIDE)),
+                                 (attributes.MIN_ALIGNMENT_A_BYTES, y), (attributes.MIN_ALIGNMENT_B_BYTES, x),
+                                 (attributes.MIN_ALIGNMENT_C_BYTES, out), (attributes.MIN_ALIGNMENT_D_BYTES, out)):
             held = np.array(value)
             cublasLt.matmul_preference_set_attribute(preference, attribute, held.ctypes.data, held.nbytes)
         found, count = np.zeros(1, cublasLt.matmul_heuristic_result_dtype), np.zeros(1, np.int32)
@@ -116,7 +118,7 @@ class Plan:
         cublasLt.matmul_algo_get_heuristic(self.handle, self.operation, a, b, c, c, preference, 1, found.ctypes.data,
                                            count.ctypes.data)
         cublasLt.matmul_preference_destroy(preference)
-        if not count[0]:
+        if not count[0] or found["state"][0]:
             raise ValueError("cuBLASLt knows no algorithm for this product")
         return found
 

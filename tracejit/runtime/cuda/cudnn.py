@@ -17,6 +17,11 @@ from tracejit.runtime.cuda.cublaslt import alignment_of, strides_of
 
 DATA = {np.dtype("float32"): cudnn.data_type.FLOAT, np.dtype("float16"): cudnn.data_type.HALF, bfloat16: cudnn.data_type.BFLOAT16}
 
+# What an algorithm may do, by cuDNN's name, that no result here may depend on; and what changes the bits of float32 products.
+NEVER = (cudnn.numerical_note.NONDETERMINISTIC, cudnn.numerical_note.REDUCED_PRECISION_REDUCTION)
+APPROXIMATE = (cudnn.numerical_note.TENSOR_CORE, cudnn.numerical_note.DOWN_CONVERT_INPUTS, cudnn.numerical_note.FFT,
+               cudnn.numerical_note.WINOGRAD, cudnn.numerical_note.WINOGRAD_TILE_4x4, cudnn.numerical_note.WINOGRAD_TILE_6x6,
+               cudnn.numerical_note.WINOGRAD_TILE_13x13)
 ALIGNED = 16        # bytes that cuDNN takes an operand to be aligned to, unless it is told
 
 
@@ -73,9 +78,8 @@ class Convolutions:
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([cudnn.heur_mode.A])
-        if x.dtype == np.float32 and precision == "float32":    # tensor cores round its operands to 10 bits
-            graph.deselect_numeric_notes([cudnn.numerical_note.TENSOR_CORE, cudnn.numerical_note.DOWN_CONVERT_INPUTS,
-                                          cudnn.numerical_note.REDUCED_PRECISION_REDUCTION])
+        is_exact = x.dtype == np.float32 and precision == "float32"     # tensor cores round its operands to 10 bits
+        graph.deselect_numeric_notes([*NEVER, *(APPROXIMATE if is_exact else ())])
         graph.check_support()
         graph.build_plans()
         return graph, self.allocate(max(graph.get_workspace_size(), 1), "workspace of a convolution"), [*ins, result]

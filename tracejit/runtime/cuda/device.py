@@ -1,13 +1,14 @@
 """`CudaRuntime`: a Runtime on an NVIDIA GPU, by CuPy (memory, library calls, graphs) and cuda.core (kernels).
 
-Written from the packages' documentation and signatures; it has not run on a GPU, only its logic beside `EmulatedRuntime`,
-which shares the toolchain, the accounts and the routines, has been tested.
+Written from the packages' sources; it has not run on a GPU. Tests run it on a pretended driver, and look up every call in the
+packages that are installed.
 """
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, KernelFacts, K
 from tracejit.config import config
 from tracejit.errors import DeviceError, DeviceMemoryError
 from tracejit.runtime.cuda import kernels, routines
-from tracejit.runtime.cuda.accounts import Accounts, DeviceBuffer
+from tracejit.runtime.cuda.accounts import Accounts, Allocating, DeviceBuffer
+from tracejit.runtime.cuda.graphs import CapturedGraphs
 from tracejit.runtime.cuda.order import HostCalls, exclusive, waits
 from tracejit.runtime.cuda.staging import Staging
 from tracejit.runtime.device import Device
@@ -68,14 +70,25 @@ class Optional:
         return None if self.made is None else self.made.plan(self.tried, *what)
 
 
-class CudaRuntime(HostCalls):
+class Lent:
+    """Memory that this device and another library use, each in its own order: neither may have it for something else before
+    all is done that was started on it. Released when nobody holds it any more."""
+
+    def __init__(self, owner: Any, release: Callable[[Any], None]) -> None:
+        self.owner, self.release = owner, release
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.release(self.owner)
+
+
+class CudaRuntime(HostCalls, Allocating):
     """One GPU with one stream."""
     is_emulated = False
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
-        self.core = CoreDevice(number)
-        self.core.set_current()
+        CoreDevice(number).set_current()
         with cupy.cuda.Device(number) as device:
             capability = device.compute_capability
             self.multiprocessors = device.attributes["MultiProcessorCount"]
@@ -83,12 +96,14 @@ class CudaRuntime(HostCalls):
         self.compute_capability = int(capability[:-1]), int(capability[-1])
         self.core_stream = Stream.from_handle(self.cupy_stream.ptr)
         self.pool, self.staging = cupy.cuda.MemoryPool(), Staging()
-        self.accounts = Accounts(self.capacity)
+        self.accounts, self.captured = Accounts(self.capacity), CapturedGraphs()
+        self.released: list[Any] = []       # what was lent, and is kept until a capture ends
         self.loaded: dict[KernelSource, CudaKernel] = {}
         self.lock, self.capturing_thread, self.threads = threading.RLock(), 0, threading.local()
 
     def capacity(self) -> int:
-        return cupy.cuda.runtime.memGetInfo()[1]
+        with self.current():
+            return cupy.cuda.runtime.memGetInfo()[1]
 
     def current(self) -> Any:
         if not getattr(self.threads, "have_context", False):        # CuPy gives a new thread one only when it must change devices
@@ -100,7 +115,7 @@ class CudaRuntime(HostCalls):
     @contextlib.contextmanager
     def library(self) -> Iterator[None]:
         try:
-            with (self.current(), cupy.cuda.using_allocator(self.pool.malloc), self.cupy_stream,
+            with (self.current(), cupy.cuda.using_allocator(self.malloc), self.cupy_stream,
                   cupyx.errstate(linalg="raise")):      # else a matrix that has no factors goes unnoticed
                 yield
         except cupy.cuda.memory.OutOfMemoryError as error:
@@ -108,7 +123,16 @@ class CudaRuntime(HostCalls):
 
     # --- memory -----------------------------------------------------------------------------------
 
-    def allocate(self, nbytes: int, what: str = "") -> DeviceBuffer:
+    def malloc(self, nbytes: int) -> Any:
+        """Temporary memory of a library."""
+        try:
+            return self.pool.malloc(nbytes)
+        except cupy.cuda.memory.OutOfMemoryError:
+            if not self.captured.give_back():
+                raise
+            return self.pool.malloc(nbytes)
+
+    def take(self, nbytes: int, what: str) -> DeviceBuffer:
         if config.device_memory_limit:
             self.accounts.check_room(nbytes, what)
         with self.current(), self.cupy_stream:
@@ -123,8 +147,7 @@ class CudaRuntime(HostCalls):
     def upload(self, address: int, host: np.ndarray, why: str = "") -> None:
         self.accounts.note_copy(why, host.nbytes)
         if host.nbytes:
-            with self.current():
-                self.staging.upload(address, np.ascontiguousarray(host), self.cupy_stream)
+            self.staging.upload(address, np.ascontiguousarray(host), self.cupy_stream)
 
     @exclusive
     @waits
@@ -163,7 +186,7 @@ class CudaRuntime(HostCalls):
             self.synchronize()
         version = {} if max_version is None else {"max_version": max_version}
         with self.library():
-            return self.array(view, buffer).__dlpack__(stream=stream, **version)
+            return self.array(view, Lent(buffer, self.after_all)).__dlpack__(stream=stream, **version)
 
     @exclusive
     def imported(self, tensor: Any, copy: bool | None) -> tuple[DeviceBuffer, tuple[int, ...], np.dtype]:
@@ -173,7 +196,16 @@ class CudaRuntime(HostCalls):
             dense = found.copy() if copy else cupy.ascontiguousarray(found)
         if copy is False and dense.data.ptr != found.data.ptr:
             raise ValueError("this tensor is strided and cannot become an Array without a copy")
-        return DeviceBuffer(dense.data.ptr, dense.nbytes, "memory of another library", dense), dense.shape, dense.dtype
+        return (DeviceBuffer(dense.data.ptr, dense.nbytes, "memory of another library", Lent(dense, self.after_all)),
+                dense.shape, dense.dtype)
+
+    @exclusive
+    def after_all(self, owner: Any) -> None:
+        """Hold an object until the device has done what all libraries have asked of it."""
+        if self.is_capturing:
+            self.released.append(owner)
+        else:
+            cupy.cuda.runtime.deviceSynchronize()
 
     def memory_stats(self) -> dict[str, int]:
         return {**self.accounts.stats(), "bytes_reserved": self.pool.total_bytes()}
@@ -185,9 +217,9 @@ class CudaRuntime(HostCalls):
 
     def load(self, sources: Sequence[KernelSource]) -> list[CudaKernel]:
         new = [source for source in dict.fromkeys(sources) if source not in self.loaded]
-        self.core.set_current()
         for source, found in zip(new, kernels.artifacts_of(new, self.compute_capability)):
-            handle = ObjectCode.from_cubin(found.cubin, name=found.name).get_kernel(found.name)
+            with self.current():
+                handle = ObjectCode.from_cubin(found.cubin, name=found.name).get_kernel(found.name)
             self.loaded[source] = CudaKernel(source, found.facts, handle)
         return [self.loaded[source] for source in sources]
 
@@ -258,7 +290,8 @@ class CudaRuntime(HostCalls):
         try:
             if self.is_capturing:
                 raise DeviceError("a graph is being captured already")
-            self.cupy_stream.begin_capture()
+            with self.current():
+                self.cupy_stream.begin_capture()
         except BaseException:
             self.lock.release()
             raise
@@ -269,9 +302,16 @@ class CudaRuntime(HostCalls):
             raise DeviceError("no graph is being captured")
         self.capturing_thread = 0
         try:
-            return self.cupy_stream.end_capture()
+            with self.current():
+                return self.cupy_stream.end_capture()
         finally:
             self.lock.release()
+            self.forget_released()
+
+    def forget_released(self) -> None:
+        held, self.released = self.released, []
+        if held:
+            self.after_all(held)
 
     @exclusive
     def replay(self, graph: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 from tracejit.codegen.cuda.interface import ConvWindow, Epilogue, KernelFacts, KernelSource, View
 from tracejit.errors import DeviceError
 from tracejit.runtime.cuda import kernels, routines
-from tracejit.runtime.cuda.accounts import Accounts, DeviceBuffer
+from tracejit.runtime.cuda.accounts import Accounts, Allocating, DeviceBuffer
+from tracejit.runtime.cuda.graphs import CapturedGraphs
 from tracejit.runtime.cuda.order import HostCalls, waits
 from tracejit.runtime.cuda.ptx.machine import launch
 from tracejit.runtime.cuda.ptx.memory import Counters
@@ -24,6 +26,7 @@ from tracejit.runtime.cuda.ptx.program import Program, compile_program
 
 ALIGNMENT = 256
 CAPACITY = 4 << 30
+MOST_THREADS, MOST_BLOCKS, MOST_SHARED = 1024, 2**31 - 1, 48 << 10     # of a block, of a launch, bytes of a block
 POISON = 0xFF           # four of them are a nan, as an integer a number that stands out
 
 
@@ -67,14 +70,14 @@ def ordered(method: Callable[..., None]) -> Callable[..., None]:
     return run_or_record
 
 
-class EmulatedRuntime(HostCalls):
+class EmulatedRuntime(HostCalls, Allocating):
     """One emulated device; `counters` say what its kernels did, in detail where `counting` is on."""
     is_emulated = True
     multiprocessors = 132
 
     def __init__(self, compute_capability: tuple[int, int] = (9, 0), capacity: int = CAPACITY) -> None:
         self.compute_capability = compute_capability
-        self.accounts = Accounts(lambda: capacity)
+        self.accounts, self.captured = Accounts(lambda: capacity), CapturedGraphs()
         self.counters, self.counting = Counters(), False
         self.loaded: dict[KernelSource, EmulatedKernel] = {}
         self.recorded: list[Callable[[], None]] | None = None
@@ -86,7 +89,7 @@ class EmulatedRuntime(HostCalls):
 
     # --- memory -----------------------------------------------------------------------------------
 
-    def allocate(self, nbytes: int, what: str = "") -> DeviceBuffer:
+    def take(self, nbytes: int, what: str) -> DeviceBuffer:
         self.accounts.check_room(nbytes, what)
         memory = np.full(nbytes + ALIGNMENT, POISON, np.uint8)
         address = memory.ctypes.data
@@ -128,7 +131,7 @@ class EmulatedRuntime(HostCalls):
         raise BufferError("a tensor on a GPU cannot be read where GPUs are emulated")
 
     def memory_stats(self) -> dict[str, int]:
-        return self.accounts.stats()
+        return {**self.accounts.stats(), "bytes_reserved": self.accounts.in_use}
 
     def transfers(self) -> Mapping[str, tuple[int, int]]:
         return self.accounts.transfers()
@@ -143,6 +146,9 @@ class EmulatedRuntime(HostCalls):
 
     def launcher(self, kernel: EmulatedKernel, grid: tuple[int, ...], extents: Sequence[int] | None = None
                  ) -> Callable[..., None]:
+        threads, shared = kernel.source.threads, kernel.facts.shared_bytes
+        if not (0 < math.prod(grid) <= MOST_BLOCKS and len(grid) == 1 and threads <= MOST_THREADS and shared <= MOST_SHARED):
+            raise DeviceError(f"kernel {kernel.source.name}: no device takes {grid} blocks of {threads} threads and {shared} bytes")
         return functools.partial(self.launch, kernel, grid, extents)
 
     @ordered

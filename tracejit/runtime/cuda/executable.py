@@ -1,6 +1,6 @@
 """A closed Graph -> an executable on a GPU: the compiler's page again, with the back end for CUDA and a Runtime below.
 
-A program that is called again with its arrays at the same addresses is captured as a graph of launches, and replayed.
+`graphs.py` captures a program that is called again with its arrays at the same addresses.
 """
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cuda.interface import Buffer, Runtime
+from tracejit.codegen.cuda.interface import Buffer
 from tracejit.codegen.cuda.program import Code, generate
 from tracejit.errors import DeviceError, DonatedArrayError, user_source
 from tracejit.ir.graph import Graph
 from tracejit.ir.types import ArrayType
 from tracejit.runtime.cuda import kernels
 from tracejit.runtime.cuda.executor import Executor
+from tracejit.runtime.cuda.graphs import GraphCache
 from tracejit.runtime.device import Device
 from tracejit.runtime.placed import PlacedArray, check_copy
 from tracejit.runtime.report import Report
 from tracejit.transforms.passes.pipeline import DEVICE_PASSES
 
 ARGUMENT, CAPTURED = "an argument of a program was on the host", "an array that a program captured was on the host"
-RUNS_BEFORE_CAPTURE = 2
-MOST_GRAPHS = 8         # of one program, for different addresses
 
 
 def compile_graph(graph: Graph, consts: Sequence[Any], donated: Sequence[int], device: Device) -> DeviceExecutable:
@@ -105,44 +104,3 @@ def uploaded(device: Device, t: ArrayType, host: np.ndarray, why: str, explicit:
     if t.nbytes:
         runtime.upload(buffer.address, np.ascontiguousarray(host, t.dtype), why)
     return PlacedArray(t, buffer, device)
-
-
-class GraphCache:
-    """Captured graphs of one program by the addresses that they were captured with."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.seen: dict[tuple[int, ...], int] = {}
-        self.graphs: dict[tuple[int, ...], tuple[Any, Buffer]] = {}
-        self.refusal = ""       # why no graph can be made of the program
-
-    def run(self, executor: Executor, ins: list[int], outs: list[int]) -> None:
-        key = (*ins, *outs)
-        if key in self.graphs:
-            self.runtime.replay(self.graphs[key][0])
-            return
-        times = self.seen[key] = self.seen.pop(key, 0) + 1
-        is_due = times > RUNS_BEFORE_CAPTURE and executor.is_capturable and not self.refusal
-        if is_due and self.capture(key, executor, ins, outs):
-            self.runtime.replay(self.graphs[key][0])
-            return
-        if len(self.seen) > MOST_GRAPHS:
-            self.seen.pop(next(iter(self.seen)))
-        executor.run(ins, outs)
-
-    def capture(self, key: tuple[int, ...], executor: Executor, ins: list[int], outs: list[int]) -> bool:
-        """Capture a run on an arena that lives as long as the graph. False, and nothing has run, where a call cannot be."""
-        arena = executor.arena()
-        self.runtime.begin_capture()
-        try:
-            try:
-                executor.run(ins, outs, arena)
-            finally:
-                graph = self.runtime.end_capture()
-        except Exception as error:      # each library has its own kinds
-            self.refusal = f"{type(error).__name__}: {error}"
-            return False
-        if len(self.graphs) >= MOST_GRAPHS:
-            self.graphs.pop(next(iter(self.graphs)))
-        self.graphs[key] = graph, arena
-        return True

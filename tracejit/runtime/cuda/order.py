@@ -23,10 +23,10 @@ def waits(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exclusive(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A call on the stream; while one thread captures a graph, those of other threads wait, or they would get into it."""
+    """A call on the stream, of whatever thread; while one captures a graph the others wait, or they would get into it."""
     @functools.wraps(method)
     def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.lock:
+        with self.lock, self.current():
             return method(self, *args, **kwargs)
     return locked
 
