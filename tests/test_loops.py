@@ -475,3 +475,30 @@ def test_functions_of_scalars_stay_in_registers():
             x = jnp.sin(x)
         return x
     assert loops_of(lambda x: lax.fori_loop(0, 3, lambda _, x: iterate(x), x), np.float64(1))[0].registers is not None
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (3, 4, 5)])
+def test_a_while_loop_below_several_vmaps_is_one_loop_over_lanes(shape):
+    """Each lane stops by itself; the second vmap adds no second choice."""
+    def halvings(x):
+        return lax.while_loop(lambda c: c[0] > 1, lambda c: (c[0] * .5 / (c[0] > 1), c[1] + 1), (x, 0))
+    f = halvings
+    for _ in shape:
+        f = tj.vmap(f)
+    x = np.random.default_rng(0).uniform(.1, 1e6, shape)
+    y, n = tj.jit(f)(x)
+    want = np.maximum(np.ceil(np.log2(x)), 0).astype(int)
+    np.testing.assert_array_equal(n, want)
+    np.testing.assert_allclose(y, x * .5 ** want)
+    np.testing.assert_allclose(tj.jit(tj.grad(lambda x: f(x)[0].sum()))(x), .5 ** want)
+    one = tj.value_and_grad(lambda x: halvings(x)[0])
+    for _ in shape:
+        one = tj.vmap(one)
+    np.testing.assert_allclose(tj.jit(one)(x)[1], .5 ** want)
+
+
+def test_a_while_loop_over_lanes_of_lanes_runs_in_registers():
+    def steps(x):
+        return lax.while_loop(lambda c: c[0] > 1, lambda c: (c[0] * .5, c[1] + 1), (x, 0))[1]
+    [loop] = loops_of(tj.vmap(tj.vmap(steps)), np.ones((20, 30)))
+    assert loop.registers is not None

@@ -299,11 +299,12 @@ class Builder:
         result = self.cond.results[0]
         if not self.lane_axes:
             return self.pull.value(result, ())
-        made = self.producers.get(result) if isinstance(result, Var) else None
-        if made is None or made.op.name != "reduce_or" or len(made.op.axes) != made.inputs[0].type.ndim or \
-                made.inputs[0].type.shape != tuple(a.size for a in self.lane_axes):
+        lanes = result
+        while isinstance(lanes, Var) and lanes in self.producers and self.producers[lanes].op.name == "reduce_or":
+            [lanes] = self.producers[lanes].inputs
+        if lanes is result or result.type.ndim or lanes.type.shape != tuple(a.size for a in self.lane_axes):
             raise NotInRegisters("its condition is on all lanes together")
-        alive = self.pull.value(made.inputs[0], tuple(Index({a: 1}) for a in self.lane_axes))
+        alive = self.pull.value(lanes, tuple(Index({a: 1}) for a in self.lane_axes))
         for k, (row, c) in enumerate(zip(loop.next, self.carried)):
             for e, point in zip(row, c.points):
                 rest = tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))

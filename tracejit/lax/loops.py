@@ -282,6 +282,7 @@ class While(Control):
     n_cond_consts: int
     n_body_consts: int
     record: bool = False
+    by_lanes: bool = False     # the condition is whether any lane goes on, and the body leaves lanes that have stopped as they are
 
     @property
     def has_effects(self) -> bool:
@@ -381,10 +382,13 @@ class While(Control):
         cond_consts, consts, carry = self.parts(args)
         cond_b, consts_b, was_b = self.parts(batched)
         carry_b, _ = self.as_scan().fixpoint([False] + consts_b + was_b, lambda flags: ctx.batch(self.body, flags)[1])
-        if ctx.batch(self.cond, cond_b + carry_b)[1][0]:
-            return self.batch_lanes(ctx, args, batched)
         n_rec = len(self.body.results) - self.n_carry
-        cond, _ = ctx.batch(self.cond, cond_b + carry_b)
+        cond, [differs] = ctx.batch(self.cond, cond_b + carry_b)
+        if differs and not self.by_lanes:
+            return self.batch_lanes(ctx, args, batched)
+        if differs:
+            each = cond
+            cond = trace_closed(lambda *values: [reduce_or(inline(each, values)[0], (0,))], each.in_types)
         body, out_b = ctx.batch(self.body, consts_b + carry_b, carry_b + [False] * n_rec)
         carry = [ctx.materialize(c, was) if now else c for c, was, now in zip(carry, was_b, carry_b)]
         outs = bind(replace(self, cond=cond, body=body), *cond_consts, *consts, *carry)
@@ -423,7 +427,7 @@ class While(Control):
                             cc_types + tally_types + body_types[n_bc:])
         full_lanes = lambda values, flags: [ctx.materialize(x, b) for x, b in zip(values, flags)]
         cc = full_lanes(cond_consts, cond_b)
-        op = While(cond, body, n_cc, n_cc + n_bc, self.record)
+        op = While(cond, body, n_cc, n_cc + n_bc, self.record, by_lanes=True)
         outs = bind(op, *cc, *cc, *full_lanes(consts, consts_b), *counts, *full_lanes(carry, carry_b))
         if not self.record:
             return outs, [True] * n
