@@ -347,3 +347,34 @@ def test_interrupt_outside_compiled_code_is_pythons():
     f8 = ArrayType((), np.dtype("float32"))
     code = Executable(entry("define i32 @{name}(ptr %i, ptr %o, ptr %a) {{\n  ret i32 0\n}}", "test_nothing"), [], [f8])
     assert code.run([])[0].shape == ()
+
+
+FORK_WHILE_COMPILING = """
+import os, signal, sys, threading, time
+import numpy as np
+import tracejit as tj, tracejit.numpy as jnp
+tj.config.update("enable_compilation_cache", False)
+stop = False
+def work(i=0):
+    while not stop:
+        i += 1
+        tj.jit(lambda x: jnp.sum(jnp.sin(x) * i))(np.ones(100, "f"))
+        jnp.ones(i) + 1
+thread = threading.Thread(target=work); thread.start()
+codes = []
+for k in range(6):
+    time.sleep(0.01 + 0.003 * k)    # the first fork comes while the compiler's modules are loaded
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if tj.jit(lambda x: jnp.cos(x) + k)(0.) == 1 + k and (jnp.ones(2 + k) + 1)[0] == 2 else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop = True
+thread.join()
+print(set(codes))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_fork_while_another_thread_compiles():
+    assert run_python(FORK_WHILE_COMPILING, PYTHONWARNINGS="ignore") == "{0}\n"

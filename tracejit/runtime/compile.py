@@ -18,6 +18,7 @@ from tracejit.runtime import cache, callbacks, programs, threads
 from tracejit.runtime.array import as_array, from_numpy
 from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
+from tracejit.runtime.forks import compiling
 from tracejit.runtime.guards import Guarded, is_guarding
 from tracejit.runtime.on_demand import OnDemand
 from tracejit.runtime.placed import PlacedArray, on_host, place_of
@@ -36,10 +37,11 @@ def compile_graph(graph: Graph, consts: Sequence[Any] = (), donated: Sequence[in
     the memory of the params whose numbers are `donated`. A program that is on disk is loaded from there, unless every
     stage is wanted (`whole`)."""
     donated = () if is_guarding() else donated      # a second run needs the arguments
-    if device is None:
-        made = compile_for_host(graph, [as_array(on_host(x)) for x in consts], donated, whole)
-    else:
-        made = for_device.compile_graph(graph, consts, donated, device)
+    with compiling:
+        if device is None:
+            made = compile_for_host(graph, [as_array(on_host(x)) for x in consts], donated, whole)
+        else:
+            made = for_device.compile_graph(graph, consts, donated, device)
     return Guarded(made, graph, consts, run_op) if is_guarding() else made
 
 
@@ -94,7 +96,7 @@ def code_of_graph(graph: Graph, device: Device | None) -> Executable:
     key = graph, device, config.key()
     found = graph_code.get(key)
     if found is None:
-        with lock:
+        with compiling, lock:
             found = graph_code.get(key) or graph_code.setdefault(key, compile_graph(graph, device=device))
     return found
 
@@ -142,7 +144,7 @@ def run_op(op: Any, args: Sequence[Any]) -> Any:
     key = op, tuple(x.type for x in arrays), device, config.key()
     code = op_code.get(key)
     if code is None:
-        with lock:
+        with compiling, lock:
             code = op_code.get(key) or op_code.setdefault(key, compile_graph(graph_of_op(op, key[1]), device=device))
     outs = code.run(arrays)
     return outs if op.multiple else outs[0]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tracejit.ir.trace import hooks
 from tracejit.runtime.array import as_array
+from tracejit.runtime.forks import compiling
 
 
 class OnDemand:
@@ -15,7 +16,8 @@ class OnDemand:
         self.__name__ = name
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), attribute)
+        with compiling:
+            return getattr(importlib.import_module(self.__name__), attribute)
 
 
 compiler = OnDemand("tracejit.runtime.compile")
