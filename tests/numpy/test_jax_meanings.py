@@ -206,3 +206,28 @@ def test_complex_numbers_made_real_on_purpose():
     for cast in (lambda: jnp.full(2, 1j, dtype=float), lambda: jnp.array([1j, 2], dtype=float), lambda: lax.convert_element_type(1j, float)):
         with pytest.raises(TypeError, match="real part"):
             cast()
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: lax.concatenate([x, x], -1), lambda x: lax.reduce_sum(x, (-1,)), lambda x: lax.reduce_max(x, (-1,)), lambda x: lax.rev(x, (-1,)),
+    lambda x: lax.argmax(x, -1, int), lambda x: lax.argmin(x, -1, int), lambda x: lax.reduce(x, 0., lax.add, (-1,)),
+    lambda x: lax.dot_general(x, x, (((-1,), (-1,)), ((), ()))), lambda x: lax.broadcasted_iota(int, (2, 3), -1),
+    *[lambda x, f=f: f(x, -1) for f in (lax.cumsum, lax.cumprod, lax.cummax, lax.cummin, lax.cumlogsumexp)]])
+def test_most_functions_of_lax_do_not_count_axes_from_the_end(call):
+    with pytest.raises(TypeError, match="axis -1.*\n.*\n.*from 0 to 1") as caught:
+        call(np.ones((3, 4), np.float32))
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: lax.convert_element_type(x, None), lambda x: lax.full((-1,), 0.), lambda x: lax.broadcast(x, (-1,)), lambda x: lax.iota(int, -1),
+    lambda x: lax.reduce(x, x[0], lax.add, (0,)), lambda x: lax.abs(np.ones(2, np.uint8)), lambda x: lax.cummax(x > 0), lambda x: lax.cummin(x > 0)])
+def test_arguments_that_lax_refuses(call):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(np.ones((3, 4), np.float32))
+    assert isinstance(caught.value, tj.errors.TracejitError)
+
+
+def test_a_selection_by_any_integer():
+    for dtype in (np.int8, np.uint8, np.int64):
+        assert np.array_equal(lax.select_n(np.array([0, 2, 1], dtype), *[np.full(3, k) for k in (5, 6, 7)]), [5, 7, 6])

@@ -24,21 +24,24 @@ def ints(values: Iterable) -> tuple[int, ...]:
 
 def shape_of(shape: Any) -> tuple[int, ...]:
     """A shape that may be given as one size."""
-    return ints(shape) if isinstance(shape, Iterable) else (operator.index(shape),)
+    sizes = ints(shape) if isinstance(shape, Iterable) else (operator.index(shape),)
+    if any([n < 0 for n in sizes]):
+        raise ShapeError(f"sizes must not be negative, got shape {sizes}", source=user_source())
+    return sizes
 
 
-def axis_of(name: str, axis: Any, ndim: int) -> int:
-    """An axis in [0, ndim), negative ones counted from the end; ShapeError if there is none."""
-    i = operator.index(axis)
-    if -ndim <= i < ndim:
+def axis_of(name: str, axis: Any, ndim: int, from_end: bool = False) -> int:
+    """An axis in [0, ndim), negative ones counted from the end where that is allowed; ShapeError if there is none."""
+    i, first = operator.index(axis), -ndim if from_end else 0
+    if first <= i < ndim:
         return i % ndim
     raise ShapeError(f"{name}: axis {i} is out of range for an array with {ndim} axes", source=user_source(),
-                     fix=f"give an axis from {-ndim} to {ndim - 1}" if ndim else "a zero-dimensional array has no axes")
+                     fix=f"give an axis from {first} to {ndim - 1}" if ndim else "a zero-dimensional array has no axes")
 
 
-def axes_of(name: str, axes: Iterable, ndim: int) -> tuple[int, ...]:
+def axes_of(name: str, axes: Iterable, ndim: int, from_end: bool = False) -> tuple[int, ...]:
     """Distinct axes in [0, ndim), in the order given."""
-    found = tuple([axis_of(name, a, ndim) for a in axes])
+    found = tuple([axis_of(name, a, ndim, from_end) for a in axes])
     if len(set(found)) < len(found):
         raise ShapeError(f"{name}: an axis occurs twice in {found}", source=user_source(), fix="name each axis once")
     return found
@@ -212,7 +215,7 @@ class Iota(View):
 
 def iota(dtype: Any, size: int) -> Any:
     """0, 1, ... size - 1."""
-    return bind(Iota(canonicalize_dtype(dtype), (operator.index(size),), 0))
+    return bind(Iota(canonicalize_dtype(dtype), shape_of(size), 0))
 
 
 def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int, *, out_sharding: Any = None) -> Any:
@@ -222,7 +225,7 @@ def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int, *, out_sh
     [[0 1 2]
      [0 1 2]]
     """
-    return bind(Iota(canonicalize_dtype(dtype), ints(shape), operator.index(dimension)))
+    return bind(Iota(canonicalize_dtype(dtype), shape_of(shape), operator.index(dimension)))
 
 
 def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: Any = None) -> Any:

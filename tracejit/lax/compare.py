@@ -7,8 +7,8 @@ import numpy as np
 
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType
-from tracejit.lax.convert import operands
+from tracejit.ir.types import ArrayType, type_of
+from tracejit.lax.convert import convert_element_type, operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
 
 
@@ -143,13 +143,16 @@ class SelectN(Elementwise):
 
 
 def select_n(which: Any, *cases: Any) -> Any:
-    """cases[which], element by element. `which` is bool (two cases) or int32; cases share one dtype and shape.
+    """cases[which], element by element. `which` is bool (two cases) or an integer; cases share one dtype and shape.
 
     >>> select_n(np.array([False, True]), np.array([1, 2]), np.array([10, 20]))
     Array([ 1, 20], dtype=int64)
     """
     if not cases:
         raise ValueError("select_n() must have at least one case")
+    kind = type_of(which).dtype
+    if kind.kind in "iu" and kind != np.int32:
+        which = convert_element_type(which, np.int32)
     return bind(SelectN(), which, *operands(*cases))
 
 

@@ -458,7 +458,7 @@ def associative_scan(fn: Callable, elems: Any, reverse: bool = False, axis: int 
     Array([ 0,  1,  3,  6, 10], dtype=int32)
     """
     leaves, tree = tree_flatten(elems)
-    axis = axis_of("associative_scan", axis, type_of(leaves[0]).ndim)
+    axis = axis_of("associative_scan", axis, type_of(leaves[0]).ndim, from_end=True)
     if len({type_of(x).shape[axis] for x in leaves}) > 1:
         raise ShapeError("associative_scan: the leaves differ in length along the axis", source=user_source())
     combine = lambda a, b: tree_flatten(fn(unflatten(tree, a), unflatten(tree, b)))[0]

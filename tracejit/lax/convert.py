@@ -72,6 +72,8 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
     >>> convert_element_type(2.75, np.int32)
     Array(2, dtype=int32)
     """
+    if new_dtype is None:
+        raise DtypeError("convert_element_type: the dtype to convert to is None", source=user_source(), fix="name one")
     dtype = canonicalize_dtype(new_dtype)
     t = type_of(operand)
     if t.dtype == dtype and not t.weak_type and not isinstance(operand, (np.ndarray, np.generic, bool)):

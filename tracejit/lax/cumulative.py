@@ -296,6 +296,7 @@ class Cummax(Cumulative):
     """Running maxima along an axis; nan from the first nan on."""
     monoid: ClassVar[Elementwise] = Max()
     ufunc: ClassVar[np.ufunc] = np.maximum
+    accepts: ClassVar[str] = "iufc"
 
     def neutral(self, dtype): return lowest(dtype)
 
@@ -310,6 +311,7 @@ class Cummin(Cumulative):
     """Running minima along an axis; nan from the first nan on."""
     monoid: ClassVar[Elementwise] = Min()
     ufunc: ClassVar[np.ufunc] = np.minimum
+    accepts: ClassVar[str] = "iufc"
 
     def neutral(self, dtype): return highest(dtype)
 

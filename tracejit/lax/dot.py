@@ -218,10 +218,10 @@ def transposed_fix(x: ArrayType, y: ArrayType, a: int, b: int) -> str:
 def axes_of(axes: Sequence[int], t: ArrayType, name: str) -> tuple[int, ...]:
     axes = tuple(int(a) for a in axes)
     for a in axes:
-        if not -t.ndim <= a < t.ndim:
+        if not 0 <= a < t.ndim:
             raise ShapeError(f"dot_general: axis {a} is out of range for {name} of type {t}",
                              fix=f"axes of {name} run from 0 to {t.ndim - 1}")
-    return tuple(a % t.ndim for a in axes)
+    return axes
 
 
 def dot_general(lhs: Any, rhs: Any, dimension_numbers: DotDimensionNumbers, precision: PrecisionLike = None,

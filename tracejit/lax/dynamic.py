@@ -197,7 +197,7 @@ def dynamic_slice_in_dim(operand: Any, start_index: Any, slice_size: int, axis: 
                          allow_negative_indices: bool = True) -> Any:
     """The slice of slice_size elements from start_index on, along one axis."""
     sizes = list(type_of(operand).shape)
-    axis = axis_of("dynamic_slice_in_dim", axis, len(sizes))
+    axis = axis_of("dynamic_slice_in_dim", axis, len(sizes), from_end=True)
     sizes[axis] = operator.index(slice_size)
     starts = [start_index if d == axis else 0 for d in range(len(sizes))]
     return dynamic_slice(operand, starts, sizes, allow_negative_indices=allow_negative_indices)
@@ -214,7 +214,7 @@ def dynamic_update_slice_in_dim(operand: Any, update: Any, start_index: Any, axi
                                 allow_negative_indices: bool = True) -> Any:
     """operand with the slice from start_index on, along one axis, replaced by update."""
     ndim = type_of(operand).ndim
-    axis = axis_of("dynamic_update_slice_in_dim", axis, ndim)
+    axis = axis_of("dynamic_update_slice_in_dim", axis, ndim, from_end=True)
     starts = [start_index if d == axis else 0 for d in range(ndim)]
     return dynamic_update_slice(operand, update, starts, allow_negative_indices=allow_negative_indices)
 
@@ -223,7 +223,7 @@ def dynamic_update_index_in_dim(operand: Any, update: Any, index: Any, axis: int
                                 allow_negative_indices: bool = True) -> Any:
     """operand with the element at index along one axis replaced by update, which may lack that axis."""
     ndim = type_of(operand).ndim
-    axis = axis_of("dynamic_update_index_in_dim", axis, ndim)
+    axis = axis_of("dynamic_update_index_in_dim", axis, ndim, from_end=True)
     if type_of(update).ndim == ndim - 1:
         update = expand_dims(update, (axis,))
     return dynamic_update_slice_in_dim(operand, update, index, axis, allow_negative_indices=allow_negative_indices)

@@ -158,6 +158,7 @@ def sign(x: Any) -> Any: return bind(Sign(), x)
 @op_dataclass
 class Abs(Number):
     """|x|."""
+    accepts: ClassVar[str] = "ifc"
 
     def infer(self, x):
         t = super().infer(x)

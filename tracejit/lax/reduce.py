@@ -338,6 +338,10 @@ def reduce(operands: Any, init_values: Any, computation: Callable[[Any, Any], An
     """
     xs, structure = tree.flatten(operands)
     inits = [convert_element_type(i, type_of(x).dtype) for i, x in zip(tree.leaves(init_values), xs, strict=True)]
+    for init in inits:
+        if type_of(init).ndim:
+            raise ShapeError(f"reduce: initial values must be zero-dimensional, got {type_of(init)}", source=user_source(),
+                             fix="combine an array with the result afterwards")
     if len({type_of(x).shape for x in xs}) != 1:
         raise ShapeError(f"reduce: operands {', '.join(str(type_of(x)) for x in xs)} have different shapes",
                          source=user_source(), fix="broadcast them first")

@@ -195,7 +195,7 @@ def slice_in_dim(operand: Any, start_index: int | None, limit_index: int | None,
     [4 5]
     """
     shape = type_of(operand).shape
-    axis = axis_of("slice_in_dim", axis, len(shape))
+    axis = axis_of("slice_in_dim", axis, len(shape), from_end=True)
     at = lambda i, default: default if i is None else operator.index(i) + (shape[axis] if i < 0 else 0)
     start, limit, strides = [0] * len(shape), list(shape), [1] * len(shape)
     start[axis], limit[axis], strides[axis] = at(start_index, 0), at(limit_index, shape[axis]), operator.index(stride)
@@ -204,7 +204,7 @@ def slice_in_dim(operand: Any, start_index: int | None, limit_index: int | None,
 
 def index_in_dim(operand: Any, index: int, axis: int = 0, keepdims: bool = True) -> Any:
     """The element at a fixed position along one axis, which stays with size 1 unless keepdims is false."""
-    n = type_of(operand).shape[axis_of("index_in_dim", axis, type_of(operand).ndim)]
+    n = type_of(operand).shape[axis_of("index_in_dim", axis, type_of(operand).ndim, from_end=True)]
     i = operator.index(index)
     if not -n <= i < n:
         raise IndexError(f"index_in_dim: index {i} is out of bounds for axis {axis} with size {n}")
@@ -354,7 +354,7 @@ def concatenate(operands: Sequence[Any], dimension: int) -> Any:
 
 def broadcast(operand: Any, sizes: Sequence[int], *, out_sharding: Any = None) -> Any:
     """operand repeated along new leading axes of the given sizes."""
-    shape, sizes = type_of(operand).shape, ints(sizes)
+    shape, sizes = type_of(operand).shape, shape_of(sizes)
     return broadcast_in_dim(operand, sizes + shape, range(len(sizes), len(sizes) + len(shape)))
 
 
@@ -385,7 +385,7 @@ def expand_dims(array: Any, dimensions: Sequence[int]) -> Any:
     (1, 3, 1)
     """
     shape = type_of(array).shape
-    new = axes_of("expand_dims", dimensions, len(shape) + len(dimensions))
+    new = axes_of("expand_dims", dimensions, len(shape) + len(dimensions), from_end=True)
     sizes, kept = iter(shape), [d for d in range(len(shape) + len(new)) if d not in new]
     return broadcast_in_dim(array, [1 if d in new else next(sizes) for d in range(len(shape) + len(new))], kept)
 
@@ -393,7 +393,7 @@ def expand_dims(array: Any, dimensions: Sequence[int]) -> Any:
 def squeeze(array: Any, dimensions: Sequence[int]) -> Any:
     """array without these axes, which must have size 1."""
     shape = type_of(array).shape
-    gone = axes_of("squeeze", dimensions, len(shape))
+    gone = axes_of("squeeze", dimensions, len(shape), from_end=True)
     for d in gone:
         if shape[d] != 1:
             raise ShapeError(f"squeeze: axis {d} of {type_of(array)} has size {shape[d]}, not 1", source=user_source(),
@@ -416,7 +416,7 @@ def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = No
 
 def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list:
     """operand cut along an axis into pieces of these sizes, which must add up to the axis's."""
-    axis = axis_of("split", axis, type_of(operand).ndim)
+    axis = axis_of("split", axis, type_of(operand).ndim, from_end=True)
     ends = [0, *itertools.accumulate(ints(sizes))]
     if ends[-1] != type_of(operand).shape[axis]:
         raise ShapeError(f"split: sizes {tuple(sizes)} add up to {ends[-1]}, not to the size of axis {axis} of "
@@ -426,13 +426,13 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list:
 
 def stack(operands: Sequence[Any], axis: int = 0) -> Any:
     """Operands of one shape along a new axis."""
-    axis = axis_of("stack", axis, type_of(operands[0]).ndim + 1)
+    axis = axis_of("stack", axis, type_of(operands[0]).ndim + 1, from_end=True)
     return concatenate([expand_dims(x, (axis,)) for x in operands], axis)
 
 
 def unstack(x: Any, axis: int = 0) -> tuple:
     """The elements along an axis, as a tuple of arrays without it."""
-    axis = axis_of("unstack", axis, type_of(x).ndim)
+    axis = axis_of("unstack", axis, type_of(x).ndim, from_end=True)
     return tuple(index_in_dim(x, i, axis, keepdims=False) for i in range(type_of(x).shape[axis]))
 
 

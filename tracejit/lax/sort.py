@@ -167,7 +167,7 @@ def sort(operand: Any, dimension: int = -1, is_stable: bool = True, num_keys: in
                          fix="broadcast them to one shape first")
     if not 1 <= num_keys <= len(operands):
         raise ValueError(f"sort: num_keys={num_keys} must be between 1 and the number of operands, {len(operands)}")
-    outs = bind(Sort(axis_of("sort", dimension, types[0].ndim), int(num_keys), bool(is_stable)), *operands)
+    outs = bind(Sort(axis_of("sort", dimension, types[0].ndim, from_end=True), int(num_keys), bool(is_stable)), *operands)
     return tuple(outs) if several else outs[0]
 
 
@@ -247,7 +247,7 @@ def top_k(operand: Any, k: int, *, axis: int = -1):
     t = type_of(operand)
     if t.dtype.kind == "c":
         raise DtypeError(f"top_k: complex numbers of {t} are not ordered", fix="select by lax.real(x) or abs(x)")
-    axis, k = axis_of("top_k", axis, t.ndim), int(k)
+    axis, k = axis_of("top_k", axis, t.ndim, from_end=True), int(k)
     if not 0 <= k <= t.shape[axis]:
         raise ShapeError(f"top_k: k={k} but axis {axis} of {t} has {t.shape[axis]} elements",
                          fix=f"take at most {t.shape[axis]}")
@@ -264,7 +264,7 @@ def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, recall_tar
     array([1], dtype=int32)
     """
     check_float_operand(operand, "approx_max_k")
-    return tuple(top_k(operand, k, axis=reduction_dimension))
+    return list(top_k(operand, k, axis=reduction_dimension))
 
 
 def approx_min_k(operand: Any, k: int, reduction_dimension: int = -1, recall_target: float = 0.95,
