@@ -149,7 +149,7 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
 
 
 FEW_UPDATES = 256       # which a GPU adds in their order
-ATOMIC = ("f32", "f64", "c64", "c128", "i32", "i64", "u32", "u64")      # what a GPU can add to in memory
+ATOMIC = ("i32", "i64", "u32", "u64")       # what a GPU can add to in memory, and with one result in any order
 
 
 def vector_spans(n: int, lanes: int) -> list[tuple[int, int, int]]:
@@ -223,7 +223,7 @@ class Scatter(Indexed, Opaque):
         return sorted([*windows, *[batch[k] for k in self.indices_batching]])
 
     def is_atomic(self, types) -> bool:
-        """Whether a GPU's threads may combine in any order: where it has the instruction, and the order matters little."""
+        """Whether a GPU's threads may combine in any order: where it has the instruction, and the order does not matter."""
         return self.atomic and types[2].size > FEW_UPDATES and short_name(types[0].dtype) in ATOMIC
 
     def device_lanes(self, types):

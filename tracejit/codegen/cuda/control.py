@@ -159,11 +159,7 @@ class Control(Instructions, Conversion, Complex, Arithmetic):
             return self.effect(f"{ptr.name}[{self.add(twice, 1).name}] = {value.im.name}")
         return self.effect(f"{ptr.name}[{at.name}] = {f'u1({value.name})' if value.dtype == BOOL else value.name}")
 
-    def atomic_add(self, value: AnyValue, ptr: Pointer) -> None:
+    def atomic_add(self, value: Value, ptr: Pointer) -> None:
         """Add to what other threads may be adding to at the same time."""
         at = ptr.offset if ptr.offset is not None else self.index(0)
-        parts, twice = [value], at
-        if isinstance(value, ComplexValue):
-            twice, parts = self.add(self.wide(at), self.wide(at)), [value.re, value.im]
-        for k, part in enumerate(parts):
-            self.effect(f"atomic_add_{word_of(part.dtype)}({ptr.name}, {self.add(twice, k).name}, {part.name})")
+        self.effect(f"atomic_add_{word_of(value.dtype)}({ptr.name}, {self.wide(at).name}, {value.name})")

@@ -16,6 +16,7 @@ from tracejit.transforms.passes.parts import cut_large_values
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
 from tracejit.transforms.passes.scans import lower_scans
+from tracejit.transforms.passes.scatters import lower_scatters
 from tracejit.transforms.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -64,4 +65,5 @@ IMPROVING = improving()
 PASSES = (*INLINING, *IMPROVING)
 # For machines of many threads that multiply 16-bit floats: GPUs.
 DEVICE_PASSES = (*INLINING, *improving(halves=True, parts=False), ("cut running folds", everywhere(lower_scans)),
+                 ("sort what is added", everywhere(lower_scatters)),
                  ("simplify what was cut", simplify), ("remove what became dead", remove_dead))
