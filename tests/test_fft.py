@@ -38,7 +38,7 @@ def test_lengths(kind, n):
             check(kind, (n,), lead, dtype)
 
 
-@pytest.mark.parametrize("rows, n", [(8, 16), (17, 40), (16, 32), (33, 128), (20, 1030)], ids=str)
+@pytest.mark.parametrize("rows, n", [(8, 16), (17, 40), (16, 32), (33, 128), (20, 1030), (17, 512), (3, 1024), (2, 720)], ids=str)
 @pytest.mark.parametrize("kind", NUMPY)
 def test_rows_that_fill_squares_of_registers_and_those_that_do_not(kind, rows, n):
     for dtype in ("f4", "f8"):

@@ -18,7 +18,7 @@ from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import conj, mul, real, rem
 from tracejit.lax.fourier import SIDE_BY_SIDE, Sequences, Transform, work_length
 from tracejit.lax.kinds import Opaque, op_dataclass
-from tracejit.lax.long_fourier import Dense, copy_half, long_transform, mirror, mix_halves
+from tracejit.lax.long_fourier import Dense, copy_half, fills_squares, long_transform, mirror, mix_halves
 from tracejit.lax.shape import pad, transpose
 from tracejit.lax.shares import MOST_SHARES, Shares, WithinLane
 
@@ -153,10 +153,10 @@ class Step:
         where = self.sequences(part)
         return Shares.of(where.n_groups, [(2 * work_length(self.length) * where.group, part)] * 3)
 
-    @property
-    def is_long(self) -> bool:
-        """Done as one long transform, not side by side with others."""
-        return self.length > SIDE_BY_SIDE and math.prod(self.shape[self.axis + 1:]) == 1
+    def is_long(self, part: np.dtype) -> bool:
+        """Done as one transform in two steps, not side by side with others."""
+        fits = self.length > SIDE_BY_SIDE or fills_squares(self.length, part)
+        return fits and math.prod(self.shape[self.axis + 1:]) == 1
 
     @property
     def rows(self) -> int:
@@ -164,8 +164,8 @@ class Step:
 
     @property
     def by_rows(self) -> bool:
-        """Long ones each by one thread, as there are many and they fit its cache; else by all, one after the other."""
-        return self.rows >= MANY_ROWS and self.length <= MOST_APART
+        """Each by one thread, as there are many and they fit its cache, or as it is short; else by all, one after the other."""
+        return self.length <= (MOST_APART if self.rows >= MANY_ROWS else SIDE_BY_SIDE)
 
     def row_shares(self, part: np.dtype) -> Shares:
         return Shares.of(self.rows, [(self.long_bytes(part), np.dtype(np.uint8))], min(MOST_SHARES, self.rows // 4))
@@ -176,12 +176,12 @@ class Step:
 
     def scratch_bytes(self, part: np.dtype) -> int:
         """64-byte aligned: what follows begins there."""
-        if not self.is_long:
+        if not self.is_long(part):
             return self.shares(part).nbytes
         return self.row_shares(part).nbytes if self.by_rows else self.long_bytes(part)
 
     def emit(self, b: Any, source: Any, target: Any, part: np.dtype) -> None:
-        if not self.is_long:
+        if not self.is_long(part):
             return self.emit_lanes(b, source, target, part)
         half, full = self.n // 2 + 1, complex_dtype(part)
         read, written = (half if self.form == f"{way} half" else self.n for way in ("from", "to"))

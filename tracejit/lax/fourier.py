@@ -70,7 +70,7 @@ class Planar:
 
 def times(f: Any, x: tuple, y: tuple) -> tuple:
     (a, b), (c, d) = x, y
-    return f.sub(f.mul(a, c), f.mul(b, d)), f.add(f.mul(a, d), f.mul(b, c))
+    return f.mad(a, c, f.neg(f.mul(b, d))), f.mad(a, d, f.mul(b, c))
 
 
 def plus(f: Any, x: tuple, y: tuple) -> tuple:
@@ -140,9 +140,8 @@ def butterfly(f: Any, x: list[tuple], sign: int) -> list[tuple]:
         even, odd = x[0], None
         for k, (both, apart) in enumerate(pairs, 1):
             turn = 2 * math.pi * (j * k % r) / r
-            even = plus(f, even, tuple(f.mul(v, math.cos(turn)) for v in both))
-            term = tuple(f.mul(v, math.sin(turn)) for v in apart)
-            odd = term if odd is None else plus(f, odd, term)
+            even = tuple(f.mad(v, math.cos(turn), total) for v, total in zip(both, even))
+            odd = tuple(f.mul(v, math.sin(turn)) if odd is None else f.mad(v, math.sin(turn), odd[i]) for i, v in enumerate(apart))
         turned = times_i(f, odd, sign)
         outs[j], outs[r - j] = plus(f, even, turned), minus(f, even, turned)
     return outs
