@@ -12,9 +12,11 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tracejit.codegen.kernels import Store
 from tracejit.codegen.tables import Write, tables_of, writes_of
-from tracejit.ir.graph import Eqn, Graph, Var
+from tracejit.ir.graph import Eqn, Graph, Lit, Var
 from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View
@@ -107,6 +109,7 @@ class Builder:
         if sum(len(c.points) for c in self.carried) > MOST_ELEMENTS:
             raise NotInRegisters("its carry does not fit in registers")
         self.pull = Pull(self.leaf, self.producers)
+        self.counters = self.counters_of(self.eqn)
         self.roles = self.params_of(self.body, self.n_consts)
         following = [[self.pull.value(r, p) for p in c.points] for r, c in zip(outs[:n], self.carried)]
         summed = [(k, j) for k, row in enumerate(following) for j, e in enumerate(row) if self.is_sum(k, j, e)]
@@ -125,6 +128,21 @@ class Builder:
         self.check_uniform(loop)
         self.check_sums(loop)
         return loop
+
+    def counters_of(self, eqn: Eqn) -> dict[int, Index]:
+        """Carried integers that begin as a constant and change by one: what each is in terms of the trip."""
+        found: dict[int, Index] = {}
+        if not isinstance(self.op, Scan) or self.op.length is None:
+            return found
+        inits = self.op.parts(eqn.inputs)[2]
+        for k, (init, param, result) in enumerate(zip(inits, self.body.params[self.n_consts:], self.body.results)):
+            step = step_of(param, self.producers.get(result)) if isinstance(result, Var) else None
+            if step is None or not isinstance(init, Lit):
+                continue
+            first, last = int(init.value), int(init.value) + step * self.op.length
+            if min(first, last) >= np.iinfo(param.type.dtype).min and max(first, last) <= np.iinfo(param.type.dtype).max:
+                found[k] = Index({self.time: -step}, last - step) if self.op.reverse else Index({self.time: step}, first)
+        return found
 
     def is_sum(self, k: int, j: int, e: Expr) -> bool:
         """Whether a carried element without lanes goes on as itself plus sums over all lanes."""
@@ -184,6 +202,8 @@ class Builder:
             offset = Index({self.time: var.type.size}) + linear(index, var.type.shape)
             return self.pull.node(LOAD, (), (var, offset, self.pull.guards), var.type.dtype)
         found = self.carried[k]
+        if k in self.counters:
+            return self.pull.index_value(self.counters[k], var.type.dtype)
         if found.in_memory:
             return self.pull.load(var, index, ("out", k))
         for d, i in enumerate(index):
@@ -333,6 +353,14 @@ class Builder:
         outs += [s.expr for s in loop.stores if not lanes & s.offset.atoms()]
         if any(varies(e) for e in outs):
             raise NotInRegisters("a carry without lanes depends on the lanes")
+
+
+def step_of(param: Var, made: Eqn | None) -> int | None:
+    """The constant that is added to an integer param, if that makes this value."""
+    if made is None or made.op.name != "add" or param.type.ndim or param.type.dtype.kind not in "iu":
+        return None
+    others = [x for x in made.inputs if x is not param]
+    return int(others[0].value) if len(others) == 1 and isinstance(others[0], Lit) else None
 
 
 def terms_of(e: Expr) -> list[Expr]:

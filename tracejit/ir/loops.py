@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir.affine import known
 from tracejit.ir.types import ArrayType
 
 
@@ -252,6 +253,18 @@ class Expr:
                                  and self.data == other.data and len(self.args) == len(other.args)
                                  and all(a is b or a == b for a, b in zip(self.args, other.args)))
 
+    @property
+    def number(self) -> Index | None:
+        """The integer that it is, where that is affine in the axes."""
+        if self.dtype.kind not in "iu" or self.kind not in (INDEX, CONST):
+            return None
+        return self.data if self.kind == INDEX else Index((), int(np.frombuffer(*self.data)[0]))
+
+    @property
+    def truth(self) -> bool | None:
+        """The truth value that it always is."""
+        return any(self.data[0]) if self.kind == CONST and self.dtype.kind == "b" else None
+
     def substitute(self, images: dict, memo: dict | None = None) -> Expr:
         """The expression with axes replaced by indices."""
         memo = {} if memo is None else memo
@@ -330,7 +343,14 @@ class Pull:
         return self.node(LOAD, (), (var if buffer is None else buffer, offset, guards), t.dtype)
 
     def apply(self, op, args: Sequence[Expr], dtype) -> Expr:
-        return self.node(APPLY, tuple(args), op, dtype, 1)
+        return self.simplest(op.name, tuple(args), np.dtype(dtype), lambda: self.node(APPLY, tuple(args), op, dtype, 1))
+
+    def simplest(self, name: str, args: tuple, dtype: np.dtype, run: Callable[[], Expr]) -> Expr:
+        """run(), unless the operands' indices say what it gives."""
+        found = known(name, args, dtype)
+        if found is None or isinstance(found, Expr):
+            return run() if found is None else found
+        return self.index_value(found, dtype) if isinstance(found, Index) else self.const(found, dtype)
 
     def const(self, value: Any, dtype) -> Expr:
         dtype = np.dtype(dtype)
@@ -340,9 +360,11 @@ class Pull:
         return self.node(INDEX, (), as_index(index), np.dtype(dtype))
 
     def as_index(self, value: Expr, size: int) -> Index:
-        if value.kind == CONST:
-            known = int(np.frombuffer(value.data[0], value.data[1])[0])
-            return Index((), min(max(known, 0), size - 1))
+        number = value.number
+        if number is not None and not number.terms:
+            return Index((), min(max(number.const, 0), size - 1))
+        if number is not None and number.range[0] >= 0 and number.range[1] < size:
+            return number
         return Index({Dynamic(value, size): 1})
 
     def inside(self, index, lo: int, hi: int):
@@ -386,7 +408,10 @@ class Pull:
         def method(*args):
             exprs = tuple(a for a in args if isinstance(a, Expr))
             extra = tuple(a for a in args if not isinstance(a, Expr))
-            return self.node(METHOD, exprs, (name, extra), result_dtype(name, exprs, extra), 1.0)
+            dtype = result_dtype(name, exprs, extra)
+            literal = lambda a: a if isinstance(a, Expr) else self.const(a, exprs[-1].dtype)
+            operands = tuple(literal(a) for a in args if isinstance(a, (Expr, int)))
+            return self.simplest(name, operands, dtype, lambda: self.node(METHOD, exprs, (name, extra), dtype, 1.0))
         return method
 
 
