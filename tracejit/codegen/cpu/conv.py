@@ -24,7 +24,7 @@ import numpy as np
 from .conv_plan import CONV, LEVELS, OUTER, Convolution, conv_calls
 from .conv_tile import segment_part
 from .gemm import DECLARATIONS, run_tasks, run_text
-from .gemm_pack import TABLE_BYTES, copy_block, pack_table
+from .gemm_pack import copy_block, kernels_of, pack_table
 from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts
 from .isa import Isa
@@ -373,21 +373,13 @@ def _tiles(f: Function, tile: Tile, arguments: tuple, c: str, c_m: str, d: str, 
     with f.loop("%first", "%last") as loop, f.loop(0, f.sub("%end", "%panel")) as panel:
         row, col = f.add(f.mul(loop.index, short), f.min(loop.index, wide)), f.mul(panel.index, nr)
         n, cols = f.add(short, _zext(f, f.compare("slt", loop.index, wide))), f.min(f.sub(width, col), nr)
-        kernel = f.load("ptr", f.offset(_kernels(f, tile, cols), f.mul(f.sub(n, 1), 8)))
+        kernel = f.load("ptr", f.offset(kernels_of(f, tile, CONV.get(f, "%call", "kernels")[0], cols), f.mul(f.sub(n, 1), 8)))
         at = f.mul(col, tile.size)
         a_tile = _move(f, a, f.add(f.mul(row, rs), f.mul(col, a_n)))
         d_tile = f.select(absent, "null", _move(f, d, f.add(f.mul(row, d_m), at)), "ptr")
         f.call(kernel, ("ptr", a_tile), ("i64", rs), ("i64", la[0]), ("i64", la[1]),
                ("ptr", _move(f, b, f.mul(panel.index, panel_step))), ("i64", lb[0]), ("i64", lb[1]), ("i64", k0), ("i64", k1),
                ("ptr", _move(f, c, f.add(f.mul(row, c_m), at))), ("i64", c_m), ("ptr", d_tile), ("i64", d_m), ("i64", cols))
-
-
-def _kernels(f: Function, tile: Tile, width: str) -> str:
-    """The row of the kernel table for this width: by registers, and by whether the last one is full."""
-    lanes, kernels = tile.vector.lanes, CONV.get(f, "%call", "kernels")[0]
-    masked = _zext(f, f.compare("ne", f.rem(width, lanes), 0))
-    vectors = f.sub(f.ceil_div(width, lanes), 1)
-    return f.offset(kernels, f.add(f.mul(f.add(f.mul(masked, tile.nv), vectors), 8 * tile.mr), TABLE_BYTES))
 
 
 def _finished(f: Function, tile: Tile, c: str, width: str) -> None:

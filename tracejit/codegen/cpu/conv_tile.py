@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 
 from .gemm_text import Function, Vector
-from .gemm_tile import Tile, accumulate, finish_tile, prefetch_tile, row_steps
+from .gemm_tile import Tile, accumulate, finish_tile, prefetch_tile, row_steps, tile_masks
 from .routine import Part, part_of
 
 PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0, i64 %k1, "
@@ -21,19 +21,14 @@ PARAMS = ("ptr %A, i64 %rs, i64 %a0, i64 %a1, ptr %B, i64 %b0, i64 %b1, i64 %k0,
 @functools.cache
 def segment_part(tile: Tile, kind: str, masked: int, vectors: int, rows: int) -> Part:
     """The `outer`, `depthwise` or `dot` kernel for a tile of this size; `masked`: its last register is not full."""
-    masked = max(masked, int(tile.free_masks and kind == "outer"))   # the others' loads are part of their multiply-adds
     kernel = {"outer": _outer, "depthwise": _depthwise, "dot": _dot}[kind]
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
     return part_of(tile.isa, f"{kind}_{tile.dtype.str[1:]}_{masked}_{vectors}_{rows}", head, kernel(tile, rows, vectors, masked))
 
 
-def _masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[str | None]:
-    return [vector.mask(f, "%nr", v * vector.lanes) if masked else None for v in range(vectors)]
-
-
 def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     f, vector = Function("ENTRY", PARAMS), tile.vector
-    masks = _masks(f, vector, vectors, masked)
+    masks = tile_masks(f, vector, vectors, masked)
     prefetch_tile(f, vector, rows, vectors)
 
     def segment(a: str, b: str, sums: list[str]) -> list[str]:
@@ -45,7 +40,7 @@ def _outer(tile: Tile, rows: int, vectors: int, masked: int) -> str:
 
 def _depthwise(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     f, vector = Function("ENTRY", PARAMS), tile.vector
-    masks = _masks(f, vector, vectors, masked)
+    masks = tile_masks(f, vector, vectors, masked)
     finish_tile(f, vector, _lane_products(f, vector, rows, masks), masks)
     return f.text()
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .gemm_pack import TABLE_BYTES, copy_block, pack_table
+from .gemm_pack import copy_block, kernels_of, pack_table
 from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts, tile_part
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
@@ -171,14 +171,14 @@ def is_vector(fields: Mapping[str, int]) -> bool:
 
 
 def _kernel_table(plan: _Plan, m: int, n: int) -> list[Part | None]:
-    """The kernels that the blocks of such a result need, by (vectors - 1) * mr + rows - 1."""
+    """The kernels that the blocks of such a result need, by ((masked * nv) + vectors - 1) * mr + rows - 1."""
     tile, m, n = plan.tile, max(m, 1), max(n, 1)
     blocks = lambda size, chunk, unit: {min(step, size - i) for step in [_step(size, chunk, unit)] for i in range(0, size, step)}
     rows = set().union(*(even_parts(block, tile.mr) for block in blocks(m, plan.rows, tile.mr)))
     widths = {min(tile.nr, block - at) for block in blocks(n, plan.cols, tile.nr) for at in (0, block // tile.nr * tile.nr)}
-    vectors = {-(-width // plan.lanes) for width in widths if width}
-    return [tile_part(tile, r, v) if r in rows and v in vectors else None
-            for v in range(1, tile.nv + 1) for r in range(1, tile.mr + 1)]
+    wanted = {(int(width % plan.lanes > 0), -(-width // plan.lanes)) for width in widths if width}
+    return [tile_part(tile, masked, v, r) if (masked, v) in wanted and r in rows else None
+            for masked in (0, 1) for v in range(1, tile.nv + 1) for r in range(1, tile.mr + 1)]
 
 
 def _step(size: int, chunk: int, unit: int) -> int:
@@ -291,8 +291,7 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     col = f.mul(panel, tile.nr)
     width, at = f.min(f.sub(cols, col), tile.nr), f.mul(col, size)
     b = f.offset(panel_b, f.mul(panel, panel_step))
-    at_kernel = f.add(f.mul(f.sub(f.ceil_div(width, plan.lanes), 1), 8 * tile.mr), TABLE_BYTES)
-    kernels = f.offset(_JOB.get(f, "%job", "kernels")[0], at_kernel)
+    kernels = kernels_of(f, tile, _JOB.get(f, "%job", "kernels")[0], width)
     c, d_at = f.offset(c, at), f.value(f"getelementptr i8, ptr {d}, i64 {at}")
     absent = f.compare("eq", d, "null", "ptr")
     with f.loop(first, last) as loop:

@@ -26,6 +26,13 @@ def pack_table(tile: Tile, kinds: Collection[str]) -> list[Part | None]:
     return [pack_part(tile, kind) if kind in kinds else None for kind in KINDS]
 
 
+def kernels_of(f: Function, tile: Tile, table: str, width: str) -> str:
+    """The kernels for tiles of this width, in the table behind these functions: by registers, and by whether the last is full."""
+    masked = f.value(f"zext i1 {f.compare('ne', f.rem(width, tile.vector.lanes), 0)} to i64")
+    kind = f.add(f.mul(masked, tile.nv), f.sub(f.ceil_div(width, tile.vector.lanes), 1))
+    return f.offset(table, f.add(f.mul(kind, 8 * tile.mr), TABLE_BYTES))
+
+
 @functools.cache
 def pack_part(tile: Tile, kind: str) -> Part:
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"

@@ -64,15 +64,19 @@ class Tile:
 
     @property
     def free_masks(self) -> bool:
-        """Do masked loads cost nothing, so that the edge of B need not be packed?"""
+        """Are masked loads so cheap that the edge of B need not be packed?"""
         return self.isa.has_avx512
 
 
 @functools.cache
-def tile_part(tile: Tile, rows: int, vectors: int) -> Part:
-    """The kernel for a tile of this size."""
+def tile_part(tile: Tile, masked: int, vectors: int, rows: int) -> Part:
+    """The kernel for a tile of this size; `masked`: its last register is not full.
+
+    A kernel without masks of its own, as a masked load takes a turn of a unit that multiplies on Intel's processors.
+    """
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
-    return part_of(tile.isa, f"tile_{tile.dtype.str[1:]}_{rows}_{vectors}", head, _kernel(tile, rows, vectors))
+    name = f"tile_{tile.dtype.str[1:]}_{masked}_{vectors}_{rows}"
+    return part_of(tile.isa, name, head, _kernel(tile, rows, vectors, masked))
 
 
 def even_parts(size: int, most: int) -> set[int]:
@@ -81,19 +85,17 @@ def even_parts(size: int, most: int) -> set[int]:
     return {size // count, -(-size // count)}
 
 
-def _kernel(tile: Tile, rows: int, vectors: int) -> str:
+def _kernel(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     f, vector = Function("ENTRY", KERNEL_PARAMS), tile.vector
-    masks: list[str | None] = [vector.mask(f, "%nr", v * vector.lanes) for v in range(vectors)]
+    masks = tile_masks(f, vector, vectors, masked)
     prefetch_tile(f, vector, rows, vectors)
-    product = _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors)
-    if tile.free_masks:
-        finish_tile(f, vector, product, masks)
-        return f.text()
-    with f.when(f.compare("eq", "%nr", vectors * vector.lanes)):
-        finish_tile(f, vector, product, [None] * vectors)
-        f.leave()
-    finish_tile(f, vector, product, masks)
+    finish_tile(f, vector, _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors), masks)
     return f.text()
+
+
+def tile_masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[str | None]:
+    """Which lanes of each register are columns below %nr; None: all of them, as in all registers but the last."""
+    return [vector.mask(f, "%nr", v * vector.lanes) if masked and v == vectors - 1 else None for v in range(vectors)]
 
 
 def prefetch_tile(f: Function, vector: Vector, rows: int, vectors: int) -> None:
