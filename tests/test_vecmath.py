@@ -108,6 +108,22 @@ def test_special_values(isa, wide, name):
         np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(want[zero]))
 
 
+@pytest.mark.parametrize("name, dtype, least", [("exp", F32, -150 * np.log(2)), ("exp", F64, -1075 * np.log(2)),
+                                                ("exp2", F32, -150), ("exp2", F64, -1075)])
+@targets
+@np.errstate(all="ignore")
+def test_the_last_result_that_is_not_zero(isa, wide, name, dtype, least):
+    """All floats around the argument below which results are rounded to 0."""
+    function = Kernels(isa, wide).add(lambda b, x: getattr(b, name)(x), [dtype], dtype)
+    near, spread = np.array(least, dtype), np.arange(-2000, 2000)
+    x = (near.view(f"i{dtype.itemsize}") + spread).astype(f"i{dtype.itemsize}").view(dtype)
+    x = np.concatenate([x, x[::7] * dtype.type(1.0002), x[::7] * dtype.type(0.9998)])
+    want = getattr(np, name)(x.astype(LONG))
+    assert (ulp_error(function(x), want) <= 1).all()
+    clear = np.abs(np.log2(want) - np.log2(LONG(np.finfo(dtype).smallest_subnormal)) + 1) > 1e-6
+    np.testing.assert_array_equal(function(x)[clear], want.astype(dtype)[clear])
+
+
 @targets
 def test_half_precision_is_rounded_from_f32(isa, wide):
     kernels = Kernels(isa, wide)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..value import F32, Value
-from .exp import LN2, LOG2_E, exp_not_large, expm1_reduced, reduce_ln2, scale
+from .exp import LN2, LOG2_E, exp_not_large, expm1_reduced, reduce_ln2, scale, scale_down
 from .log import log
 from .poly import estrin, horner, power_of_two, two_product
 
@@ -150,7 +150,7 @@ def _erfc(b: Builder, x: Value, least: float, most: float, k: float, coefficient
     u = b.div(b.sub(t, k), b.add(t, k))
     e, n = _exp_of_square(b, t, -1.0)
     f = horner(b, u, coefficients)
-    tail = scale(b, b.div(b.mad(f, e, f), t), n)
+    tail = scale_down(b, b.div(b.mad(f, e, f), t), n, b.ge(t, most))
     far = b.select(b.lt(x, 0.0), b.sub(2.0, tail), tail)
     return b.select(b.lt(b.abs(x), least), near, b.select(b.ne(x, x), x, far))
 

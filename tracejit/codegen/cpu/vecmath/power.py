@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..value import F32, F64, I64, U64, Value
-from .exp import LN2_F64, expm1_reduced, reduce_ln2, scale
+from .exp import LN2_F64, expm1_reduced, reduce_ln2, scale_down
 from .log import decompose
 from .poly import estrin, fast_two_sum, two_product, two_sum
 
@@ -75,7 +75,7 @@ def _pow_f64(b: Builder, size: Value, y: Value) -> Value:
     r_low = b.add(b.mad(b.neg(n), LN2_F64[1], b.sub(head, r)), t_low)
     p = expm1_reduced(b, r)
     p = b.mad(r_low, b.add(p, 1.0), p)
-    return scale(b, b.add(p, 1.0), n)
+    return scale_down(b, b.add(p, 1.0), n, b.lt(t, -746.0))
 
 
 def _log_extra(b: Builder, x: Value) -> tuple[Value, Value]:
@@ -121,7 +121,8 @@ def _special_cases(b: Builder, x: Value, y: Value, size: Value, out: Value) -> V
 
 def cbrt(b: Builder, x: Value) -> Value:
     """The real cube root: a third of the exponent, a polynomial, one Newton step (f32: in f64)."""
-    wide = b.abs(b.convert(x, F64))
+    same = b.or_(b.eq(x, 0.0), b.not_(b.is_finite(x)))
+    wide = b.select(same, 1.0, b.abs(b.convert(x, F64)))    # of 0, the steps are slow
     up, down = _cube_scale(b, wide)
     normal = b.mul(wide, up)
     t = _rough_cbrt(b, normal)
@@ -129,7 +130,6 @@ def cbrt(b: Builder, x: Value) -> Value:
     if x.dtype != F32:
         t = _newton(b, t, normal)
     out = b.copysign(b.convert(b.mul(t, down), x.dtype), x)
-    same = b.or_(b.eq(x, 0.0), b.not_(b.is_finite(x)))
     return b.select(same, x, out)
 
 
