@@ -23,6 +23,7 @@ from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_li
 from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
 from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.shape import concatenate, expand_dims, reshape
+from tracejit.lax.updates import by_columns, by_parts, column_shares, parts_of, pitch
 from tracejit.lax.windows import GatherDimensionNumbers as GatherDimensionNumbers
 from tracejit.lax.windows import GatherScatterMode as GatherScatterMode
 from tracejit.lax.windows import ScatterDimensionNumbers as ScatterDimensionNumbers
@@ -152,6 +153,9 @@ FEW_UPDATES = 256       # which a GPU adds in their order
 ATOMIC = ("i32", "i64", "u32", "u64")       # what a GPU can add to in memory, and with one result in any order
 
 
+WRITTEN_OUT = 4         # steps along the row of a window without a loop
+
+
 def vector_spans(n: int, lanes: int) -> list[tuple[int, int, int]]:
     """(start, stop, lanes) that cover n elements: full vectors, then ever narrower ones for what is left."""
     spans, start = [], 0
@@ -191,19 +195,20 @@ class Scatter(Indexed, Opaque):
         operand, indices, updates = types
         b.emitter.copy(outs[0], ins[0], operand.nbytes)
         if updates.size:
-            self.write_all(b, outs[0], ins[1], ins[2], types)
+            write = by_columns if column_shares(self, types) > 1 else type(self).write_all
+            write(self, b, outs[0], *ins[1:], types)
 
-    def write_all(self, b, target, where, source, types, first=0, last=None):
-        """Write the updates in order; `first` and `last` limit their first batch axis."""
+    def write_all(self, b, target, where, source, types, ends=None, columns=None):
+        """Write the updates in order; `ends` limits their first batch axis, `columns` the last axis of each window."""
         operand, indices, updates = types
         axes = self.windows.batch_axes(updates.ndim)
         ranges = [(0, updates.shape[a]) for a in axes]
-        if last is not None:
-            ranges[0] = first, last
+        if ends is not None:
+            ranges[0] = ends
         with contextlib.ExitStack() as loops:
             batch = [loops.enter_context(b.loop(*ends)).index for ends in ranges]
             begin, inside = self.windows.native(b, batch, where, operand, indices, self.clips)
-            write = lambda: self.write_window(b, target, source, types, batch, begin)
+            write = lambda: self.write_window(b, target, source, types, batch, begin, columns)
             write() if inside is None else b.when(inside, write)
 
     def order(self, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -253,7 +258,7 @@ class Scatter(Indexed, Opaque):
     def add_element(self, b, to, read, dtype: np.dtype, lanes: int):
         b.atomic_add(b.load(dtype, read), to)
 
-    def write_window(self, b, target, source, types, batch: list, begin: list):
+    def write_window(self, b, target, source, types, batch: list, begin: list, columns: int | None):
         operand, _, updates = types
         place = dict(zip(self.windows.batch_axes(updates.ndim), batch))
         to = b.gep(target, offset_of(b, begin, operand.shape), operand.dtype)
@@ -264,9 +269,14 @@ class Scatter(Indexed, Opaque):
             for size, *steps in outer:
                 k = loops.enter_context(b.loop(0, size)).index
                 to, read = moved(to, k, steps[0]), moved(read, k, steps[1])
-            for start, stop, step in vector_spans(n, b.isa.lanes(operand.dtype) if far == wide == 1 else 1):
+            write = lambda k, lanes: self.write_elements(b, moved(to, k, far), moved(read, k, wide), operand.dtype, lanes)
+            for start, stop, step in vector_spans(columns or n, b.isa.lanes(operand.dtype) if far == wide == 1 else 1):
+                if stop - start <= WRITTEN_OUT * step:
+                    for k in range(start, stop, step):
+                        write(b.index(k), step)
+                    continue
                 with b.loop(start, stop, step) as loop:
-                    self.write_elements(b, moved(to, loop.index, far), moved(read, loop.index, wide), operand.dtype, step)
+                    write(loop.index, step)
 
     def window_nest(self, shape: Sequence[int], updates: Sequence[int]) -> list[tuple[int, int, int]]:
         """The loops over a window: sizes, steps in the operand and in the updates. Axes that lie behind each other in both
@@ -321,11 +331,6 @@ class Scatter(Indexed, Opaque):
         return bind(op, ctx.materialize(operand, batched[0]), indices, ctx.materialize(updates, batched[2])), True
 
 
-PARTS = 8                   # fixed, so that results do not depend on the number of threads
-MANY_UPDATES = 1 << 15
-OWN_BYTES = 1 << 16         # a part's own result stays in a private cache
-
-
 @op_dataclass
 class ScatterCombine(Scatter):
     """operand with each element of the updates combined into the element that it falls on."""
@@ -336,45 +341,13 @@ class ScatterCombine(Scatter):
     def neutral(self, dtype: np.dtype): raise NotImplementedError
     def combine(self, b, old, new): return self.monoid.scalar(b, old, new)
 
-    def parts(self, types) -> int:
-        """In how many parts, each with a result of its own, many updates of few elements are combined."""
-        operand, _, updates = types
-        axes = self.windows.batch_axes(updates.ndim)
-        many = axes and updates.shape[axes[0]] >= PARTS and updates.size >= max(MANY_UPDATES, 2 * PARTS * operand.size)
-        return PARTS if many and not self.indices_batching and operand.nbytes <= OWN_BYTES else 0
-
-    def scratch_bytes(self, types): return self.parts(types) * -(-types[0].nbytes // 64) * 64
+    def scratch_bytes(self, types): return parts_of(self, types) * pitch(types[0])
 
     def call(self, b, ins, outs, types):
-        operand, _, updates = types
-        parts, pitch = self.parts(types), -(-operand.nbytes // 64) * 64
-        if not parts or not operand.size:
+        if not parts_of(self, types):
             return super().call(b, ins, outs, types)
-        b.emitter.copy(outs[0], ins[0], operand.nbytes)
-        n, dtype = updates.shape[self.windows.batch_axes(updates.ndim)[0]], operand.dtype
-        own = lambda f, scratch, k: f.gep(scratch, f.mul(f.index(k), pitch))
-
-        def gather(f, pointers, scratch):
-            area = own(f, scratch, f.lane)
-            with f.loop(0, operand.size) as loop:
-                f.store(f.const(self.neutral(dtype), dtype), f.gep(area, loop.index, dtype))
-            ends = [f.div(f.mul(f.add(f.lane, k), n), parts) for k in (0, 1)]
-            self.write_all(f, area, *pointers, types, *ends)
-
-        def add_up(f, pointers, scratch):
-            lanes, chunk = f.isa.lanes(dtype), -(-operand.size // PARTS)
-            first = f.mul(f.lane, chunk)
-            last = f.min(f.add(first, chunk), f.const(operand.size, np.dtype("i8")))
-            stop = f.sub(last, f.rem(f.max(f.sub(last, first), 0), lanes))
-            for begin, end, step in ((first, stop, lanes), (stop, last, 1)):
-                with f.loop(begin, end, step) as loop:
-                    place = f.gep(pointers[0], loop.index, dtype)
-                    total = f.load(dtype, place, step)
-                    for k in range(parts):
-                        total = self.combine(f, total, f.load(dtype, f.gep(own(f, scratch, k), loop.index, dtype), step))
-                    f.store(total, place)
-        b.lanes(parts, parts, [(ins[1], 0), (ins[2], 0)], 0, gather)
-        b.lanes(PARTS, PARTS, [(outs[0], 0)], 0, add_up)
+        b.emitter.copy(outs[0], ins[0], types[0].nbytes)
+        by_parts(self, b, outs[0], *ins[1:], types)
 
 
 @op_dataclass
