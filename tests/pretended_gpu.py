@@ -17,6 +17,7 @@ from tracejit.runtime.cuda.emulated import array_at
 from tracejit.runtime.cuda.ptx.machine import launch as run_kernel
 from tracejit.runtime.cuda.ptx.memory import Counters
 from tracejit.runtime.cuda.ptx.program import compile_program
+from tracejit.runtime.cuda.routines import HostFactors
 
 CAPACITY = 1 << 28
 STREAM = 0x5000
@@ -197,8 +198,45 @@ def cupy_of(driver: Driver) -> ModuleType:
     cupy.ndarray = ndarray
     cupy.__getattr__ = lambda name: getattr(np, name)       # CuPy's functions are NumPy's
     cupy.ascontiguousarray = ascontiguousarray
+    cupy.empty = lambda shape, dtype: np.empty(shape, dtype).view(DeviceArray)
+    cupy.ElementwiseKernel = elementwise_kernel
     cupy.from_dlpack = lambda tensor: tensor.array
     return cupy
+
+
+def factors_of() -> dict[str, ModuleType]:
+    """What CuPy has for LU factors and triangular systems, with its conventions: transposed matrices, exchanges counted from 1."""
+    host = HostFactors()
+    array = lambda x: np.ascontiguousarray(x).view(DeviceArray)
+    plain = lambda x: np.asarray(x.view(np.ndarray))
+
+    def _lu_factor(a_t, dtype):
+        assert a_t.dtype == dtype and a_t.shape[-1] == a_t.shape[-2]
+        packed, pivots = host.lu(np.swapaxes(plain(a_t), -1, -2))
+        return array(np.swapaxes(packed, -1, -2)), array(pivots + 1), array(np.zeros(a_t.shape[:-2], np.int32))
+
+    def lu_factor(a, check_finite):
+        assert a.ndim == 2 and not check_finite
+        return tuple(map(array, host.lu(plain(a))))
+
+    def solve_triangular(a, b, trans, lower, unit_diagonal, check_finite):
+        assert a.ndim == b.ndim and a.shape[-2] == b.shape[-2] and trans in ("N", "T") and not check_finite
+        return array(host.solve_triangular(plain(a), plain(b), lower, trans == "T", unit_diagonal))
+    linalg, decomposition = ModuleType("cupy.linalg"), ModuleType("cupy.linalg._decomposition")
+    linalg._decomposition, decomposition._lu_factor = decomposition, _lu_factor
+    scipy, of_scipy = ModuleType("cupyx.scipy"), ModuleType("cupyx.scipy.linalg")
+    scipy.linalg, of_scipy.lu_factor, of_scipy.solve_triangular = of_scipy, lu_factor, solve_triangular
+    return {"cupy.linalg": linalg, "cupy.linalg._decomposition": decomposition, "cupyx.scipy": scipy, "cupyx.scipy.linalg": of_scipy}
+
+
+def elementwise_kernel(ins, outs, body, name):
+    """The one kernel in C that there is."""
+    assert (ins, outs, name) == ("raw int32 pivots, int32 count, int32 size", "raw int32 order", "tracejit_exchanges") and "order[" in body
+
+    def run(pivots, count, n, order, size):
+        assert pivots.flags.c_contiguous and order.size == size * n and pivots.size == size * count
+        order[...] = HostFactors().permutation(pivots.view(np.ndarray), n)
+    return run
 
 
 def cupyx_of() -> ModuleType:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("numba.cuda", reason="needs numba-cuda")
 pytest.importorskip("cuda.core", reason="needs cuda-core")
 
-from pretended_gpu import CAPACITY, CUDARuntimeError, Driver, core_of, cupy_of, cupyx_of
+from pretended_gpu import CAPACITY, CUDARuntimeError, Driver, core_of, cupy_of, cupyx_of, factors_of
 
 import tracejit as tj
 import tracejit.numpy as jnp
@@ -21,7 +21,7 @@ from tracejit.config import config
 from tracejit.errors import DeviceError, DeviceMemoryError
 from tracejit.runtime.cuda import devices as known
 
-NAMES = ("tracejit.runtime.cuda.device", "tracejit.runtime.cuda.staging")
+NAMES = ("tracejit.runtime.cuda.device", "tracejit.runtime.cuda.staging", "tracejit.runtime.cuda.cusolver")
 
 
 @pytest.fixture
@@ -30,7 +30,10 @@ def driver(monkeypatch):
     made = Driver()
     cupy = cupy_of(made)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupyx", cupyx_of())
+    cupyx, factors = cupyx_of(), factors_of()
+    cupyx.scipy = factors["cupyx.scipy"]
+    for name, module in {"cupyx": cupyx, **factors}.items():
+        monkeypatch.setitem(sys.modules, name, module)
     for name in NAMES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     module = importlib.import_module(NAMES[0])
@@ -122,6 +125,34 @@ def test_factors_are_made_on_the_device(gpu, dtype, shape):
     near((vectors * values[..., None, :]) @ np.swapaxes(vectors.conj(), -1, -2), h)
     near(s, np.linalg.svd(a, compute_uv=False))
     near(values, np.linalg.eigvalsh(h))
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_systems_are_solved_on_the_device(gpu, dtype, lead):
+    rng = np.random.default_rng(0)
+    made = lambda *shape: (rng.normal(size=shape) + (1j * rng.normal(size=shape) if dtype[0] == "c" else 0)).astype(dtype)
+    a, b, wide = made(*lead, 5, 5), made(*lead, 5, 2), made(*lead, 3, 5)
+    there = [tj.device_put(x, gpu) for x in (a, b, wide)]
+    before = dict(gpu.runtime.transfers())
+    packed, pivots, order = tj.jit(lax.linalg.lu)(there[0])
+    flat, _, flat_order = tj.jit(lax.linalg.lu)(there[2])
+    x, y = tj.jit(jnp.linalg.solve)(*there[:2]), tj.jit(tj.grad(lambda a, b: abs(jnp.linalg.solve(a, b)).sum(), 1))(*there[:2])
+    kinds = [dict(left_side=left, lower=lower, transpose_a=turned, conjugate_a=conjugate, unit_diagonal=unit) for left in (True, False)
+             for lower in (True, False) for turned in (True, False) for conjugate in (True, False) for unit in (True, False)]
+    right = tj.device_put(np.swapaxes(b, -1, -2).copy(), gpu)
+    solved = [tj.jit(lambda a, b, k=k: lax.linalg.triangular_solve(a, b, **k))(there[0], there[1] if k["left_side"] else right) for k in kinds]
+    assert not [why for why in gpu.runtime.transfers() if why not in before], "nothing goes through the host"
+    near = lambda got, want: np.testing.assert_allclose(np.asarray(got), np.asarray(want), atol=2e-3 if dtype == "float32" else 1e-9, rtol=1e-3)
+    for matrix, factors, rows in ((a, packed, order), (wide, flat, flat_order)):
+        factors, n = np.asarray(factors), min(matrix.shape[-2:])
+        lower = np.tril(factors[..., :n], -1) + np.eye(matrix.shape[-2], n)
+        near(lower @ np.triu(factors[..., :n, :]), np.take_along_axis(matrix, np.asarray(rows)[..., None], -2))
+    near(a @ np.asarray(x), b)
+    near(y, tj.grad(lambda a, b: abs(jnp.linalg.solve(a, b)).sum(), 1)(a, b))
+    assert np.array_equal(np.asarray(pivots), np.asarray(lax.linalg.lu(a)[1]))
+    for k, got in zip(kinds, solved, strict=True):
+        near(got, lax.linalg.triangular_solve(a, b if k["left_side"] else np.swapaxes(b, -1, -2), **k))
 
 
 def test_only_the_matrices_without_factors_are_nan(gpu):

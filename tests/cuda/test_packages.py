@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ CUPY = {    # what is used -> its parameters, as they are given
     "from_dlpack": "array device copy", "argsort": "a axis kind", "take_along_axis": "a indices axis", "where": "condition x y",
     "fft.fftn": "a s axes norm", "fft.ifftn": "a s axes norm", "fft.rfftn": "a s axes norm", "fft.irfftn": "a s axes norm",
     "linalg.cholesky": "a", "linalg.qr": "a mode", "linalg.eigh": "a UPLO", "linalg.svd": "a full_matrices compute_uv",
+    "linalg._decomposition._lu_factor": "a_t dtype", "empty": "shape dtype", "swapaxes": "a axis1 axis2",
     "tensordot": "a b axes", "moveaxis": "a source destination", "lib.stride_tricks.as_strided": "x shape strides",
     "ascontiguousarray": "a dtype", "zeros": "shape dtype order"}
 PRESENT = ("cuda.Device", "cuda.using_allocator", "cuda.memory.OutOfMemoryError", "cuda.runtime.CUDARuntimeError",
@@ -71,6 +73,14 @@ def test_views_become_arrays_of_cupy(shape, strides, dtype):
     x = cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), steps)
     assert (x.shape, x.dtype, x.data.ptr) == (shape, dtype, 0x5000)
     assert x.size == 0 or steps is None or x.strides == steps
+
+
+def test_solvers_of_cupyx_take_what_they_are_given():
+    """Read from the file, since importing it needs the libraries themselves."""
+    root = pytest.importorskip("cupyx").__path__[0]
+    for file, head in (("_solve_triangular", "solve_triangular(a, b, trans=0, lower=False, unit_diagonal=False,"),
+                       ("_decomp_lu", "lu_factor(a, overwrite_a=False, check_finite=True)")):
+        assert head in Path(root, "scipy", "linalg", file + ".py").read_text()
 
 
 def test_pinned_memory_is_a_buffer_with_an_address_and_a_size():

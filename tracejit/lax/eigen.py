@@ -78,7 +78,7 @@ class Eigh(Stacked):
         values, vectors, info = lapack("heevd" if x.dtype.kind == "c" else "syevd", x)(x, lower=int(self.lower))
         return (nan_like(vectors), nan_like(values)) if info else (vectors, values)
 
-    def whole(self, x):
+    def whole(self, library, x):
         values, vectors = np.linalg.eigh(x, UPLO="L" if self.lower else "U")
         return vectors, values
 
@@ -269,7 +269,7 @@ class Svd(Stacked):
         outs = [s, u, vh] if self.vectors else [s]
         return [nan_like(v) for v in outs] if info else outs
 
-    def whole(self, x):
+    def whole(self, library, x):
         if not self.vectors:
             return (np.linalg.svd(x, full_matrices=False, compute_uv=False),)
         u, s, vh = np.linalg.svd(x, full_matrices=self.full_matrices)

@@ -52,7 +52,7 @@ class Cholesky(Stacked):
         found, info = lapack("potrf", x)(x, lower=1, clean=1) if x.size else (x, 0)
         return np.tril(nan_like(x)) if info else found
 
-    def whole(self, x): return (np.linalg.cholesky(x),)
+    def whole(self, library, x): return (np.linalg.cholesky(x),)
 
     def jvp(self, ctx, primals, tangents):
         """L' = L phi(inv(L) x' inv(adjoint L)), phi: lower half, half the diagonal (Murray 2016, arXiv:1602.07527)."""
@@ -113,6 +113,10 @@ class Lu(Stacked):
     def one(self, x):
         found, pivots, _ = lapack("getrf", x)(x) if x.size else (x, np.zeros(0, INT), 0)
         return found, pivots, permutation_of(pivots, x.shape[0])
+
+    def whole(self, library, x):
+        packed, pivots = library.lu(x)
+        return packed, pivots, library.permutation(pivots, x.shape[-2])
 
     def jvp(self, ctx, primals, tangents):
         """With M = inv(L) x' inv(U): L' = L tril(M, -1), U' = triu(M) U (de Hoog, Anderssen, Lukas 2011)."""
@@ -217,6 +221,20 @@ class LuPivotsToPermutation(Opaque):
     def jvp(self, ctx, primals, tangents): return bind(self, *primals), None
     def batch(self, ctx, args, batched): return bind(self, *args), True
 
+    def device_lanes(self, types): return math.prod(types[0].shape[:-1])
+
+    def device_lane(self, b, lane, ins, outs, types):
+        """A thread makes the exchanges of one matrix."""
+        k = types[0].shape[-1]
+        place = lambda i: b.gep(outs[0], b.add(b.mul(lane, self.size), i), INT)
+        with b.loop(0, self.size) as loop:
+            b.store(b.convert(loop.index, INT), place(loop.index))
+        with b.loop(0, k) as loop:
+            other = b.wide(b.load(INT, b.gep(ins[0], b.add(b.mul(lane, k), loop.index), INT)))
+            here, there = b.load(INT, place(loop.index)), b.load(INT, place(other))
+            b.store(there, place(loop.index))
+            b.store(here, place(other))
+
     def call(self, b, ins, outs, types):
         pivots, n = types[0], math.prod(types[0].shape[:-1])
         b.lanes(n, min(n, 16), [(ins[0], 4 * pivots.shape[-1]), (outs[0], 4 * self.size)], 0,
@@ -259,7 +277,7 @@ class Qr(Stacked):
         q = product_of_reflectors(packed[:, :min(m, n)], taus, k)
         return q, np.triu(packed[:k]), *([order - 1] if self.pivoting else [])
 
-    def whole(self, x):
+    def whole(self, library, x):
         return None if self.pivoting else np.linalg.qr(x, mode="complete" if self.full_matrices else "reduced")
 
     def jvp(self, ctx, primals, tangents):

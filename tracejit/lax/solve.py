@@ -59,6 +59,13 @@ class TriangularSolve(Stacked):
             x[rest] -= matrix[rest, i, None] * x[i]
         return x if self.left_side else x.T
 
+    def whole(self, library, a, b):
+        """The transposed equation where the unknown stands left."""
+        turned = lambda v: v if self.left_side else np.swapaxes(v, -1, -2)
+        a = a.conj() if self.conjugate_a else a
+        x = library.solve_triangular(a, turned(b), self.lower, self.transpose_a == self.left_side, self.unit_diagonal)
+        return (turned(x),)
+
     def jvp(self, ctx, primals, tangents):
         """x' = inv(op a) (b' - op(a') x)."""
         (a, b), (a_dot, b_dot) = primals, tangents
@@ -154,6 +161,15 @@ class LuSolve(Stacked):
 
     def one(self, a, lu, pivots, b):
         return lapack("getrs", lu, b)(lu, pivots, b, trans=int(self.transposed))[0] if b.size else b
+
+    def whole(self, library, a, lu, pivots, b):
+        order = library.permutation(pivots, b.shape[-2])
+        rows = lambda x, order: np.take_along_axis(x, order[..., None], -2)
+        by_lower = lambda x: library.solve_triangular(lu, x, True, self.transposed, True)
+        by_upper = lambda x: library.solve_triangular(lu, x, False, self.transposed, False)
+        if self.transposed:
+            return (rows(by_lower(by_upper(b)), np.argsort(order, axis=-1)),)
+        return (by_upper(by_lower(rows(b, order))),)
 
     def jvp(self, ctx, primals, tangents):
         """x' = inv(a) (b' - a' x); the factors are functions of a, so their tangents are not asked for."""

@@ -76,15 +76,16 @@ class Stacked(Opaque):
         outs = bind(self, *[ctx.materialize(x, b) for x, b in zip(args, batched)])
         return outs, (True,) * len(outs) if self.multiple else True
 
-    def whole(self, *arrays: Any) -> Any:
-        """The results for whole stacks, with functions of numpy.linalg, which CuPy takes over on a GPU. None: there are none."""
+    def whole(self, library: Any, *arrays: Any) -> Any:
+        """The results for whole stacks, with functions of numpy.linalg, which CuPy takes over on a GPU, and with what NumPy lacks:
+        `library` has lu, permutation and solve_triangular (`runtime/cuda/routines.py`). None: there are none."""
         return None
 
     def device_call(self, runtime, ins, outs):
         """On the device if it can; where a matrix has no factors, the host finds out which of the stack it is."""
         arrays = [runtime.array(x) for x in ins]
         try:
-            found = self.whole(*arrays) if all(x.size for x in arrays) else None
+            found = self.whole(runtime.factors, *arrays) if all(x.size for x in arrays) else None
         except np.linalg.LinAlgError:
             found = None
         if found is None:

@@ -92,6 +92,7 @@ class Runtime(Protocol):
     is_emulated: bool
     compute_capability: tuple[int, int]
     multiprocessors: int
+    factors: Any        # LU factors and triangular systems of stacks of matrices: see runtime/cuda/routines.py
 
     def current(self) -> AbstractContextManager[Any]:
         """Inside, launches and library calls of this thread go to this device: a program runs inside it."""

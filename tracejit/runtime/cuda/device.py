@@ -244,6 +244,11 @@ class CudaRuntime(HostCalls, Allocating):
         """cuDNN, where cudnn-frontend and the library are installed."""
         return Optional("cudnn", lambda module: module.Convolutions(self.allocate))
 
+    @functools.cached_property
+    def factors(self) -> Any:
+        """LU factors and triangular systems; loaded when they are needed."""
+        return importlib.import_module("tracejit.runtime.cuda.cusolver").DeviceFactors()
+
     @exclusive
     def gemm(self, x: View, y: View, out: View, precision: str = "float32", epilogue: Epilogue | None = None,
              accumulate: bool = False) -> None:

@@ -74,6 +74,7 @@ class EmulatedRuntime(HostCalls, Allocating):
     """One emulated device; `counters` say what its kernels did, in detail where `counting` is on."""
     is_emulated = True
     multiprocessors = 132
+    factors = routines.HostFactors()
 
     def __init__(self, compute_capability: tuple[int, int] = (9, 0), capacity: int = CAPACITY) -> None:
         self.compute_capability = compute_capability

@@ -1,9 +1,11 @@
-"""Products and convolutions on arrays of an array library `xp`, NumPy or CuPy: what a Runtime does where it has nothing better."""
+"""Products and convolutions on arrays of an array library `xp`, NumPy or CuPy: what a Runtime does where it has nothing better.
+And factorizations that NumPy lacks, on its arrays; `cusolver.py` has the same on CuPy's."""
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from tracejit.codegen.cuda.interface import ConvWindow, Epilogue
 from tracejit.ir.types import bfloat16
@@ -76,3 +78,33 @@ def windows_of(xp: Any, x: Any, taps: tuple[int, ...], outs: tuple[int, ...], wi
     return xp.lib.stride_tricks.as_strided(x, (*x.shape[:2], *outs, *taps), (*x.strides[:2], *moved, *tapped))
 
 
+# --- factorizations of stacks of matrices ---------------------------------------------------------------
+
+class HostFactors:
+    """LU, row exchanges and triangular systems by SciPy."""
+
+    def lu(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """L and U packed, and LAPACK's row exchanges counted from 0."""
+        packed, pivots = np.empty_like(x), np.empty((*x.shape[:-2], min(x.shape[-2:])), np.int32)
+        getrf, = scipy.linalg.get_lapack_funcs(("getrf",), (x,))
+        for k in np.ndindex(x.shape[:-2]):
+            packed[k], pivots[k], _ = getrf(x[k])
+        return packed, pivots
+
+    def permutation(self, pivots: np.ndarray, size: int) -> np.ndarray:
+        order = np.empty((*pivots.shape[:-1], size), np.int32)
+        order[...] = np.arange(size)
+        for k in np.ndindex(pivots.shape[:-1]):
+            for i, j in enumerate(pivots[k]):
+                order[k][[i, j]] = order[k][[j, i]]
+        return order
+
+    def solve_triangular(self, a: np.ndarray, b: np.ndarray, lower: bool, transpose: bool, unit: bool) -> np.ndarray:
+        """x with a x = b, or with a's transpose."""
+        x = np.empty(b.shape, b.dtype)
+        trtrs, = scipy.linalg.get_lapack_funcs(("trtrs",), (a, b))
+        for k in np.ndindex(a.shape[:-2]):
+            x[k], info = trtrs(a[k], b[k], lower=lower, trans=int(transpose), unitdiag=unit)
+            if info:        # LAPACK stops at a zero; its kernels divide by it
+                raise np.linalg.LinAlgError(f"element {info} of the diagonal is zero")
+        return x
