@@ -92,6 +92,20 @@ def test_when_memory_is_short_graphs_give_theirs_back(runtime):
         runtime.allocate(CAPACITY, "too much")
 
 
+def test_an_error_about_memory_names_the_largest_intermediate_value_and_its_line(runtime):
+    def f(x):
+        y = jnp.sort(jnp.exp(x), 1)
+        return jnp.sort(jnp.tile(y, (7, 1)), 0).sum()
+    graph = tj.jit(f).trace(X).graph
+    for _, change in DEVICE_PASSES:
+        graph = change(graph)
+    executor = Executor(generate(graph), runtime)
+    kept = runtime.allocate(CAPACITY - runtime.memory_stats()["bytes_in_use"] - 1000, "what fills the memory")
+    with pytest.raises(DeviceMemoryError, match=r"(?s)largest f32\[210,40\] at .*test_graphs.py:\d+ needs .*in use:.*what fills the memory"):
+        executor.arena()
+    assert kept.nbytes
+
+
 def test_a_program_that_is_gone_leaves_no_graphs(runtime):
     program = Program(runtime, columns)
     program.run(4)

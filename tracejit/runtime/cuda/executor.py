@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,18 @@ class Executor:
 
     def arena(self) -> Buffer:
         """Memory for one run."""
-        return self.runtime.allocate(max(self.code.arena_bytes, 1), "intermediate values of a program")
+        return self.runtime.allocate(max(self.code.arena_bytes, 1), self.arena_text)
+
+    @cached_property
+    def arena_text(self) -> str:
+        """What the arena holds, and the user's line of its largest value: an error about memory shows it."""
+        program = self.code.program
+        made = {v: eqn.source for eqn in program.graph.eqns for v in eqn.outputs if v in program.offsets}
+        largest = max(made, key=lambda v: size_of(v.type), default=None)
+        if largest is None:
+            return "intermediate values of a program"
+        place = "" if made[largest] is None else f" at {made[largest].place}"
+        return f"intermediate values of a program, the largest {largest.type}{place}"
 
     @property
     def is_capturable(self) -> bool:
