@@ -93,6 +93,22 @@ def test_integer_division_signs():
     check("floor_divide", a.astype(np.uint8), np.abs(b).astype(np.uint8))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_integer_edges(dtype):
+    """The least integer, zeros, -1 and shifts by the width and more, in all pairs."""
+    info = np.iinfo(dtype)
+    edges = (info.min, info.min + 1, -info.bits, -7, -2, -1, 0, 1, 2, 6, info.bits - 1, info.bits, info.bits + 1, 100, info.max - 1, info.max)
+    x = np.array([e for e in edges if info.min <= e <= info.max], dtype)
+    a, b = (g.ravel() for g in np.meshgrid(x, x))
+    with np.errstate(all="ignore"):
+        for name in ("fmod", "remainder", "gcd", "lcm", "left_shift", "right_shift"):
+            np.testing.assert_array_equal(getattr(jnp, name)(a, b), getattr(np, name)(a, b), err_msg=name)
+        for name in ("sign", "absolute", "negative", "invert"):
+            np.testing.assert_array_equal(getattr(jnp, name)(x), getattr(np, name)(x), err_msg=name)
+        by_zero = np.where((a == 0) | (info.min == 0), -1, -2).astype(dtype)    # JAX's, where NumPy has 0
+        np.testing.assert_array_equal(jnp.floor_divide(a, b), np.where(b == 0, by_zero, np.floor_divide(a, b)))
+
+
 def test_bool_arithmetic():
     a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
     for name in ("add", "multiply", "logical_and", "bitwise_xor", "bitwise_or", "maximum", "minimum", "equal", "less"):

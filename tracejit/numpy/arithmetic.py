@@ -233,12 +233,16 @@ mod = remainder
 
 @eager
 def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Array:
-    """The remainder of the division towards zero: it has the sign of x1.
+    """The remainder of the division towards zero: it has the sign of x1. That of integers by 0 is 0.
 
     >>> jnp.fmod(jnp.array([7, -7]), 3)
     Array([ 1, -1], dtype=int32)
     """
-    return lax.rem(*promote("fmod", x1, x2))
+    x1, x2 = promote("fmod", x1, x2)
+    if dtype_of(x1).kind not in "iu":
+        return lax.rem(x1, x2)
+    x1, x2 = _same_shape(x1, x2)
+    return lax.rem(x1, lax.select(lax.eq(x2, literal(0, x2.dtype)), lax.full_like(x2, 1), x2))
 
 
 @eager
@@ -390,9 +394,10 @@ def gcd(x1: ArrayLike, x2: ArrayLike) -> Array:
         done = lax.eq(b, zero)
         return lax.select(done, a, b), lax.select(done, b, lax.rem(a, lax.select(done, lax.full_like(b, 1), b)))
 
-    return lax.while_loop(
+    found, _ = lax.while_loop(
         lambda s: lax.reduce_or(lax.ne(s[1], zero), tuple(range(x1.ndim))), step, (absolute(x1), absolute(x2))
-    )[0]
+    )
+    return absolute(found)  # the least integer has no absolute value: remainders by it may be negative
 
 
 @eager
