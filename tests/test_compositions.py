@@ -12,7 +12,8 @@ import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
 
-X = 0.4
+# Where functions are tried in each dtype, and how exact results must be.
+DTYPES = {"float64": (0.4, 1e-9), "float32": (0.4, 1e-4), "bfloat16": (0.4, 0.1), "complex64": (0.4 + 0.2j, 1e-4)}
 STEP = mpmath.mpf(10) ** -12
 
 # A function as it is written with jnp, and as it is written with mpmath.
@@ -31,7 +32,7 @@ def mean_of_lanes(f: Callable) -> Callable:
 
 def run_scan(f: Callable) -> Callable:
     def g(x):
-        carry, ys = lax.scan(lambda c, k: (0.5 * f(c) + k * x, c * c), x, jnp.array([0.1, 0.2], jnp.float64))
+        carry, ys = lax.scan(lambda c, k: (0.5 * f(c) + k * x, c * c), x, jnp.array([0.1, 0.2], x.dtype))
         return carry + jnp.sum(ys)
     return g
 
@@ -61,6 +62,10 @@ def while_by_hand(f: Callable) -> Callable:
     return g
 
 
+def derivative(f: Callable) -> Callable:
+    return lambda x: tj.grad(f, holomorphic=jnp.iscomplexobj(x))(x)
+
+
 def difference(f: Callable) -> Callable:
     return lambda x: (f(x + STEP) - f(x - STEP)) / (2 * STEP)
 
@@ -68,26 +73,51 @@ def difference(f: Callable) -> Callable:
 # A transform, and its meaning.
 TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
     "jit": (tj.jit, lambda f: f),
-    "grad": (tj.grad, difference),
+    "grad": (derivative, difference),
     "vmap": (mean_of_lanes, lambda f: lambda x: (f(x) + f(2 * x) + f(x * x)) / 3),
     "jvp": (lambda f: lambda x: tj.jvp(f, (x,), (2 * x,))[1], lambda f: lambda x: 2 * x * difference(f)(x)),
     "vjp": (lambda f: lambda x: tj.vjp(f, x)[1](x)[0], lambda f: lambda x: x * difference(f)(x)),
     "checkpoint": (tj.checkpoint, lambda f: f),
     "scan": (run_scan, scan_by_hand),
-    "cond": (lambda f: lambda x: lax.cond(x > 0.1, f, lambda x: jnp.sqrt(x - 100.), x),
-             lambda f: lambda x: f(x) if x > 0.1 else mpmath.nan),
+    "cond": (lambda f: lambda x: lax.cond(x.real > 0.1, f, lambda x: jnp.sqrt(x - 100.), x),
+             lambda f: lambda x: f(x) if mpmath.re(x) > 0.1 else mpmath.nan),
     "while": (run_while, while_by_hand),
 }
 
 
-@pytest.mark.parametrize("outer, middle", list(itertools.product(TRANSFORMS, repeat=2)))
+def check(outer: str, middle: str, inner: str, dtype: str) -> None:
+    names, (x, error) = (inner, middle, outer), DTYPES[dtype]
+    f, exact = ZOO[(list(TRANSFORMS).index(inner) + len(outer) + len(middle)) % len(ZOO)]
+    for name in names:
+        f, exact = TRANSFORMS[name][0](f), TRANSFORMS[name][1](exact)
+    with mpmath.workdps(60):
+        expected = complex(exact(mpmath.mpmathify(np.asarray(x, dtype).item())))
+    actual = f(jnp.asarray(x, dtype=dtype))
+    assert actual.dtype == dtype, f"{outer} of {middle} of {inner}"
+    np.testing.assert_allclose(complex(actual), expected, rtol=error, atol=error / 10, err_msg=f"{outer} of {middle} of {inner}")
+
+
+PAIRS = list(itertools.product(TRANSFORMS, repeat=2))
+
+
+@pytest.mark.parametrize("outer, middle", PAIRS)
 def test_composition(outer: str, middle: str):
-    for k, inner in enumerate(TRANSFORMS):
-        f, exact = ZOO[(k + len(outer) + len(middle)) % len(ZOO)]
-        for name in (inner, middle, outer):
-            f, exact = TRANSFORMS[name][0](f), TRANSFORMS[name][1](exact)
-        with mpmath.workdps(60):
-            expected = float(mpmath.re(exact(mpmath.mpf(X))))
-        actual = f(jnp.asarray(X, dtype=jnp.float64))
-        assert actual.dtype == np.float64, f"{outer} of {middle} of {inner}"
-        np.testing.assert_allclose(float(actual), expected, rtol=1e-9, atol=1e-10, err_msg=f"{outer} of {middle} of {inner}")
+    for inner in TRANSFORMS:
+        check(outer, middle, inner, "float64")
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "float64"])
+@pytest.mark.parametrize("outer", TRANSFORMS)
+def test_some_in_other_dtypes(outer: str, dtype: str):
+    """With every transform in the middle and, over all of `outer`, every one inside."""
+    inside = list(TRANSFORMS)
+    for k, middle in enumerate(TRANSFORMS):
+        check(outer, middle, inside[(k + inside.index(outer)) % len(inside)], dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "float64"])
+@pytest.mark.parametrize("outer, middle", PAIRS)
+def test_all_in_other_dtypes(outer: str, middle: str, dtype: str):
+    for inner in TRANSFORMS:
+        check(outer, middle, inner, dtype)
