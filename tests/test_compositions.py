@@ -80,7 +80,7 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
     "checkpoint": (tj.checkpoint, lambda f: f),
     "scan": (run_scan, scan_by_hand),
     "cond": (lambda f: lambda x: lax.cond(x.real > 0.1, f, lambda x: jnp.sqrt(x - 100.), x),
-             lambda f: lambda x: f(x) if mpmath.re(x) > 0.1 else mpmath.nan),
+             lambda f: lambda x: f(x) if mpmath.re(x) > 0.1 else mpmath.sqrt(x - 100) if mpmath.im(x) else mpmath.nan),
     "while": (run_while, while_by_hand),
 }
 
