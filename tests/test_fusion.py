@@ -301,3 +301,36 @@ def test_chains_that_were_cut_stay_cut():
     for _ in range(400):
         y = np.tanh(y * 0.5) + x
     np.testing.assert_allclose(tj.jit(chain)(x), y, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("n, m", [(32, 32), (9, 50), (70, 300), (7, 64)])
+def test_elementary_functions_of_rows_are_a_kernel_in_vectors(rng, n, m):
+    """Unless a full value waits for them, there are few rows, or rows lie side by side in vectors anyway."""
+    w, x = normal(rng, n, m), normal(rng, m)
+    shift = normal(rng, n)
+
+    def layer(w, x, shift):
+        folded = lax.reduce_sum(w * x, (1,))
+        return jnp.tanh(folded + shift) * 2, folded
+    assert len(steps_of(layer, w, x, shift)) == (2 if n >= 8 else 1)
+    want = (w.astype(np.float64) * x).sum(1)
+    got, folded = tj.jit(layer)(w, x, shift)
+    np.testing.assert_allclose(folded, want, atol=1e-4)
+    np.testing.assert_allclose(got, 2 * np.tanh(want + shift), atol=1e-4)
+    gated = lambda w: w * lax.expand_dims(jnp.exp(lax.reduce_max(w, (1,))), (1,))
+    assert len(steps_of(gated, w)) == 1
+    np.testing.assert_allclose(tj.jit(gated)(w), w * np.exp(w.max(1))[:, None], rtol=1e-5)
+    assert len(steps_of(lambda w: jnp.exp(lax.reduce_max(w, (0,))), w)) == 1
+
+
+def test_row_values_that_others_share_stay_in_their_order(rng):
+    """Two folds, functions of both, and readers of those in other kernels."""
+    def f(w):
+        low, high = lax.reduce_min(w, (1,)), lax.reduce_max(w, (1,))
+        spread = jnp.log(high - low)
+        return spread, jnp.sum(spread), w - lax.expand_dims(low, (1,)), jnp.exp(spread[::-1]) + low
+    w = normal(rng, 20, 40)
+    low, high = w.min(1), w.max(1)
+    spread = np.log(high - low)
+    for got, want in zip(tj.jit(f)(w), (spread, spread.sum(), w - low[:, None], np.exp(spread[::-1]) + low)):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)

@@ -20,6 +20,8 @@ MOST_MEMBERS = 240          # longer chains are cut: code size and compile time 
 MOST_BUFFERS = 48
 ROW_BYTES = 1 << 18         # a row that is passed over several times must stay in the second-level cache
 SERIAL_ELEMENTS = 1 << 14   # a whole array of at most this size may be one row
+MOST_FOLDED = 24            # elements of rows that are folded side by side
+LEAST_TAIL = 8              # rows of which elementary functions take longer one by one than a kernel of its own does
 SPLIT_ELEMENTS = 1 << 15    # a reduction of this many elements per row into few rows is cut into parts
 
 
@@ -58,6 +60,12 @@ class Group(Step):
     def is_split(self) -> bool:
         """Few long rows: each is folded in parts by several tasks."""
         return self.reduced is not None and self.reduced_size >= SPLIT_ELEMENTS and math.prod(self.rows) < 64
+
+    @property
+    def folds_rows(self) -> bool:
+        """Whether vectors lie along what is folded, so that rows come one after another."""
+        side_by_side = self.reduced_size <= MOST_FOLDED <= (self.rows or (0,))[-1]
+        return bool(self.reduced) and len(self.domain) - 1 in self.reduced and not side_by_side
 
     @property
     def may_have_rows(self) -> bool:
@@ -121,8 +129,8 @@ def reads_of(eqn: Eqn, producers: dict[Var, Eqn]) -> Reads:
 class Fuser:
     """One walk over the equations; each joins the groups that it may join, or opens its own."""
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, vectors: bool):
+        self.graph, self.vectors = graph, vectors
         self.producers = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.order = {eqn: i for i, eqn in enumerate(graph.eqns)}
         self.steps: dict[int, Step] = {}
@@ -147,6 +155,9 @@ class Fuser:
                 self.add(Single(eqn=eqn), eqn, self.needs(eqn.inputs))
         for eqn in list(self.waiting.values()):
             self.place(eqn)
+        if self.vectors:
+            for group in [g for g in self.steps.values() if isinstance(g, Group)]:
+                self.detach_tail(group)
         return sorted(self.steps.values(), key=lambda step: (step.before.bit_count(), step.number))
 
     def add(self, step: Step, eqn: Eqn, direct: int) -> None:
@@ -265,6 +276,35 @@ class Fuser:
         group.eqns.append(eqn)
         group.level[out], group.stage[out] = level, stage
 
+    def detach_tail(self, group: Group) -> None:
+        """Make row values a group of their own, if they hold elementary functions and only others read them: as rows they
+        are computed one by one, there in vectors."""
+        tail = self.tail_of(group)
+        if not group.folds_rows or math.prod(group.rows) < LEAST_TAIL or not any(eqn.op.is_long for eqn in tail):
+            return
+        for eqn in tail:
+            group.eqns.remove(eqn)
+            del group.level[eqn.outputs[0]], group.stage[eqn.outputs[0]]
+        own = Group(domain=group.rows)
+        self.add(own, tail[0], 1 << group.number | group.before)
+        for eqn in tail:
+            self.step_of[eqn.outputs[0]] = own
+            self.enter(own, eqn, reads_of(eqn, self.producers), "full")
+        for step in self.steps.values():
+            if step.before >> group.number & 1 and step is not own:
+                step.before |= 1 << own.number
+
+    def tail_of(self, group: Group) -> list[Eqn]:
+        """The row values of which nothing else in the group is made."""
+        used: set[Var] = set()
+        tail: list[Eqn] = []
+        for eqn in reversed(group.eqns):
+            if group.level[eqn.outputs[0]] == "row" and eqn.outputs[0] not in used:
+                tail.insert(0, eqn)
+            else:
+                used.update(sources_of(eqn.inputs, self.producers))
+        return tail
+
     def may_merge(self, a: Group, b: Group) -> bool:
         """Whether the group b, of which the equation reads members at its own points, can be taken into a."""
         if a.domain != b.domain or b.number not in self.steps:
@@ -330,6 +370,6 @@ def bits_of(bits: int):
         bits ^= low
 
 
-def fuse(graph: Graph) -> list[Step]:
-    """The graph as steps in an order in which they can run."""
-    return Fuser(graph).run()
+def fuse(graph: Graph, vectors: bool) -> list[Step]:
+    """The graph as steps in an order in which they can run; with `vectors`, rows are folded one after another."""
+    return Fuser(graph, vectors).run()

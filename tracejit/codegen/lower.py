@@ -29,12 +29,14 @@ LONG_ROW = 64           # elements of a row, of which most are in code without c
 @dataclass(frozen=True)
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
-    why it cannot run a loop in registers ("": it can), the scratch memory of one that does, and which epilogues it takes."""
+    why it cannot run a loop in registers ("": it can), the scratch memory of one that does, which epilogues it takes,
+    and whether it folds rows one after another in vectors."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
     refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
     loop_bytes: Callable[[RegisterLoop], int] = lambda loop: 0
     takes: Takes = lambda kernel, product: True
+    vectors: bool = False
 
 
 def lower(graph: Graph, target: Target, owned: Sequence[Var] = (), donated: Sequence[Var] = ()) -> Program:
@@ -57,7 +59,7 @@ class Lowering:
         self.in_memory: set[Var] = set(graph.params)
 
     def run(self) -> Program:
-        order = fuse(self.graph)
+        order = fuse(self.graph, self.target.vectors)
         needed = self.needed_in_memory(order)
         self.recomputed = self.cheaper_again(order, needed)
         needed -= self.recomputed

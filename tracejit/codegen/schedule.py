@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tracejit.codegen.fuse import SPLIT_ELEMENTS
+from tracejit.codegen.fuse import MOST_FOLDED, SPLIT_ELEMENTS
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops, total_cost
 from tracejit.codegen.zones import MOST_NODES, inside
 from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder
@@ -22,7 +22,6 @@ LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
 LEAST_ROWS = 64             # in a part of a strip
 MOST_PARTIAL = 1 << 16      # sums of parts
-MOST_FOLDED = 24            # elements of rows that are folded side by side
 LEAST_STRIDE = 5            # closer neighbours are loaded together
 
 

@@ -26,7 +26,7 @@ class ExplainingFuser(Fuser):
     """Fuses as usual, and notes why an equation did not join the group of a value that it reads."""
 
     def __init__(self, graph: Graph):
-        super().__init__(graph)
+        super().__init__(graph, vectors=True)
         self.notes: dict[tuple[Eqn | None, int], str] = {}
 
     def level_in(self, group: Group, eqn: Eqn, reads: Reads) -> str | None:
@@ -40,6 +40,11 @@ class ExplainingFuser(Fuser):
         if found:
             self.notes[None, group.number] = "something that it needs must run in between"
         return found
+
+    def detach_tail(self, group: Group) -> None:
+        for eqn in self.tail_of(group):
+            self.notes[eqn, group.number] = "elementary functions of rows would be computed one by one, here in vectors"
+        super().detach_tail(group)
 
     def reason(self, group: Group, reads: Reads) -> str:
         if len(group.eqns) >= MOST_MEMBERS or len(group.operands) + len(reads.operands) > MOST_BUFFERS:

@@ -293,4 +293,5 @@ def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    return ProgramEmitter(isa).emit(lower(graph, Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal), donated=donated))
+    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, vectors=True)
+    return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))
