@@ -14,7 +14,7 @@ from benchmarks.backends import OURS, may_have
 from benchmarks.processes import Conditions, Worker, WorkerError, workers
 from benchmarks.workload import Workload
 
-PAUSE = 0.06     # seconds between two backends, in which the threads of the one before go to sleep
+PAUSE = 0.15     # seconds between two backends, in which the threads of the one before go to sleep: OpenBLAS's spin for 2^28 cycles
 FIRST_CALLS = 3     # fresh processes whose first calls are timed, where these are what is measured
 PATIENCE = 4.0      # seconds that a first call may take to be repeated
 
