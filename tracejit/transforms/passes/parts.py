@@ -28,6 +28,7 @@ PART_BYTES = 1 << 22    # of one large value that a part has: it stays in the ca
 KEPT_BYTES = 1 << 27    # of large values that one loop may store for a later one
 MOST_PRODUCTS = 1.5     # times as many as before, as some are computed again
 LEAST_ROWS = 8
+DEEPEST = 256           # of a part that products sum over: they read it across its lines, which then leave the caches too early
 
 Key = tuple[Var, int | None]    # a value and its axis that is cut; None: all of it
 
@@ -164,7 +165,9 @@ def part_size(region: Region, loops: Sequence[Loop]) -> int:
         return 0
     every_trip = max(sum(v.type.nbytes for v, a in {*loop.inputs, *loop.outputs} if a is None) for loop in loops)
     per_index = max(v.type.nbytes for v in in_memory) // region.size
-    step = max(PART_BYTES, every_trip) // max(per_index, 1)
+    is_summed = any(a is None for loop in loops for _, a in loop.outputs)
+    wanted = min(PART_BYTES, DEEPEST * per_index) if is_summed else PART_BYTES
+    step = max(wanted, every_trip) // max(per_index, 1)
     return rounded_part(region.size, step) if 2 * step <= region.size else 0
 
 
