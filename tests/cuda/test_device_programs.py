@@ -82,6 +82,11 @@ FOLDS = {
     "nan": (lambda x: (x.max(1), x.min(1)), [np.where(f32(6, 100) > 2, np.float32(np.nan), 1)]),
     "stages and stores": (lambda x: (jnp.exp(x).sum(1), jnp.exp(x).max(1), jnp.exp(x) * 2), [f32(6, 256)]),
     "nothing": (lambda x: x.sum(1), [f32(6, 0)]),
+    "stores of all widths": (lambda x: (jnp.tanh(x.astype("bfloat16")), jnp.sin(x.astype("float64")), x.max(1), (x > 0).astype("int8")),
+                             [f32(9, 101)]),
+    "loads of all widths": (lambda x, y, z, b: (x + y + z + b).sum(1), [f32(9, 101).astype(np.float64), f32(9, 101).astype(bfloat16),
+                                                                       f32(9, 101), f32(9, 101) > 0]),
+    "stores of all widths, even": (lambda x: (jnp.tanh(x.astype("float16")), x.astype("complex128"), x.max(1)), [f32(5, 64)]),
 }
 
 

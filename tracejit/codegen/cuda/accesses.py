@@ -44,7 +44,7 @@ def load_vector(b: Builder, base: Pointer, at: Value, dtype: np.dtype, lanes: in
         return [ComplexValue(re, im) for re, im in zip(parts[::2], parts[1::2])]
     word, held = memory_word(dtype), np.dtype("u1") if dtype == BOOL else dtype
     per = min(lanes, WIDEST // dtype.itemsize)
-    if per * dtype.itemsize < 8:
+    if per == 1 or per * dtype.itemsize < 8:
         return [b.load(dtype, b.gep(base, b.add(at, k))) for k in range(lanes)]
     found = []
     for first in range(0, lanes, per):
@@ -58,7 +58,7 @@ def store_vector(b: Builder, base: Pointer, at: Value, values: Sequence[AnyValue
     if is_complex(dtype):
         return store_vector(b, base, b.add(b.wide(at), b.wide(at)), [p for v in values for p in (v.re, v.im)])
     word, per = memory_word(dtype), min(lanes, WIDEST // dtype.itemsize)
-    if per * dtype.itemsize < 8:
+    if per == 1 or per * dtype.itemsize < 8:
         for k, value in enumerate(values):
             b.store(value, b.gep(base, b.add(at, k)))
         return None
