@@ -48,7 +48,7 @@ lint: $(VENV)/installed-dev  ## ruff, and the layer and size tests
 	$(PY) -m ruff check tracejit tests examples benchmarks
 	$(PY) -m pytest -q tests/test_layers.py
 
-fuzz: $(VENV)/installed-dev  ## random programs against their meaning: make fuzz ARGS="--count 10000 --seed 0"
+fuzz: $(VENV)/installed-dev  ## random programs against their meaning: make fuzz ARGS="--n 10000 --minutes 60 --seed 0"
 	$(PY) -m tracejit.tools.fuzz $(ARGS)
 
 notebooks: $(VENV)/installed-dev $(VENV)/installed-notebooks  ## run every notebook from top to bottom

@@ -370,7 +370,8 @@ def in_a_process(name: str, emulated: bool, limit: float) -> dict[str, Any]:
             reason = f"ended with status {status}" if status else ""
         except subprocess.TimeoutExpired:
             reason = f"was stopped after {limit:.0f} s"
-        kept = json.loads(part.read_text()) if part.exists() else {"found": {}, "wrong": [], "traceback": ""}
+        nothing = {"found": {}, "wrong": [], "traceback": ""}
+        kept = nothing | (json.loads(part.read_text()) if part.exists() else {})
     if reason:
         kept["wrong"].append(f"{name} {reason}")
     return kept
