@@ -339,7 +339,8 @@ def decompositions(fact: Callable[..., Sample], square: np.ndarray, tall: np.nda
     lu, pivots, _ = factorize.Lu().eval(square)
     reflectors = (uniform(-1, 1, 4, 2), uniform(0, 1, 2))
     return [
-        fact(eigen.Eigh(), spd(2), smooth=False), fact(eigen.Eig(False, True, False), square, fixed=(0,)),
+        fact(eigen.Eigh(), spd(2), smooth=False), fact(eigen.Eigh(True, False), spd(2), smooth=False),
+        fact(eigen.Eig(False, True, False), square, fixed=(0,)),
         fact(eigen.Svd(True, False), tall, smooth=False), fact(eigen.Svd(False, False), tall, smooth=False),
         fact(eigen.Schur(True), square, fixed=(0,)), fact(eigen.Hessenberg(), square, fixed=(0,)),
         fact(eigen.Tridiagonal(True), spd(), fixed=(0,)), fact(factorize.HouseholderProduct(), *reflectors, fixed=(0, 1)),

@@ -8,6 +8,7 @@ import tracejit as tj
 from tracejit import lax
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.lax import linalg
+from tracejit.lax.eigen import eigvalsh
 
 RNG = np.random.default_rng(0)
 DTYPES = [np.dtype(t) for t in ("f4", "f8", "c8", "c16")]
@@ -177,6 +178,7 @@ def test_eigh(dtype, n):
         is_identity(adjoint(v) @ v)
         close(v * w[..., None, :] @ adjoint(v), x)
         assert (np.diff(w, axis=-1) >= 0).all()
+        close(eigvalsh(half, lower=lower, symmetrize_input=False), w)
     v, w = linalg.eigh(x, subset_by_index=(0, n // 2))
     assert v.shape == (2, n, n // 2) and w.shape == (2, n // 2)
 
@@ -234,7 +236,7 @@ def test_stacks_of_many_small_matrices():
 
 SPECTRA = {
     "cholesky": (lambda x: linalg.cholesky(x), definite),
-    "eigh": (lambda x: linalg.eigh(x)[1], definite), "eigh vectors": (lambda x: square(linalg.eigh(x)[0]), definite),
+    "eigh": (lambda x: linalg.eigh(x)[1], definite), "eigvalsh": (eigvalsh, definite), "eigh vectors": (lambda x: square(linalg.eigh(x)[0]), definite),
     "svd": (lambda x: linalg.svd(x, compute_uv=False), normal),
     "svd vectors": (lambda x: square(linalg.svd(x, full_matrices=False)[0]), normal),
     "svd rows": (lambda x: square(linalg.svd(x, full_matrices=False)[2]), normal),

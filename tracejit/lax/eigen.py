@@ -62,49 +62,66 @@ def inverse_gaps(values: Any, like: Any):
 
 @op_dataclass
 class Eigh(Stacked):
-    """Orthonormal eigenvectors (columns) and ascending real eigenvalues of symmetric or Hermitian matrices."""
+    """Orthonormal eigenvectors (columns) and ascending real eigenvalues of symmetric or Hermitian matrices, or these alone."""
     lower: bool = True
+    vectors: bool = True
     own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
 
     def infer(self, x):
         lead, n = self.lead(x), self.square(x)
-        return x.strong(), stacked(lead, n, of=real_dtype(x.dtype))
+        values = stacked(lead, n, of=real_dtype(x.dtype))
+        return (x.strong(), values) if self.vectors else (values,)
 
     def one(self, x):
         if not x.size:
-            return x, np.zeros(0)
-        values, vectors, info = lapack("heevd" if x.dtype.kind == "c" else "syevd", x)(x, lower=int(self.lower))
-        return (nan_like(vectors), nan_like(values)) if info else (vectors, values)
+            return (x, np.zeros(0)) if self.vectors else [np.zeros(0)]
+        routine = lapack("heevd" if x.dtype.kind == "c" else "syevd", x)
+        values, vectors, info = routine(x, compute_v=int(self.vectors), lower=int(self.lower))
+        outs = [vectors, values] if self.vectors else [values]
+        return [nan_like(v) for v in outs] if info else outs
 
     def whole(self, library, x):
-        values, vectors = np.linalg.eigh(x, UPLO="L" if self.lower else "U")
+        half = "L" if self.lower else "U"
+        if not self.vectors:
+            return (np.linalg.eigvalsh(x, UPLO=half),)
+        values, vectors = np.linalg.eigh(x, UPLO=half)
         return vectors, values
 
     def jvp(self, ctx, primals, tangents):
         """With M = adjoint(V) x' V: w' = diag(M), V' = V (M[i,j] / (w[j] - w[i]))."""
-        vectors, values = bind(self, *primals)
+        vectors, values = bind(Eigh(self.lower), *primals)
         inner = matmul(matmul(adjoint(vectors), tangents[0]), vectors)
+        values_dot = diagonal_of(real_part(inner))
+        if not self.vectors:
+            return [values], [values_dot]
         scaled = mul(inner, inverse_gaps(convert_element_type(values, type_of(inner).dtype), inner))
-        return [vectors, values], [matmul(vectors, scaled), diagonal_of(real_part(inner))]
+        return [vectors, values], [matmul(vectors, scaled), values_dot]
 
     def areas(self, x):
-        n, part = x.shape[0], real_dtype(x.dtype)
-        work = 2 * n * n + work_size(n)
-        return [(x.size, x.dtype), (work, x.dtype), (5 * n + 3, INT), (1, INT), (2 * n * n + 5 * n + 1, part)]
+        n = x.shape[0]
+        work, reals = self.work(n)
+        return [(x.size, x.dtype), (work, x.dtype), (5 * n + 3, INT), (1, INT), (reals, real_dtype(x.dtype))]
+
+    def work(self, n: int) -> tuple[int, int]:
+        """Elements of LAPACK's work space, and of its further one for complex matrices."""
+        square = 2 * n * n if self.vectors else 0
+        return square + work_size(n), square + 5 * n + 1
 
     def lane(self, f, ins, outs, areas, types):
-        (x,), (vectors, values), (columns, work, ints, info, reals), (t,) = ins, outs, areas, types
+        (x,), (*vectors, values), (columns, work, ints, info, reals), (t,) = ins, outs, areas, types
         n, is_complex = t.shape[0], t.dtype.kind == "c"
         transposed(f, columns, x, n, n, t.dtype)
-        extra = [reals, 2 * n * n + 5 * n + 1] if is_complex else []
+        n_work, n_reals = self.work(n)
+        extra = [reals, n_reals] if is_complex else []
         name = letter(t.dtype) + ("heevd" if is_complex else "syevd")
-        f.routine(name, "V", "L" if self.lower else "U", n, columns, n, values, work,
-                  2 * n * n + work_size(n), *extra, ints, 5 * n + 3, info)
-        fill_nan_if(f, info, columns, t.size, t.dtype)
+        f.routine(name, "V" if self.vectors else "N", "L" if self.lower else "U", n, columns, n, values, work,
+                  n_work, *extra, ints, 5 * n + 3, info)
         fill_nan_if(f, info, values, n, real_dtype(t.dtype))
-        transposed(f, vectors, columns, n, n, t.dtype)
+        for out in vectors:
+            fill_nan_if(f, info, columns, t.size, t.dtype)
+            transposed(f, out, columns, n, n, t.dtype)
 
 
 def eigh(x: Any, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True,
@@ -119,13 +136,28 @@ def eigh(x: Any, *, lower: bool = True, symmetrize_input: bool = True, sort_eige
     >>> np.asarray(w)
     array([1., 3.])
     """
-    Eigh().infer(type_of(x))
-    vectors, values = bind(Eigh(bool(lower)), symmetrized(x) if symmetrize_input else x)
+    vectors, values = symmetric_eigen(x, lower, symmetrize_input, vectors=True)
     if subset_by_index is None:
         return vectors, values
     start, stop = subset_by_index
     last = type_of(values).ndim - 1
     return slice_in_dim(vectors, start, stop, axis=last + 1), slice_in_dim(values, start, stop, axis=last)
+
+
+def eigvalsh(x: Any, *, lower: bool = True, symmetrize_input: bool = True):
+    """The ascending eigenvalues alone, as `eigh` gives them, in about half of its time.
+
+    >>> import numpy as np
+    >>> np.asarray(eigvalsh(np.float64([[2, 1], [1, 2]])))
+    array([1., 3.])
+    """
+    return symmetric_eigen(x, lower, symmetrize_input, vectors=False)[0]
+
+
+def symmetric_eigen(x: Any, lower: bool, symmetrize_input: bool, vectors: bool) -> list:
+    op = Eigh(bool(lower), vectors)
+    op.infer(type_of(x))
+    return bind(op, symmetrized(x) if symmetrize_input else x)
 
 
 @op_dataclass

@@ -11,6 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import ShapeError
 from tracejit.ir.types import real_dtype
+from tracejit.lax.eigen import eigvalsh as eigenvalues
 from tracejit.numpy import linear, manipulation, reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
@@ -161,10 +162,14 @@ def eigh(a: ArrayLike, UPLO: str | None = None, symmetrize_input: bool = True) -
     >>> jnp.linalg.eigh(jnp.array([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
     Array([1., 2.], dtype=float32)
     """
+    v, w = lax.linalg.eigh(as_square("eigh", a), lower=is_lower(UPLO), symmetrize_input=symmetrize_input)
+    return EighResult(w, v)
+
+
+def is_lower(UPLO: str | None) -> bool:
     if UPLO not in (None, "L", "U"):
         raise ValueError(f"UPLO must be one of None, 'L', or 'U', got {UPLO}")
-    v, w = lax.linalg.eigh(as_square("eigh", a), lower=UPLO != "U", symmetrize_input=symmetrize_input)
-    return EighResult(w, v)
+    return UPLO != "U"
 
 
 @compiled
@@ -174,7 +179,7 @@ def eigvalsh(a: ArrayLike, UPLO: str | None = "L", *, symmetrize_input: bool = T
     >>> jnp.linalg.eigvalsh(jnp.array([[2.0, 0.0], [0.0, 1.0]]))
     Array([1., 2.], dtype=float32)
     """
-    return eigh(a, UPLO, symmetrize_input).eigenvalues
+    return eigenvalues(as_square("eigvalsh", a), lower=is_lower(UPLO), symmetrize_input=symmetrize_input)
 
 
 @compiled

@@ -38,8 +38,8 @@ def eigh(a, b=None, lower: bool = True, eigvals_only: bool = False, overwrite_a:
     if type not in (1, 2, 3):
         raise ValueError(f"eigh: type must be 1, 2 or 3, got {type}")
     if b is None:
-        values, vectors = jnp.linalg.eigh(a, UPLO="L" if lower else "U")
-        return values if eigvals_only else (values, vectors)
+        function = jnp.linalg.eigvalsh if eigvals_only else jnp.linalg.eigh
+        return function(a, UPLO="L" if lower else "U")
     a, b = matrices("eigh", a, b)
     factor = jnp.linalg.cholesky(b)
     if type == 1:
@@ -47,9 +47,9 @@ def eigh(a, b=None, lower: bool = True, eigvals_only: bool = False, overwrite_a:
         reduced = adjoint(solve_triangular(factor, adjoint(half), lower=True))
     else:
         reduced = adjoint(factor) @ a @ factor
-    values, vectors = jnp.linalg.eigh(reduced)
     if eigvals_only:
-        return values
+        return jnp.linalg.eigvalsh(reduced)
+    values, vectors = jnp.linalg.eigh(reduced)
     return values, factor @ vectors if type == 3 else solve_triangular(factor, vectors, trans=2, lower=True)
 
 
