@@ -12,10 +12,11 @@ from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime.array import as_array
 from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
-from tracejit.runtime.on_demand import compiler
+from tracejit.runtime.on_demand import OnDemand, compiler
 from tracejit.runtime.placed import on_host
-from tracejit.runtime.work import work_of_graph
 from tracejit.transforms.inspect import ClosedGraph, struct_of
+
+work = OnDemand("tracejit.runtime.work")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ArgInfo:
 def costs(graph: Graph) -> dict[str, float]:
     """Operations that one run needs, multiplications and additions of products each counted; bytes of arguments and results."""
     nbytes = sum(t.nbytes for t in [*graph.in_types, *graph.out_types])
-    return {"flops": work_of_graph(graph).operations, "bytes accessed": float(nbytes)}
+    return {"flops": work.work_of_graph(graph).operations, "bytes accessed": float(nbytes)}
 
 
 class Stage:
