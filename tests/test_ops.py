@@ -350,3 +350,26 @@ def test_broadcast_in_dim_takes_places_in_any_order(dims: tuple, shape: tuple) -
 def test_broadcast_in_dim_needs_a_place_for_each_axis(dims: tuple) -> None:
     with pytest.raises(TypeError, match="a place of its own"):
         lax.broadcast_in_dim(np.ones((2, 2), np.float32), (2, 2, 2), dims)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "max", "lt", "atan2", "pow", "nextafter", "igamma"])
+def test_elementwise_ops_repeat_axes_of_size_1(op):
+    """Between arrays with as many axes, as in JAX; more is numpy's."""
+    x, y = np.float32([[0.5], [2], [3]]), np.float32([[1, 2, 3, 4]])
+    f = getattr(lax, op)
+    want = f(np.broadcast_to(x, (3, 4)).copy(), np.broadcast_to(y, (3, 4)).copy())
+    assert np.array_equal(f(x, y), want) and np.array_equal(tj.jit(f)(x, y), want)
+    assert np.array_equal(tj.vmap(f, (0, None))(x, y[0]), want)
+    for bad in ((x, y[0]), (x, x[:2])):
+        with pytest.raises(TypeError, match="different shapes"):
+            f(*bad)
+
+
+def test_derivatives_of_operands_that_are_repeated_are_sums():
+    x, y = np.float32([[0.5], [2], [3]]), np.float32([[1, 2, 3, 4]])
+    dx, dy = tj.grad(lambda x, y: lax.mul(x, y).sum(), (0, 1))(x, y)
+    assert np.array_equal(dx, np.full((3, 1), 10)) and np.array_equal(dy, np.full((1, 4), 5.5))
+    with pytest.raises(TypeError):
+        lax.select(x > 1, np.ones((3, 4)), np.ones((3, 4)))
+    with pytest.raises(TypeError):
+        lax.clamp(x, np.ones((3, 4), np.float32), np.float32(2))

@@ -8,7 +8,7 @@ import numpy as np
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.lax.convert import convert_element_type, operands
+from tracejit.lax.convert import convert_element_type, of_one_dtype, operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
 
 
@@ -153,10 +153,10 @@ def select_n(which: Any, *cases: Any) -> Any:
     kind = type_of(which).dtype
     if kind.kind in "iu" and kind != np.int32:
         which = convert_element_type(which, np.int32)
-    return bind(SelectN(), which, *operands(*cases))
+    return bind(SelectN(), which, *of_one_dtype(*cases))
 
 
 def select(pred: Any, on_true: Any, on_false: Any) -> Any:
     """on_true where pred, else on_false."""
-    on_false, on_true = operands(on_false, on_true)
+    on_false, on_true = of_one_dtype(on_false, on_true)
     return bind(SelectN(), pred, on_false, on_true)

@@ -17,6 +17,25 @@ _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
 def operands(*xs: Any) -> tuple:
+    """Values as operands of one elementwise op: of one dtype, and axes of size 1 repeated to fit those of the others.
+
+    Only between arrays with as many axes, as in JAX; `infer` refuses the rest.
+    """
+    xs = of_one_dtype(*xs)
+    shapes = [type_of(x).shape for x in xs]
+    first = shapes[0]
+    if all([s == first or not s for s in shapes]):
+        return xs
+    arrays = [s for s in shapes if s]
+    if len({len(s) for s in arrays}) > 1 or any(len(set(sizes) - {1}) > 1 for sizes in zip(*arrays)):
+        return xs
+    shape = tuple([next((n for n in sizes if n != 1), 1) for sizes in zip(*arrays)])
+    from tracejit.lax.broadcast import broadcast_in_dim  # made of this module
+    axes = range(len(shape))
+    return tuple([broadcast_in_dim(x, shape, axes) if s and s != shape else x for x, s in zip(xs, shapes)])
+
+
+def of_one_dtype(*xs: Any) -> tuple:
     """Values as operands of one op: weak ones take the dtype of the arrays beside them.
 
     A weak value of a higher kind (2.5 beside integers) is left alone, for `infer` to refuse.

@@ -15,7 +15,7 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, is_integer, type_of
 from tracejit.lax.broadcast import axis_of, full, ints
 from tracejit.lax.compare import lt, select
-from tracejit.lax.convert import convert_element_type, operands
+from tracejit.lax.convert import convert_element_type, of_one_dtype
 from tracejit.lax.elementwise import Max, add
 from tracejit.lax.index import Gather, Scatter
 from tracejit.lax.kinds import View, is_linear, op_dataclass
@@ -167,7 +167,7 @@ def starts_of(indices: Any, allow_negative: bool | Sequence[bool]) -> list:
     if allow_negative is True:
         return indices
     allowed = [allow_negative] * len(indices) if isinstance(allow_negative, bool) else allow_negative
-    return [i if ok else bind(Max(), *operands(i, 0)) for i, ok in zip(indices, allowed, strict=True)]
+    return [i if ok else bind(Max(), *of_one_dtype(i, 0)) for i, ok in zip(indices, allowed, strict=True)]
 
 
 def dynamic_slice(operand: Any, start_indices: Any, slice_sizes: Sequence[int], *,
@@ -189,7 +189,7 @@ def dynamic_update_slice(operand: Any, update: Any, start_indices: Any, *,
     >>> print(dynamic_update_slice(np.arange(4), np.array([7, 8]), [1]))
     [0 7 8 3]
     """
-    x, y = operands(operand, update)
+    x, y = of_one_dtype(operand, update)
     return bind(DynamicUpdateSlice(), x, y, *starts_of(start_indices, allow_negative_indices))
 
 

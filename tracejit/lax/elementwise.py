@@ -11,7 +11,7 @@ from tracejit.ir.trace import bind
 from tracejit.ir.types import complex_dtype, is_inexact, is_integer, real_dtype, type_of
 from tracejit.lax.compare import eq, ge, gt, lt, select
 from tracejit.lax.convert import convert_element_type as convert_element_type
-from tracejit.lax.convert import operands
+from tracejit.lax.convert import of_one_dtype, operands
 from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
 from tracejit.lax.reference import in_f32, is_half
 
@@ -385,7 +385,7 @@ def clamp(min: Any, x: Any, max: Any) -> Any:
     >>> print(clamp(0.0, np.array([-1.0, 0.5, 2.0]), 1.0))
     [0.  0.5 1. ]
     """
-    return bind(Clamp(), *operands(min, x, max))
+    return bind(Clamp(), *of_one_dtype(min, x, max))
 
 
 @op_dataclass

@@ -15,9 +15,9 @@ from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Graph, replay
 from tracejit.ir.trace import bind, record_eqn, trace
 from tracejit.ir.types import ArrayType, short_name, type_of
-from tracejit.lax.broadcast import full, full_like, ints, iota
+from tracejit.lax.broadcast import full, full_like, ints, iota, is_own
 from tracejit.lax.compare import eq, select
-from tracejit.lax.convert import convert_element_type, operands
+from tracejit.lax.convert import convert_element_type, of_one_dtype
 from tracejit.lax.elementwise import Add, Max, Min, Mul, add, div, mul, neg, rem
 from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_linear, op_dataclass
 from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
@@ -463,7 +463,10 @@ def scatter_op(kind: type[Scatter], operand, updates, numbers, unique: bool, mod
 
 
 def scattered(kind: type[Scatter], operand, indices, updates, numbers, unique: bool, mode) -> Any:
-    operand, updates = operands(operand, updates)
+    operand, updates = of_one_dtype(operand, updates)
+    t = type_of(operand)
+    if not t.size:  # no update lands
+        return operand if is_own(operand) else full(t.shape, 0, t.dtype)
     return bind(scatter_op(kind, operand, updates, numbers, unique, mode), operand, indices, updates)
 
 

@@ -18,7 +18,7 @@ from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.broadcast import (axes_of, axis_of, broadcast_in_dim, full, full_like, ints, is_own, reduce_sum, resized,
                                     shape_of, transpose)
 from tracejit.lax.compare import select
-from tracejit.lax.convert import operands
+from tracejit.lax.convert import of_one_dtype
 from tracejit.lax.elementwise import sub
 from tracejit.lax.kinds import Cut, View, is_linear, op_dataclass
 
@@ -291,7 +291,7 @@ def pad(operand: Any, padding_value: Any, padding_config: Sequence[tuple[int, in
     [0 1 0 0]
     """
     config = tuple([ints(c) for c in padding_config])
-    return bind(Pad(config), *operands(operand, padding_value))
+    return bind(Pad(config), *of_one_dtype(operand, padding_value))
 
 
 @op_dataclass
