@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import operator
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 
@@ -11,7 +11,27 @@ from tracejit import custom_jvp, jit, lax
 from tracejit.numpy.promotion import canonical_axis, inexact, promote_inexact
 
 
-@partial(jit, static_argnames=("axis", "keepdims", "return_sign"))
+def over_axes(*static: str):
+    """`jit` for a function whose second argument, `axis`, may also be a list."""
+    def compiled(fun):
+        run = jit(fun, static_argnames=("axis", *static))
+
+        @wraps(fun)
+        def call(x, *args, **kwargs):
+            if args:
+                args = (axes_of(args[0]), *args[1:])
+            elif "axis" in kwargs:
+                kwargs["axis"] = axes_of(kwargs["axis"])
+            return run(x, *args, **kwargs)
+        return call
+    return compiled
+
+
+def axes_of(axis):
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+@over_axes("keepdims", "return_sign")
 def logsumexp(a, axis=None, b=None, keepdims: bool = False, return_sign: bool = False, where=None):
     """log(sum(b exp(a))) over the given axes (default: all), without overflow.
 
@@ -23,7 +43,7 @@ def logsumexp(a, axis=None, b=None, keepdims: bool = False, return_sign: bool = 
     1000.6931
     """
     a, b = (inexact("logsumexp", a), None) if b is None else promote_inexact("logsumexp", a, b)
-    a, axis = jnp.asarray(a), axes_of(axis)
+    a = jnp.asarray(a)
     # What is left out or has weight 0 must not decide the shift, nor turn into nan where it is infinite.
     a = a if where is None else jnp.where(where, a, 0)
     a = a if b is None else jnp.where(b != 0, a, -np.inf)
@@ -38,10 +58,6 @@ def logsumexp(a, axis=None, b=None, keepdims: bool = False, return_sign: bool = 
     if b is None or jnp.issubdtype(total.dtype, np.complexfloating):
         return jnp.log(total) + shift
     return jnp.where(sign < 0, np.nan, jnp.log(jnp.abs(total)) + shift)
-
-
-def axes_of(axis):
-    return tuple(axis) if isinstance(axis, list) else axis
 
 
 @partial(jit, static_argnames=("axis", "keepdims"))
@@ -74,7 +90,7 @@ def _(axis, primals, tangents):
     return weights, weighted - weights * jnp.sum(weighted, axis, where=primals[1], keepdims=True)
 
 
-@partial(jit, static_argnames=("axis",))
+@over_axes()
 def softmax(x, axis=-1, where=None):
     """exp(x) / sum(exp(x)) over the given axes: non-negative, with sum 1. Entries where ``where`` is False are 0.
 
@@ -82,10 +98,10 @@ def softmax(x, axis=-1, where=None):
     >>> print(softmax(jnp.zeros(4)))
     [0.25 0.25 0.25 0.25]
     """
-    return weights_of(jnp.asarray(inexact("softmax", x)), axes_of(axis), where)
+    return weights_of(jnp.asarray(inexact("softmax", x)), axis, where)
 
 
-@partial(jit, static_argnames=("axis",))
+@over_axes()
 def log_softmax(x, axis=-1, where=None):
     """The logarithm of `softmax`, without underflow. Entries where ``where`` is False are -inf.
 
@@ -93,7 +109,7 @@ def log_softmax(x, axis=-1, where=None):
     >>> print(log_softmax(jnp.array([0., 1000.])))
     [-1000.     0.]
     """
-    x, axis = jnp.asarray(inexact("log_softmax", x)), axes_of(axis)
+    x = jnp.asarray(inexact("log_softmax", x))
     highest = jnp.max(x, axis, where=where, initial=-np.inf, keepdims=True)
     shifted = (x if where is None else jnp.where(where, x, -np.inf)) - lax.stop_gradient(highest)
     result = shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis, where=where, keepdims=True))
