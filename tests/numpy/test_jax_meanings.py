@@ -231,3 +231,67 @@ def test_arguments_that_lax_refuses(call):
 def test_a_selection_by_any_integer():
     for dtype in (np.int8, np.uint8, np.int64):
         assert np.array_equal(lax.select_n(np.array([0, 2, 1], dtype), *[np.full(3, k) for k in (5, 6, 7)]), [5, 7, 6])
+
+
+def test_running_folds_asked_for_booleans_say_what_is_not_0():
+    n, x = jnp.arange(3), jnp.float32([1.5, 2.5, -1])
+    for got, want in ((jnp.cumsum(n, dtype=bool), [False, True, True]), (jnp.cumprod(x, dtype=bool), [True] * 3),
+                      (jnp.nancumsum(n, dtype=bool), [False, True, True]), (jnp.cumulative_prod(n, dtype=bool), [False] * 3)):
+        assert got.dtype == bool and got.tolist() == want
+    assert jnp.cumsum(n > 0).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_means_have_the_integer_dtype_that_is_asked_for(dtype):
+    x = jnp.float32([1.5, 2.5, 4])
+    assert jnp.mean(x, dtype=dtype).dtype == jnp.nanmean(x, dtype=dtype).dtype == dtype
+    assert jnp.mean(x, dtype=dtype) == 2  # of 1, 2, 4
+    variance = jnp.var(x, dtype=dtype)
+    assert variance.dtype == np.float32 and variance == 1  # of -1, 0, 2, in integers
+
+
+def test_a_variance_without_degrees_of_freedom_is_nan():
+    x = jnp.float32([1.5, 2.5, -1])
+    for f in (jnp.var, jnp.std, jnp.nanvar, jnp.nanstd):
+        assert np.isnan(f(x, ddof=3)) and np.isnan(f(x, ddof=5)) and np.isnan(f(x, ddof=1, where=x > 2))
+        np.testing.assert_allclose(f(x, ddof=1), getattr(np, f.__name__)(np.asarray(x), ddof=1), rtol=1e-6)
+        assert f(x, dtype=complex).dtype == np.complex64 and f(x + 1j).dtype == np.float32
+    batch = tj.vmap(lambda r: jnp.var(r, ddof=1, where=r > 2))(jnp.float32([[1, 3, 5], [1, 3, 0]]))
+    assert batch[0] == 2 and np.isnan(batch[1])
+    assert np.isfinite(tj.grad(lambda x: jnp.nanvar(x, ddof=1))(jnp.float32([1, np.nan, 3]))).all()
+
+
+def test_what_setdiff1d_lacks_is_0():
+    assert jnp.setdiff1d(jnp.arange(4), jnp.arange(2), size=4).tolist() == [2, 3, 0, 0]
+
+
+def test_fmax_and_fmin_order_complex_numbers_by_their_parts():
+    x, y = np.complex64([1 + 2j, np.nan, 3, 2 + 1j]), np.complex64([1 + 1j, 2, np.nan, 2 + 5j])
+    assert np.array_equal(jnp.fmax(x, y), np.fmax(x, y)) and np.array_equal(jnp.fmin(x, y), np.fmin(x, y))
+
+
+def test_ldexp_takes_booleans():
+    assert jnp.ldexp(jnp.float32([1.5, 2]), True).tolist() == [3, 4]
+
+
+def test_arctan2_of_complex_numbers():
+    x, y = np.complex64([1.5 + 1j, -1 + 1j]), np.complex64([1.5, -1])
+    want = -1j * np.log((y + 1j * x) / np.sqrt(x * x + y * y))
+    np.testing.assert_allclose(jnp.arctan2(x, y), want, rtol=1e-5)
+    slope = tj.jit(tj.grad(lambda t: lax.atan2(t + 0j, np.complex64(2 + 1j)).real))(np.float32(0.5))
+    np.testing.assert_allclose(slope, ((2 + 1j) / (0.5 ** 2 + (2 + 1j) ** 2)).real, rtol=1e-5)
+
+
+def test_softmax_and_logsumexp_take_lists_of_axes():
+    x = np.float32([[1, 2, 3], [4, 5, 7]])
+    for f in (tj.nn.softmax, tj.nn.log_softmax, tj.nn.logsumexp, tj.scipy.special.logsumexp):
+        assert np.array_equal(f(x, axis=[0, 1]), f(x, axis=(0, 1))) and np.array_equal(f(x, [0]), f(x, 0))
+
+
+def test_nothing_lands_in_an_empty_array():
+    at, empty = jnp.array([0, 1]), jnp.zeros((0, 3))
+    for out in (empty.at[at].set(1.), empty.at[at].add(1.), tj.jit(lambda x, at: x.at[at].max(2.))(empty, at)):
+        assert out.shape == (0, 3) and out.dtype == np.float32
+    assert tj.ops.segment_sum(jnp.ones(3), jnp.array([-1, -1, -1])).shape == (0,)
+    assert tj.vmap(lambda s: tj.ops.segment_max(jnp.ones(3), s, 0))(jnp.zeros((2, 3), int)).shape == (2, 0)
+    assert tj.grad(lambda x: tj.ops.segment_sum(x, jnp.zeros(3, int), 0).sum())(jnp.ones(3)).tolist() == [0, 0, 0]

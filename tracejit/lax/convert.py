@@ -12,7 +12,7 @@ from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
 from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
                                type_of)
-from tracejit.lax.kinds import BuiltIn, Elementwise, op_dataclass
+from tracejit.lax.kinds import BuiltIn, Elementwise, built_in, op_dataclass
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -30,9 +30,9 @@ def operands(*xs: Any) -> tuple:
     if len({len(s) for s in arrays}) > 1 or any(len(set(sizes) - {1}) > 1 for sizes in zip(*arrays)):
         return xs
     shape = tuple([next((n for n in sizes if n != 1), 1) for sizes in zip(*arrays)])
-    from tracejit.lax.broadcast import broadcast_in_dim  # made of this module
-    axes = range(len(shape))
-    return tuple([broadcast_in_dim(x, shape, axes) if s and s != shape else x for x, s in zip(xs, shapes)])
+    repeat = built_in("broadcast_in_dim")  # its module builds on this one
+    where = tuple(range(len(shape)))
+    return tuple([repeat.bind(x, shape=shape, dimensions=where) if s and s != shape else x for x, s in zip(xs, shapes)])
 
 
 def of_one_dtype(*xs: Any) -> tuple:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.ir.trace import bind
+from tracejit.ir.types import type_of
 from tracejit.lax.convert import operands
-from tracejit.lax.elementwise import Float, Inexact, add, div, mul, neg, rsqrt, square, sub
+from tracejit.lax.elementwise import Float, Inexact, add, div, log, mul, neg, rsqrt, sqrt, square, sub
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.reference import in_f32, special
 
@@ -172,7 +173,16 @@ class Atan2(Float):
         return div(y, length2), neg(div(x, length2))
 
 
-def atan2(x: Any, y: Any) -> Any: return bind(Atan2(), *operands(x, y))
+def atan2(x: Any, y: Any) -> Any:
+    """The angle of (y, x); of complex numbers -i log((y + i x) / sqrt(x^2 + y^2)).
+
+    >>> print(atan2(1.0, -1.0))
+    2.3561945
+    """
+    x, y = operands(x, y)
+    if type_of(x).dtype.kind != "c":
+        return bind(Atan2(), x, y)
+    return mul(-1j, log(div(add(y, mul(1j, x)), sqrt(add(square(x), square(y))))))
 
 
 @op_dataclass

@@ -13,6 +13,7 @@ from tracejit.errors import DtypeError
 from tracejit.ir.types import default_dtype, is_weak, is_float, is_inexact
 from tracejit.numpy import cumulative, reductions
 from tracejit.numpy.integer_power import integer_to_integer
+from tracejit.numpy.logic import greater, less
 from tracejit.numpy.promotion import (
     Array,
     ArrayLike,
@@ -122,7 +123,7 @@ def fmax(x1: ArrayLike, x2: ArrayLike) -> Array:
     >>> jnp.fmax(jnp.nan, 2.0)
     Array(2., dtype=float32, weak_type=True)
     """
-    return _prefer_number(*promote("fmax", x1, x2), lax.gt)
+    return _prefer_number(*promote("fmax", x1, x2), greater)
 
 
 @eager
@@ -132,7 +133,7 @@ def fmin(x1: ArrayLike, x2: ArrayLike) -> Array:
     >>> jnp.fmin(jnp.nan, 2.0)
     Array(2., dtype=float32, weak_type=True)
     """
-    return _prefer_number(*promote("fmin", x1, x2), lax.lt)
+    return _prefer_number(*promote("fmin", x1, x2), less)
 
 
 def _prefer_number(x: Any, y: Any, better: Any) -> Array:

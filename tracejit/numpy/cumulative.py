@@ -40,8 +40,9 @@ def _running(
     if fill_nan is not None and is_inexact(x.dtype):
         x = lax.select(lax.ne(x, x), lax.full_like(x, fill_nan), x)
     result = canonicalize_dtype(dtype) if dtype is not None else x.dtype
-    if result.kind == "b":
-        result = default_dtype("i")
+    if result.kind == "b":  # counted as integers, and asked for booleans told which are not 0
+        running = scan(lax.convert_element_type(lax.convert_element_type(x, result), default_dtype("i")), axis)
+        return running if dtype is None else lax.convert_element_type(running, result)
     return scan(lax.convert_element_type(x, result) if x.weak_type or x.dtype != result else x, axis)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import default_dtype, is_inexact
+from tracejit.ir.types import is_inexact
 from tracejit.numpy import reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.logic import isnan
@@ -180,7 +180,7 @@ def nanvar(
         return reductions.var(x, axis, dtype, None, ddof, keepdims, where=where, mean=mean)
     kept = _kept(x, where)
     axes = canonical_axes(axis, x.ndim)
-    result = reductions.var(
+    return reductions.var(
         lax.select(expand_to(kept, x.shape), x, lax.full_like(x, 0)) if kept.shape == x.shape else x,
         axes,
         dtype,
@@ -190,10 +190,6 @@ def nanvar(
         where=kept,
         mean=mean,
     )
-    few = lax.le(
-        reductions.sum(kept, axes, keepdims=keepdims, dtype=default_dtype("i")), np.asarray(ddof, default_dtype("i"))
-    )
-    return lax.select(few, lax.full_like(result, np.nan), result)
 
 
 @compiled

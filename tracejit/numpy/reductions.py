@@ -305,7 +305,8 @@ def mean(
     x = as_array(a)
     compute, result = _mean_dtypes(x.dtype, dtype)
     axes = canonical_axes(axis, x.ndim)
-    total = sum(convert(x, compute, x.weak_type and dtype is None), axes, keepdims=keepdims, where=where)
+    x = convert(x, compute, x.weak_type and dtype is None)
+    total = sum(x, axes, None if x.weak_type else compute, keepdims=keepdims, where=where)
     real = real_dtype(compute) if kind_of(compute) in "fc" else compute
     shape = x.shape if where is None else np.broadcast_shapes(x.shape, np.shape(where))
     out_ = _divide_count(total, _count(shape, axes, where, keepdims, real))
@@ -382,13 +383,13 @@ def var(
     compute, result = _mean_dtypes(x.dtype, dtype)
     axes = canonical_axes(axis, x.ndim)
     x = convert(x, compute, x.weak_type and dtype is None)
-    center = _mean(x, axes, keepdims=True, where=where) if mean is None else convert(as_array(mean), compute)
+    center = _mean(x, axes, x.dtype, keepdims=True, where=where) if mean is None else convert(as_array(mean), compute)
     if mean is not None and center.ndim < x.ndim:
         center = lax.expand_dims(center, axes)
     shape = x.shape if where is None else np.broadcast_shapes(x.shape, np.shape(where))
     apart = lax.sub(expand_to(x, shape), convert(expand_to(center, shape), compute))
     squares = lax.square(apart) if compute.kind != "c" else lax.real(lax.mul(apart, lax.conj(apart)))
-    total = sum(squares, axes, keepdims=keepdims, where=where)
+    total = sum(squares, axes, None if squares.weak_type else squares.dtype, keepdims=keepdims, where=where)
     n = _count(shape, axes, where, keepdims, squares.dtype)
     n = lax.sub(n, cast_numpy(ddof, squares.dtype)) if where is not None else n - cast_numpy(ddof, squares.dtype)
     if dtype is None and kind_of(result) == "c":

@@ -241,7 +241,7 @@ def ldexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([ 4., 12.], dtype=float32)
     """
     check_arraylike("ldexp", x1, x2)
-    if dtype_of(x2).kind not in "iu" or dtype_of(x1).kind == "c":
+    if dtype_of(x2).kind not in "biu" or dtype_of(x1).kind == "c":
         raise ValueError(f"ldexp not supported for input types {dtype_of(x1)}, {dtype_of(x2)}")
     x1 = as_array(inexact("ldexp", x1))
     shape = np.broadcast_shapes(x1.shape, np.shape(x2))

@@ -268,7 +268,7 @@ def setdiff1d(
     else:
         keep = lax.full(x.shape, True, np.dtype(bool))
     keep = lax.bitwise_and(keep, isin(x, ar2, invert=True))
-    return _picked(x, keep, size, fill_value)
+    return _picked(x, keep, size, 0 if fill_value is None else fill_value)
 
 
 def _first_occurrences(x: Array) -> tuple[Array, Array]:
