@@ -11,7 +11,7 @@ import numpy as np
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax import (barrier, bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise,
-                          factorize, incomplete, incomplete_beta, index, reinterpret, shape, solve, special, window)
+                          factorize, first_true, incomplete, incomplete_beta, index, reinterpret, shape, solve, special, window)
 from tracejit.lax.kinds import Op
 
 # Modules whose name in tracejit.lax is that of their main function.
@@ -306,6 +306,7 @@ def sorts() -> list[Sample]:
         Sample(sort.Sort(0), (distinct(5, 3),)), Sample(sort.Sort(1), (distinct(3, 5), uniform(-1, 1, 3, 5))),
         Sample(sort.Sort(0), (keys, np.arange(6.0)), smooth=False), Sample(sort.Sort(0, 2), (keys, np.arange(6.0)[::-1].copy()), smooth=False),
         Sample(sort.Sort(0), (np.array([np.nan, 1.0, -np.inf, 0.0, -0.0, np.inf]),), smooth=False),
+        *[Sample(first_true.FirstTrue(size), (np.arange(20000) % step == 2,), swept=()) for size, step in ((5, 7), (9000, 3), (0, 2))],
         Sample(sort.TopK(2, 1), (distinct(3, 5),)), Sample(sort.TopK(3, 0), (keys,), smooth=False),
     ]
 

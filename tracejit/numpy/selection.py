@@ -10,6 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.types import default_dtype, is_inexact
+from tracejit.lax.first_true import first_true
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.indexing import read
 from tracejit.numpy.logic import to_bool
@@ -211,7 +212,8 @@ def places_of(a: ArrayLike, size: int | None = None, fill_value: Any = None) -> 
         raise ValueError(f"fill_value must be a scalar or a tuple with one value per axis, got {fill_value}")
     if mask.size == 0 or size == 0:
         return tuple(lax.full((size,), int(concrete(f, "fill_value")) if not is_traced(f) else 0, INT) for f in fills)
-    where_, missing = _first_true(flat, size)
+    where_ = first_true(flat, size)
+    missing = lax.eq(where_, np.int32(mask.size))
     coordinates = []
     for n in mask.shape[::-1]:
         coordinates.append(lax.rem(where_, np.int32(max(n, 1))))
@@ -220,17 +222,6 @@ def places_of(a: ArrayLike, size: int | None = None, fill_value: Any = None) -> 
         lax.select(missing, expand_to(convert(f, INT), (size,)), c)
         for f, c in zip(fills, coordinates[::-1], strict=True)
     )
-
-
-def _first_true(flat: Array, size: int) -> tuple[Array, Array]:
-    """(positions of the first `size` true elements, which of them are missing)."""
-    n = flat.shape[0]
-    rank = lax.cumsum(lax.convert_element_type(flat, INT), 0)
-    # Others go to a place behind: a store that is sometimes left out costs more, as no processor foresees when.
-    target = lax.select(flat, lax.min(lax.sub(rank, np.int32(1)), np.int32(size)), lax.full_like(rank, size))
-    found = lax.full((size + 1,), 0, INT).at[target].set(lax.iota(INT, n), mode="promise_in_bounds")
-    positions = lax.slice_in_dim(found, 0, size)
-    return positions, lax.ge(lax.iota(INT, size), expand_to(lax.slice_in_dim(rank, n - 1, n), (size,)))
 
 
 def flatnonzero(a: ArrayLike, *, size: int | None = None, fill_value: Any = None) -> Array:
