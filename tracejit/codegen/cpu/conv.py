@@ -69,8 +69,8 @@ def _kernel_table(tile: Tile, call: Mapping[str, int]) -> list[Part | None]:
 
 @functools.cache
 def _control_part(tile: Tile) -> Part:
-    body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _fetch_lines(), _position(tile),
-                    _compute_task(), _entry(tile)))
+    body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _fetch_lines() if tile.isa.wants_prefetches else "", _position(tile),
+                    _compute_task(tile), _entry(tile)))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
     head = f"{DECLARATIONS}{tile.vector.declarations()}{zeros}"
     return part_of(tile.isa, f"conv_{tile.dtype.str[1:]}", head, body)
@@ -252,7 +252,7 @@ def _pack_lines(f: Function, tile: Tile, kernels: str, source: str, step: str, n
         copy_block(f, kernels, "any", source, step, target, line, n, width, ("i64", n_step))
 
 
-def _compute_task() -> str:
+def _compute_task(tile: Tile) -> str:
     """Task t computes a block of row tiles, panels and outer positions; no other task touches it."""
     f = Function("compute_task", "ptr %job, i64 %task", "internal")
     call, panels, panel_blocks, tiles, positions = _JOB.get(f, "%job", "call", "panels", "panel_blocks", "tiles", "positions")
@@ -265,8 +265,9 @@ def _compute_task() -> str:
     with (f.loop(0, f.max(size3, 1)) as step, f.loop(origin, stop, at_once) as panel,
           f.loop(start, f.min(f.add(start, block), positions)) as position):
         end = f.min(f.add(panel.index, at_once), stop)
-        with f.when(f.compare("sgt", at_once, 1)):
-            f.call("@fetch_lines", ("ptr", "%job"), ("ptr", call), ("i64", f.add(position.index, 1)))
+        if tile.isa.wants_prefetches:
+            with f.when(f.compare("sgt", at_once, 1)):
+                f.call("@fetch_lines", ("ptr", "%job"), ("ptr", call), ("i64", f.add(position.index, 1)))
         f.call("@position", ("ptr", "%job"), ("ptr", call), ("i64", position.index), ("i64", panel.index), ("i64", end),
                ("i64", step.index), ("i64", first), ("i64", last))
     return f.text()
@@ -275,7 +276,7 @@ def _compute_task() -> str:
 def _fetch_lines() -> str:
     """Ask for the lines of x that a position is the first to read, and for its line of y.
 
-    They are walked a few features of each pixel at a time, which the processor does not foresee.
+    They are walked a few features of each pixel at a time, which not all processors foresee.
     """
     f = Function("fetch_lines", "ptr %job, ptr %call, i64 %position", "internal")
     indices = _split(f, "%position", CONV.get(f, "%call", *_names("count", OUTER)))

@@ -57,6 +57,11 @@ class Isa:
     def has_avx512(self) -> bool:
         return self.name == "avx512"
 
+    @property
+    def wants_prefetches(self) -> bool:
+        """Whether lines that are read a few bytes of each at a time come sooner if they are asked for (measured on Zen 3 and 4)."""
+        return self.cpu.startswith("znver")
+
     def masks(self, dtype: np.dtype) -> bool:
         """Are there vector loads and stores of some lanes only?"""
         return self.has_avx512 or self.name == "avx2" and np.dtype(dtype).itemsize >= 4
