@@ -69,8 +69,8 @@ def _kernel_table(tile: Tile, call: Mapping[str, int]) -> list[Part | None]:
 
 @functools.cache
 def _control_part(tile: Tile) -> Part:
-    body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _fetch_lines() if tile.isa.wants_prefetches else "", _position(tile),
-                    _compute_task(tile), _entry(tile)))
+    body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _position(tile), _compute_task(tile),
+                    _entry(tile), *([_fetch_lines()] if tile.isa.wants_prefetches else [])))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
     head = f"{DECLARATIONS}{tile.vector.declarations()}{zeros}"
     return part_of(tile.isa, f"conv_{tile.dtype.str[1:]}", head, body)
