@@ -178,7 +178,7 @@ def test_pickle_and_copies(dtype):
 def test_device():
     a = f8()
     assert a.device == device.cpu() and a.devices() == {device.cpu()} and a.block_until_ready() is a
-    assert str(a.device) == "TFRT_CPU_0" and a.sharding.device_set == {device.cpu()}
+    assert str(a.device) == "cpu:0" and a.sharding.device_set == {device.cpu()}
     with pytest.raises(RuntimeError):
         device.devices("tpu")
 

@@ -278,7 +278,7 @@ def test_treedef_functions():
     assert treedef.num_nodes == 4 and treedef != tree_structure([1, [2]]) and treedef != "text"
     assert tree_util.treedef_is_leaf(tree_structure(None)) and not tree_util.treedef_is_strict_leaf(tree_structure(None))
     assert tree_util.treedef_tuple([LEAF, treedef]) == tree_structure((0, [1, (2,)]))
-    assert tree_util.all_leaves([1, None]) is True and tree_util.all_leaves([1, [2]]) is False
+    assert tree_util.all_leaves([1, None]) is False and tree_util.all_leaves([1, [2]]) is False
     assert tree_util.flatten_one_level_with_keys(NT(1, [2])) == ([(GetAttrKey("x"), 1), (GetAttrKey("y"), [2])], None)
     with pytest.raises(ValueError):
         tree_util.flatten_one_level(3)

@@ -7,7 +7,6 @@ from tracejit.errors import DtypeError as TypePromotionError
 from tracejit.ir import types as _types
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.ir.types import ExtendedDType as ExtendedDType
-from tracejit.ir.types import bfloat16 as bfloat16
 from tracejit.ir.types import kind_of
 from tracejit.numpy.dtypes import finfo as finfo
 from tracejit.numpy.dtypes import iinfo as iinfo
@@ -18,6 +17,7 @@ from tracejit.random.keys import prng_key as prng_key
 from tracejit.typing import DTypeLike
 
 DType = np.dtype
+bfloat16 = _types.bfloat16.type
 
 __all__ = ["ExtendedDType", "TypePromotionError", "bfloat16", "canonicalize_dtype", "extended", "finfo", "float0", "iinfo",
            "issubdtype", "itemsize_bits", "prng_key", "promote_types", "result_type", "scalar_type_of"]

@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from tracejit.ir.types import ArrayType, canonicalize_dtype, type_of
 from tracejit.lax.control import convert_type
 from tracejit.ir.dims import Dim
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
-from tracejit.runtime.jit import jit
 from tracejit.symbolic import (OpenProgram, SymbolicScope, SymbolicType, is_symbolic_dim, open_program, open_type, sample_points,
                                symbolic_args_specs, symbolic_shape)
 from tracejit.transforms.inspect import ShapeDtypeStruct
@@ -68,6 +67,7 @@ class Exported:
     constants: tuple[np.ndarray, ...]
     platforms: tuple[str, ...] = ("cpu",)
     calling_convention_version: int = VERSION
+    nr_devices: ClassVar[int] = 1
     open: OpenProgram | None = None  # of symbolic shapes
 
     def at(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Graph, Sequence[ArrayType]]:
@@ -140,7 +140,9 @@ def export(fun_jit: Callable, *, platforms: Sequence[str] | None = None,
     """
     if any(p != "cpu" for p in platforms or ()):
         raise ValueError(f"export: programs are for the platform cpu here, not for {tuple(platforms or ())}")
-    compiler = getattr(fun_jit, "_compiler", None) or jit(fun_jit)._compiler
+    if not hasattr(fun_jit, "_compiler"):
+        raise ValueError(f"export: the function must be the result of jit, but is {fun_jit!r}; give jit(f)")
+    compiler = fun_jit._compiler
 
     def make(*args: Any, **kwargs: Any) -> Exported:
         dims = [d for x in tree_leaves((args, kwargs)) for d in getattr(x, "shape", ()) if isinstance(d, Dim)]

@@ -7,6 +7,7 @@ import operator
 import numpy as np
 
 import tracejit.numpy as jnp
+from tracejit.numpy.promotion import concrete
 
 REDUCERS = {"add": jnp.sum, "mul": jnp.prod, "min": jnp.min, "max": jnp.max}
 
@@ -76,7 +77,8 @@ def neutral(update: str, dtype):
 def reduced(update, data, segment_ids, num_segments, is_sorted, unique, bucket_size, mode):
     data, segment_ids = jnp.asarray(data), jnp.asarray(segment_ids)
     if num_segments is None:
-        num_segments = int(np.max(np.asarray(segment_ids), initial=-1)) + 1
+        known = concrete(segment_ids, "a segment reduction without num_segments", "give num_segments")
+        num_segments = int(np.max(known, initial=-1)) + 1
     num_segments = operator.index(num_segments)
     if num_segments < 0:
         raise ValueError(f"segment reductions take num_segments >= 0, got {num_segments}")

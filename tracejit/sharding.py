@@ -39,7 +39,7 @@ class PartitionSpec(tuple):
     """Which mesh axes each array axis is split along: a name, a tuple of names, or None.
 
     >>> PartitionSpec("data", None)
-    PartitionSpec('data', None)
+    P('data', None)
     """
 
     UNCONSTRAINED = Unconstrained()
@@ -57,7 +57,10 @@ class PartitionSpec(tuple):
         return self if partitions is None else PartitionSpec(*partitions)
 
     def __repr__(self) -> str:
-        return f"PartitionSpec{tuple.__repr__(self)}" if len(self) != 1 else f"PartitionSpec({self[0]!r},)"
+        return f"P{tuple.__repr__(self)}"
+
+    def __add__(self, other: Iterable[Any]) -> PartitionSpec:
+        return PartitionSpec(*self, *other)
 
     def __reduce__(self) -> tuple:
         return PartitionSpec, tuple(self)
@@ -71,6 +74,9 @@ class AxisType(enum.Enum):
     Auto = 0
     Explicit = 1
     Manual = 2
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class AbstractMesh:
@@ -157,7 +163,8 @@ class Mesh:
         return hash((self.axis_names, self.devices.shape, tuple(self.devices.flat)))
 
     def __repr__(self) -> str:
-        return f"Mesh({', '.join(f'{name!r}: {n}' for name, n in self.shape.items())})"
+        types = self.axis_types or (AxisType.Explicit,) * len(self.axis_names)
+        return f"Mesh(axis_sizes={self.devices.shape}, axis_names={self.axis_names}, axis_types={types})"
 
 
 class Current(threading.local):
@@ -173,7 +180,7 @@ class set_mesh:
 
     >>> with set_mesh(make_mesh((1,), ("x",))):
     ...     get_mesh()
-    Mesh('x': 1)
+    Mesh(axis_sizes=(1,), axis_names=('x',), axis_types=(Explicit,))
     """
 
     def __init__(self, mesh: Mesh):
@@ -213,7 +220,7 @@ def get_abstract_mesh() -> AbstractMesh:
 
 def make_single_device_sharding(device: Device, *, memory_kind: str | None = None) -> SingleDeviceSharding:
     """The sharding of an array that is whole on one device."""
-    return SingleDeviceSharding(device, memory_kind)
+    return SingleDeviceSharding(device, memory_kind or "device")
 
 
 def reshard(xs: Any, out_shardings: Any) -> Any:
@@ -226,7 +233,7 @@ def make_mesh(axis_shapes: Sequence[int], axis_names: Sequence[Hashable], axis_t
     """A Mesh of these sizes. ValueError if there are not enough devices.
 
     >>> make_mesh((1,), ("x",))
-    Mesh('x': 1)
+    Mesh(axis_sizes=(1,), axis_names=('x',), axis_types=(Explicit,))
     """
     found = list(devices) if devices is not None else [CPU]
     n = int(np.prod(axis_shapes))
@@ -247,6 +254,8 @@ class NamedSharding(Sharding):
     memory_kind: str | None = None
 
     def __post_init__(self) -> None:
+        if self.memory_kind is None and self.device_set:
+            object.__setattr__(self, "memory_kind", "device")
         for name in names_in(self.spec):
             if name not in self.mesh.axis_names:
                 raise ValueError(f"NamedSharding: {self.spec} names {name!r}, which is no axis of {self.mesh}")

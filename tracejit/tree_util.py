@@ -253,7 +253,8 @@ def all_leaves(iterable: Iterable[Any], is_leaf: IsLeaf | None = None) -> bool:
     >>> all_leaves([1, 2]), all_leaves([1, [2]])
     (True, False)
     """
-    return all([treedef_is_leaf(tree_structure(x, is_leaf)) for x in iterable])
+    return all([treedef_is_leaf(structure) and structure.num_leaves == 1
+                for structure in (tree_structure(x, is_leaf) for x in iterable)])
 
 
 def is_tree_node(typ: type) -> bool:
@@ -426,6 +427,8 @@ def register_dataclass(nodetype: Any = None, data_fields: Sequence[str] | None =
     if (data_fields is None) != (meta_fields is None):
         raise TypeError("register_dataclass: give both data_fields and meta_fields, or neither")
     data, meta = dataclass_fields(nodetype) if data_fields is None else (list(data_fields), list(meta_fields or ()))
+    if {*data} & {*meta}:
+        raise ValueError(f"register_dataclass: {sorted({*data} & {*meta})} cannot be both data and metadata")
     check_fields(nodetype, {*data, *meta}, {*drop_fields})
     data = [name for name in data if name not in drop_fields]
     register(dataclass_kind(nodetype, data, meta))

@@ -11,11 +11,15 @@ from typing import Any
 
 import tracejit.numpy as jnp
 from tracejit import jvp
+from tracejit.ir.types import is_weak
+from tracejit.numpy.promotion import convert
 from tracejit.tree_util import tree_leaves, tree_map
 
 
 def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_scaled: bool = True, **_: Any):
     """``(value, [first, second, ...])``: fun at the primals and its derivatives along the curve that ``series`` gives.
+
+    Where fun returns a pytree, each leaf has its list of derivatives.
 
     Args:
       fun: a function of arrays (or pytrees of arrays), one per primal, that returns such.
@@ -49,7 +53,9 @@ def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_
     value, *terms = derivatives(along_curve, start, order)
     if not factorial_scaled:
         terms = [tree_map(lambda x, k=k: x / math.factorial(k), term) for k, term in enumerate(terms, 1)]
-    return value, terms
+    if all(is_weak(leaf) for leaf in tree_leaves((primals, series))):
+        value, *terms = (tree_map(lambda x: convert(x, x.dtype, weak=True), term) for term in (value, *terms))
+    return value, tree_map(lambda _, *derivatives: [*derivatives], value, *terms)
 
 
 def derivatives(function, t, order: int) -> list:

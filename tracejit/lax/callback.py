@@ -222,6 +222,8 @@ def debug_callback(callback: Callable, *args: Any, ordered: bool = False, partit
     >>> debug_callback(lambda x, unit: print(float(x), unit), np.float32(2.0), "m")
     2.0 m
     """
+    if not callable(callback):
+        raise TypeError(f"debug.callback: the first argument must be a function, got {callback!r}")
     function, arrays = host_function(callback, args, kwargs, None, allow_static=True)
     bind(DebugCallback(function, (), bool(ordered)), *arrays)
 
@@ -250,7 +252,8 @@ def check_format(fmt: str, args: tuple, kwargs: dict) -> None:
             used.add(next(automatic) if first == "" else int(first) if first.isdigit() else first)
     given = {*range(len(args)), *kwargs}
     if used - given:
-        raise ValueError(f"debug.print: {fmt!r} asks for {sorted(map(str, used - given))}, which are not given")
+        raise (IndexError if any(isinstance(name, int) for name in used - given) else KeyError)(
+            f"debug.print: {fmt!r} asks for {sorted(map(str, used - given))}, which are not given")
     if given - used:
         raise ValueError(f"debug.print: arguments {sorted(map(str, given - used))} do not occur in {fmt!r}; "
                          "write {} or {name} for each")

@@ -14,6 +14,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.ir.trace import current_builder
+from tracejit.numpy.creation import asarray
 from tracejit.numpy.gathering import (
     SCATTERS,
     block_shape,
@@ -175,6 +176,8 @@ def update_at(
     if mode is not None:
         lax.GatherScatterMode.from_any(mode)  # refuses other names, also where all is known to lie inside
     if how != "apply":
+        if isinstance(values, (list, tuple)):   # as in JAX, here only
+            values = asarray(values)
         check_arraylike(f".at[].{how}", values)
         values = cast_update(x, values)
         if how == "set" and is_whole_mask(x, idx) and values.ndim == 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
+from tracejit.errors import DtypeError
 from tracejit.ir.types import canonicalize_dtype, default_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.index_plan import wrapped
@@ -38,7 +39,7 @@ INT = np.dtype("int32")
 def _integer_indices(name: str, indices: ArrayLike) -> Any:
     indices = indices if isinstance(indices, (Array, Var)) else np.asarray(indices)
     if indices.dtype.kind not in "iu":
-        raise TypeError(f"{name} indices must be of integer type, got {indices.dtype}")
+        raise DtypeError(f"{name} indices must be of integer type, got {indices.dtype}")
     return indices
 
 
@@ -73,6 +74,8 @@ def take(
         raise NotImplementedError("The 'raise' mode to jnp.take is not supported.")
     if mode == "wrap":
         indices, mode = _modulo(indices, x.shape[axis]), "promise_in_bounds"
+    elif mode == "clip":    # also at 0: as in NumPy, this mode does not count from the end
+        indices = lax.max(indices, cast_numpy(0, indices.dtype)) if indices.dtype.kind == "i" else indices
     index = (slice(None),) * axis + (indices,)
     return read(x, index, mode or "fill", fill_value, indices_are_sorted, unique_indices)
 

@@ -56,7 +56,7 @@ class Device:
         return f"{self.name.capitalize()}Device(id={self.id})"
 
     def __str__(self) -> str:
-        return f"TFRT_CPU_{self.id}" if self.platform == "cpu" else f"{self.name}:{self.id}"
+        return f"{self.name}:{self.id}"
 
 
 CPU = Device("cpu", 0, "cpu")
@@ -138,6 +138,15 @@ class Sharding:
         return len(self.device_set) == 1
 
     @property
+    def num_devices(self) -> int:
+        """How many devices hold parts of the array."""
+        return len(self.device_set)
+
+    def is_equivalent_to(self, other: Sharding, ndim: int) -> bool:
+        """Whether both put the same parts of an array of ndim axes on the same devices."""
+        return self.device_set == other.device_set and self.is_fully_replicated == other.is_fully_replicated
+
+    @property
     def is_fully_addressable(self) -> bool:
         return True
 
@@ -158,7 +167,7 @@ class SingleDeviceSharding(Sharding):
     {CpuDevice(id=0)}
     """
     device: Device
-    memory_kind: str | None = None
+    memory_kind: str | None = "device"
 
     @property
     def device_set(self) -> set[Device]:

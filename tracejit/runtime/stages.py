@@ -47,12 +47,14 @@ class Stage:
     @property
     def in_avals(self) -> Any:
         """The types of the arguments, (args, kwargs)."""
-        return unflatten(self.in_tree, self.graph.in_types[len(self.consts):])
+        args, kwargs = unflatten(self.in_tree, self.graph.in_types[len(self.consts):])
+        return tuple(args), kwargs
 
     @property
     def args_info(self) -> Any:
         types = self.graph.in_types[len(self.consts):]
-        return unflatten(self.in_tree, [ArgInfo(t.shape, t.dtype, i in self.donated) for i, t in enumerate(types)])
+        args, kwargs = unflatten(self.in_tree, [ArgInfo(t.shape, t.dtype, i in self.donated) for i, t in enumerate(types)])
+        return tuple(args), kwargs
 
     @property
     def out_info(self) -> Any:
