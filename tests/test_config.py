@@ -170,3 +170,16 @@ def test_switches_with_one_answer_take_only_that() -> None:
         pass
     with pytest.raises(ValueError, match="allow_f16_reductions"), tj.allow_f16_reductions(True):
         pass
+
+
+def test_switches_of_jax_without_effect_are_accepted() -> None:
+    import tracejit as tj
+    assert tj.config.jax_persistent_cache_min_compile_time_secs == 1.0
+    with tj.config.setting(jax_persistent_cache_min_compile_time_secs=0, jax_logging_level="WARNING"):
+        assert tj.config.read("jax_persistent_cache_min_compile_time_secs") == 0
+    assert tj.config.jax_enable_checks is False and tj.config.jax_use_shardy_partitioner is True
+    for name, value in (("jax_num_cpu_devices", 2), ("jax_random_seed_offset", 1), ("jax_high_dynamic_range_gumbel", True)):
+        with pytest.raises(ValueError, match=name):
+            tj.config.update(name, value)
+    with pytest.raises(AttributeError, match="no setting"):
+        tj.config.update("jax_no_such_thing", 1)

@@ -44,6 +44,11 @@ def one_of(*words: Any) -> Parser:
     return parse
 
 
+def anything(value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
 def integer(low: int, high: int | None = None) -> Parser:
     """An int within [low, high]."""
     def parse(value: Any) -> int:
@@ -167,7 +172,29 @@ SETTINGS: tuple[Setting, ...] = (
             "Accepted: arrays in cycles are freed as usual."),
     Setting("auto_pcast", True, flag, False, "Accepted: values do not vary over a mesh, so nothing is cast."),
     Setting("remove_size_one_mesh_axis_from_type", False, flag, False, "Accepted: types name no mesh axes."),
+    Setting("num_cpu_devices", -1, one_of(-1, 1), False, "Accepted: there is one CPU device."),
+    Setting("random_seed_offset", 0, one_of(0), False, "Accepted: seeds are taken as they are."),
+    Setting("high_dynamic_range_gumbel", False, one_of(False), False, "Accepted: random.gumbel has the bits of JAX's default."),
 )
+
+# JAX's switches for XLA, caches, drivers, processes and dumps: programs set them, nothing here depends on them.
+WITHOUT_EFFECT: dict[str, Any] = {
+    **dict.fromkeys("""backend_target check_proxy_envs cpu_enable_async_dispatch cuda_visible_devices disable_most_optimizations
+        dump_ir_modes dump_ir_to hlo_source_file_canonicalization_regex include_debug_info_in_dumps mock_gpu_topology
+        mock_num_gpu_processes oneapi_visible_devices pjrt_client_create_options rocm_visible_devices sort_devices_by_process_index
+        source_url_schema tracer_error_num_traceback_frames xla_backend""".split()),
+    **dict.fromkeys("""bcoo_cusparse_lowering captured_constants_report_frames compilation_cache_check_contents
+        compilation_cache_expect_pgle compilation_cache_include_metadata_in_key distributed_debug enable_pgle enable_recoverability
+        log_checkpoint_residuals raise_persistent_cache_errors remove_custom_partitioning_ptr_from_cache_key
+        share_binary_between_hosts threefry_gpu_kernel_lowering""".split(), False),
+    **dict.fromkeys("""compiler_enable_remat_pass enable_preemption_service include_full_tracebacks_in_locations
+        mutable_array_checks pprint_use_color use_direct_linearize use_shardy_partitioner""".split(), True),
+    "captured_constants_warn_bytes": 2_000_000_000, "cpu_collectives_implementation": "gloo", "debug_log_modules": "",
+    "exec_time_optimization_effort": 0.0, "logging_level": "NOTSET", "memory_fitting_effort": 0.0, "memory_fitting_level": "O2",
+    "optimization_level": "UNKNOWN", "persistent_cache_enable_xla_caches": "xla_gpu_per_fusion_autotune_cache_dir",
+    "persistent_cache_min_compile_time_secs": 1.0, "persistent_cache_min_entry_size_bytes": 0, "pgle_aggregation_percentile": 90,
+    "pgle_profiling_runs": 3, "traceback_in_locations_limit": 100, "use_magma": "auto", "xla_profile_version": 0}
+ALIASES = {"enable_checks": "check"}    # JAX's names for settings that are called otherwise here
 
 
 class Thread(threading.local):
@@ -192,9 +219,9 @@ class Config:
     """
 
     def __init__(self, settings: tuple[Setting, ...] = SETTINGS, environ: Mapping[str, str] = os.environ) -> None:
-        self.settings = {s.name: s for s in settings}
+        self.settings = {s.name: s for s in (*settings, *[Setting(*row, anything, False, "") for row in WITHOUT_EFFECT.items()])}
         self.keyed = tuple(s.name for s in settings if s.in_cache_key)
-        self.shared = {s.name: s.initial(environ) for s in settings}
+        self.shared = {s.name: s.initial(environ) for s in self.settings.values()}
         self.epoch = 0
         self.thread = Thread()
         self.keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -243,6 +270,7 @@ class Config:
 
     def canonical(self, name: str) -> str:
         short = name.removeprefix("jax_")
+        short = ALIASES.get(short, short)
         if short in self.settings:
             return short
         import difflib  # seldom needed, and not quick to load
@@ -295,8 +323,9 @@ class Config:
         """A Markdown table of every setting, its variable, default and meaning."""
         rows = ["| setting | variable | default | in cache key | meaning |", "|---|---|---|---|---|"]
         rows += [f"| `{s.name}` | `{s.env}` | `{s.default!r}` | {'yes' if s.in_cache_key else 'no'} | {s.doc} |"
-                 for s in self.settings.values()]
-        return "\n".join(rows)
+                 for s in self.settings.values() if s.doc]
+        accepted = ", ".join(f"`{name}`" for name in sorted(WITHOUT_EFFECT))
+        return "\n".join([*rows, "", f"Accepted, for programs that set them, and without effect: {accepted}."])
 
 
 config = Config()

@@ -295,3 +295,16 @@ def test_nothing_lands_in_an_empty_array():
     assert tj.ops.segment_sum(jnp.ones(3), jnp.array([-1, -1, -1])).shape == (0,)
     assert tj.vmap(lambda s: tj.ops.segment_max(jnp.ones(3), s, 0))(jnp.zeros((2, 3), int)).shape == (2, 0)
     assert tj.grad(lambda x: tj.ops.segment_sum(x, jnp.zeros(3, int), 0).sum())(jnp.ones(3)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("mixed", [
+    lambda x, i: x.at[0].set(i[0]), lambda x, i: x.at[i].add(i), lambda x, i: jnp.array([x[0], i[0]]), lambda x, i: jnp.result_type(x, i),
+    lambda x, i: jnp.promote_types("int32", "float32"), lambda x, i: jnp.logical_and(x, i)])
+def test_strict_promotion_is_asked_for_everywhere(mixed):
+    x, i = jnp.arange(4.), jnp.arange(4)
+    mixed(x, i)
+    with tj.numpy_dtype_promotion("strict"):
+        with pytest.raises(ValueError, match="strict"):
+            mixed(x, i)
+        assert x.at[0].set(1)[0] == 1 and jnp.array([x[0], 2])[1] == 2 and jnp.result_type(x, 1) == jnp.promote_types(x.dtype, "float32")
+        assert jnp.logical_and(x, x).sum() == 3

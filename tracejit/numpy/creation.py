@@ -11,7 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.trace import current_builder
-from tracejit.ir.types import SHORT_NAMES, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
+from tracejit.ir.types import SHORT_NAMES, ArrayType, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy.promotion import (
@@ -26,6 +26,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
     strong,
+    check_promotion,
 )
 from tracejit.pytree import COMPOSITES
 from tracejit.runtime.array import from_dlpack as array_on_tensor
@@ -186,6 +187,7 @@ def _dtype_of_leaves(x: Sequence, leaves: list) -> np.dtype:
             else type_of_any(np.asarray(leaf))
         )
         pairs.add((t.dtype, t.weak_type))
+    check_promotion("array", [ArrayType((), *pair) for pair in pairs])
     dtype, weak = join_types(sorted(pairs, key=str))
     return default_dtype(kind_of(dtype)) if weak and is_inexact(dtype) else dtype
 

@@ -12,7 +12,7 @@ from tracejit.errors import DtypeError
 from tracejit.ir import types
 from tracejit.ir.types import canonicalize_dtype, default_dtype
 from tracejit.numpy.creation import array, asarray
-from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, check_arraylike
+from tracejit.numpy.promotion import Array, ArrayLike, DTypeLike, check_arraylike, check_promotion
 
 bfloat16_dtype = types.bfloat16
 finfo = ml_dtypes.finfo
@@ -138,7 +138,9 @@ def result_type(*args: Any) -> np.dtype:
     """
     if not args:
         raise ValueError("at least one array or dtype is required")
-    return canonicalize_dtype(types.result_type(*[float if x is None else x for x in args])[0])
+    args = [float if x is None else x for x in args]
+    check_promotion("result_type", [types.ArrayType((), *types.result_type(x)) for x in args])
+    return canonicalize_dtype(types.result_type(*args)[0])
 
 
 def promote_types(a: DTypeLike, b: DTypeLike) -> np.dtype:
@@ -147,7 +149,9 @@ def promote_types(a: DTypeLike, b: DTypeLike) -> np.dtype:
     >>> jnp.promote_types("int32", "float16")
     dtype('float16')
     """
-    return types.promote_types(_as_dtype_or_python(a), _as_dtype_or_python(b))
+    a, b = _as_dtype_or_python(a), _as_dtype_or_python(b)
+    check_promotion("promote_types", [types.ArrayType((), *types.result_type(x)) for x in (a, b)])
+    return types.promote_types(a, b)
 
 
 def _as_dtype_or_python(x: Any) -> Any:

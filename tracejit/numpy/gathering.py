@@ -13,7 +13,7 @@ from tracejit.errors import ShapeError
 from tracejit.ir.types import ArrayType, canonicalize_dtype, default_dtype, is_inexact, kind_of, promote, type_of
 from tracejit.numpy.index_plan import NEW_AXIS, Pick, Plan, Span, Window, index_dtype, make_plan, wrapped
 from tracejit.numpy.integer_power import integer_to_integer
-from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, convert, expand_to
+from tracejit.numpy.promotion import Array, ArrayLike, Var, as_array, check_promotion, convert, expand_to
 
 # --- reading -----------------------------------------------------------------------------------------
 
@@ -179,6 +179,7 @@ def cast_update(x: Array, values: ArrayLike) -> Any:
     t = type_of(values)
     if t.dtype == x.dtype and isinstance(values, (Array, Var)):
         return values
+    check_promotion("scatter", (type_of(x), t))
     fits = t.dtype == x.dtype or (t.weak_type and kind_of(t.dtype) == kind_of(x.dtype))
     if not fits and _loses(x, t):
         warnings.warn(

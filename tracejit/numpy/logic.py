@@ -25,6 +25,8 @@ from tracejit.numpy.promotion import (
     dtype_of,
     promote,
     promote_inexact,
+    types_of,
+    check_promotion,
 )
 from tracejit.numpy.ufuncs import binary_ufunc
 from tracejit.runtime.eager import eager
@@ -114,6 +116,7 @@ def to_bool(name: str, x: ArrayLike) -> Array:
 
 
 def _logical(name: str, op: Callable, x: ArrayLike, y: ArrayLike) -> Array:
+    check_promotion(name, types_of(name, (x, y)))
     return op(*broadcast_operands(name, [to_bool(name, x), to_bool(name, y)]))
 
 

@@ -153,17 +153,17 @@ def types_of(name: str, args: Sequence[ArrayLike]) -> list[ArrayType]:
 
 def common_type(name: str, types: Sequence[ArrayType]) -> tuple[np.dtype, bool]:
     """The (dtype, weak) of the result of an operation on these, checked against numpy_dtype_promotion."""
-    dtype, weak = join_types([(t.dtype, t.weak_type) for t in types])
-    if config.numpy_dtype_promotion == "strict":
-        _check_strict(name, types)
-    return dtype, weak
+    check_promotion(name, types)
+    return join_types([(t.dtype, t.weak_type) for t in types])
 
 
 _KIND_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
-def _check_strict(name: str, types: Sequence[ArrayType]) -> None:
-    """Arrays must share a dtype; a Python number may join arrays of its own or a higher kind."""
+def check_promotion(name: str, types: Sequence[ArrayType]) -> None:
+    """If numpy_dtype_promotion is strict, arrays must share a dtype; a number may join arrays of its own or a higher kind."""
+    if config.numpy_dtype_promotion != "strict":
+        return
     strong_dtypes = {t.dtype for t in types if not t.weak_type}
     rank = max((_KIND_RANK[kind_of(d)] for d in strong_dtypes), default=3)
     if len(strong_dtypes) > 1 or any(t.weak_type and _KIND_RANK[kind_of(t.dtype)] > rank for t in types):
