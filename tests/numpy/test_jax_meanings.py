@@ -308,3 +308,10 @@ def test_strict_promotion_is_asked_for_everywhere(mixed):
             mixed(x, i)
         assert x.at[0].set(1)[0] == 1 and jnp.array([x[0], 2])[1] == 2 and jnp.result_type(x, 1) == jnp.promote_types(x.dtype, "float32")
         assert jnp.logical_and(x, x).sum() == 3
+
+
+def test_functions_of_narrow_integers_are_float32_also_with_x64():
+    with tj.enable_x64(True):
+        for f in (jnp.sin, jnp.sqrt, jnp.mean, jnp.var, lambda x: jnp.quantile(x, 0.5)):
+            assert [f(np.arange(4).astype(t)).dtype for t in ("bool", "int8", "uint32", "int64")] == ["float32"] * 3 + ["float64"]
+        assert jnp.sin(1).dtype == "float64" and jnp.mean(jnp.arange(3)).dtype == "float64"

@@ -140,8 +140,13 @@ def strong(x: ArrayLike) -> ArrayLike:
 
 
 def inexact_type(dtype: np.dtype) -> np.dtype:
-    """The dtype in which functions of the reals compute: itself, or the default float for integers and booleans."""
-    return dtype if is_inexact(dtype) else default_dtype("f")
+    """The dtype in which functions of the reals compute: itself, or the default float for integers and booleans.
+
+    With x64 enabled that is float64 for 64-bit integers only, as in JAX.
+    """
+    if is_inexact(dtype):
+        return dtype
+    return default_dtype("f") if dtype.itemsize == 8 else np.dtype("float32")
 
 
 # --- promotion ---------------------------------------------------------------------------------------
@@ -207,7 +212,7 @@ def inexact(name: str, x: ArrayLike) -> ArrayLike:
     t = type_of(name, x)
     if is_inexact(t.dtype):
         return as_array(x) if hasattr(x, "__jax_array__") else x
-    return convert(x, default_dtype("f"), t.weak_type)
+    return convert(x, inexact_type(t.dtype), t.weak_type)
 
 
 # --- broadcasting ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
     inexact,
+    inexact_type,
     promote_dtypes,
     strong,
 )
@@ -281,7 +282,7 @@ def _divide_count(total: Array, n: Any) -> Array:
 
 def _mean_dtypes(dtype: np.dtype, asked: DTypeLike | None) -> tuple[np.dtype, np.dtype]:
     """(dtype to compute in, dtype of the result)."""
-    result = canonicalize_dtype(asked) if asked is not None else (dtype if is_inexact(dtype) else default_dtype("f"))
+    result = canonicalize_dtype(asked) if asked is not None else inexact_type(dtype)
     return (np.dtype("float32") if is_half(result) else result), result
 
 
