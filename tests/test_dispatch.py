@@ -305,6 +305,37 @@ def test_jit_teaches_every_way_of_making_the_same_call():
     assert f.entry_count() == len(ways) and len(f._compiler.compiled) == 1
 
 
+def test_jit_of_the_same_function_traces_once():
+    traces = []
+
+    def f(x, n=1):
+        traces.append(n)
+        return x * n
+    x = jnp.arange(3.)
+    for _ in range(3):
+        np.testing.assert_array_equal(tracejit.jit(f)(x), x)
+        np.testing.assert_array_equal(tracejit.jit(f, static_argnums=1)(x, 2), 2 * x)
+        np.testing.assert_array_equal(tracejit.jit(f, static_argnames=iter(["n"]))(x, n=3), 3 * x)
+    assert traces == [1, 2, 3]
+    tracejit.jit(f).clear_cache()
+    tracejit.jit(f, donate_argnums=0)(x + 0)
+    tracejit.jit(f)(x)
+    assert traces == [1, 2, 3, 1, 1]
+    tracejit.clear_caches()
+    tracejit.jit(f)(x)
+    assert len(traces) == 6
+
+
+def test_programs_live_as_long_as_their_function():
+    def program_of_a_new_function():
+        f = lambda x: x + 1
+        tracejit.jit(f)(np.ones(3, np.float32))
+        return weakref.ref(f)
+    gone = program_of_a_new_function()
+    gc.collect()
+    assert gone() is None
+
+
 @needs_native
 def test_calls_that_only_python_can_take_are_not_taught_for_ever():
     f, x = tracejit.jit(lambda x: x + 1), np.ones((3, 4), np.float32)

@@ -16,7 +16,7 @@ def clear_caches() -> None:
     """Forget every traced and compiled program of this process; the object cache on disk stays."""
     for made in list(jit.made):
         made.clear()
-    for table in (compiler.graph_code, compiler.op_code):
+    for table in (jit.kept, compiler.graph_code, compiler.op_code):
         table.clear()
     for made in (derivatives.gradient_graph, derivatives.pushforward_graph, derivatives.linearized, vmap.batched_graph,
                  vmap.placed_graph):

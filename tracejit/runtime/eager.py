@@ -13,7 +13,7 @@ import numpy as np
 from tracejit.ir.trace import current_builder
 from tracejit.runtime.array import CONCRETE
 from tracejit.runtime.dispatch import Jitted
-from tracejit.runtime.jit import Compiler, Signature
+from tracejit.runtime.jit import Compiler, Programs, Signature
 
 PLAIN = frozenset({bool, int, float, complex, np.ndarray})
 
@@ -39,7 +39,7 @@ def eager(fun: Callable[..., Any]) -> Any:
     >>> double(from_numpy(np.arange(3.0)))
     Array([0., 2., 4.], dtype=float64)
     """
-    compiler = Compiler(fun, Signature(fun, None, None, None, None))
+    compiler = Compiler(fun, Programs(Signature(fun, None, None, None, None)))
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         known = not kwargs and all(map(is_plain, args)) and any(x.__class__ in CONCRETE for x in args)

@@ -7,8 +7,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from types import FunctionType, NoneType
 from typing import Any
-
 
 from tracejit.config import config
 from tracejit.errors import DtypeError, OuterWriteError, StaticArgumentError, filtered, user_source
@@ -145,13 +145,36 @@ def check_hashable(where: int | str, value: Any) -> None:
                                   fix="pass a tuple instead of a list, or a frozen dataclass; arrays cannot be static") from None
 
 
+class Programs:
+    """What a function was traced and compiled to, with one set of options, by the keys of its calls."""
+
+    def __init__(self, signature: Signature):
+        self.signature = signature
+        self.traced: dict[Hashable, Traced] = {}
+        self.compiled: dict[Hashable, Executable] = {}
+
+
+# As long as a function lives, so do its programs: jit(f)(x), written where it runs many times, compiles once.
+kept: weakref.WeakKeyDictionary[Callable, dict[Hashable, Programs]] = weakref.WeakKeyDictionary()
+
+
+def programs_of(fun: Callable, device: Any, *options: Any) -> Programs:
+    """Those of earlier jit(fun) with the same options. Only plain functions, which are equal to nothing but themselves."""
+    options = [x if x is None else as_tuple(x) for x in options]
+    if not isinstance(fun, FunctionType) or not isinstance(device, (str, Device, NoneType)):
+        return Programs(Signature(fun, *options))
+    earlier, key = kept.setdefault(fun, {}), (device, *options)
+    if key not in earlier:
+        earlier[key] = Programs(Signature(fun, *options))
+    return earlier[key]
+
+
 class Compiler:
     """What a jitted function does on calls that native dispatch does not know yet."""
 
-    def __init__(self, fun: Callable, signature: Signature, device: Any = None):
-        self.fun, self.signature, self.device = fun, signature, device
-        self.traced: dict[Hashable, Traced] = {}
-        self.compiled: dict[Hashable, Executable] = {}
+    def __init__(self, fun: Callable, programs: Programs, device: Any = None):
+        self.fun, self.signature, self.device = fun, programs.signature, device
+        self.traced, self.compiled = programs.traced, programs.compiled
         self.taught: Counter[Hashable] = Counter()
         self.jitted: Any = None
         made.add(self)
@@ -335,8 +358,8 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
                                  backend=backend)
     if not callable(fun):
         raise TypeError(f"jit: expected a function, got {fun!r}")
-    signature = Signature(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
-    compiler = Compiler(fun, signature, backend if device is None else device)
+    device = backend if device is None else device
+    compiler = Compiler(fun, programs_of(fun, device, static_argnums, static_argnames, donate_argnums, donate_argnames), device)
     jitted = Jitted(filtered(compiler.__call__))
     compiler.jitted = jitted
     functools.update_wrapper(jitted, fun)
