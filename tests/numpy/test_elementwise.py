@@ -148,8 +148,17 @@ def test_float_parts():
     check("frexp", x, jax=False)
     check("ldexp", x[:6], np.array([1, 2, -3, 4, 60, -100], np.int32), jax=False)
     check("spacing", np.array([1.0, -2.0, 1e10], np.float32))
+    check("spacing", np.array([1.0, -1.0, -2.5, 0.0, np.inf], np.float16))
     check("nan_to_num", SPECIAL, nan=1.0, posinf=2.0, neginf=-3.0)
     check("heaviside", SPECIAL, 0.5)
+
+
+def test_derivative_of_the_mantissa():
+    x = jnp.array([1.0, -2.5, 0.1, 1e-300, 1e300, 0.0], jnp.float64)
+    slopes = tj.vmap(tj.grad(lambda x: jnp.frexp(x)[0]))(x)
+    np.testing.assert_array_equal(slopes, 2.0 ** -np.frexp(np.asarray(x))[1].astype(float))
+    (_, exponent), (_, change) = tj.jvp(jnp.frexp, (x,), (x,))
+    assert exponent.dtype == jnp.int32 and change.dtype == tj.dtypes.float0
 
 
 def test_clip():

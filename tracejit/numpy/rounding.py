@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import is_float
+from tracejit.ir.types import FLOAT0, is_float
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
@@ -27,6 +27,7 @@ from tracejit.numpy.promotion import (
 )
 from tracejit.numpy.transcendental import full_operands
 from tracejit.runtime.eager import eager
+from tracejit.transforms.custom import custom_jvp
 
 _UNSIGNED = {2: np.dtype("uint16"), 4: np.dtype("uint32"), 8: np.dtype("uint64")}
 _SIGNED = {2: np.dtype("int16"), 4: np.dtype("int32"), 8: np.dtype("int64")}
@@ -191,6 +192,8 @@ def spacing(x: ArrayLike, /) -> Array:
     x = as_array(inexact("spacing", x))
     if x.dtype.kind == "c":
         raise ValueError("jnp.spacing is not defined for complex inputs.")
+    if x.dtype == np.float16:   # as in NumPy, towards inf and not away from 0
+        return lax.sub(lax.nextafter(x, lax.full_like(x, np.inf)), x)
     bits = _UNSIGNED[x.dtype.itemsize]
     above = lax.bitcast_convert_type(lax.add(lax.bitcast_convert_type(lax.abs(x), bits), cast_numpy(1, bits)), x.dtype)
     gap = copysign(lax.sub(above, lax.abs(x)), x)
@@ -213,6 +216,11 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
     x = as_array(inexact("frexp", x))
     if x.dtype.kind == "c":
         raise TypeError("frexp does not support complex-valued inputs")
+    return _mantissa_and_exponent(x)
+
+
+@custom_jvp
+def _mantissa_and_exponent(x: Array) -> tuple[Array, Array]:
     fraction_bits, bias = _layout(x.dtype)
     unsigned, integer = _UNSIGNED[x.dtype.itemsize], np.dtype("int32")
     zero = cast_numpy(0, x.dtype)
@@ -231,6 +239,13 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
     )
     special = lax.bitwise_or(lax.bitwise_not(lax.is_finite(x)), lax.eq(x, zero))
     return lax.select(special, x, mantissa), lax.select(special, lax.full_like(exponent, 0), exponent)
+
+
+@_mantissa_and_exponent.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    """The exponent is constant nearly everywhere: m' = x' / 2 ** e."""
+    m, e = _mantissa_and_exponent(*primals)
+    return (m, e), (ldexp(*tangents, lax.neg(e)), np.zeros(e.shape, FLOAT0))
 
 
 @eager
