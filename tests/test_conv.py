@@ -81,6 +81,17 @@ def test_one_tap_with_features_first(n, c, o, space):
     np.testing.assert_allclose(ours, convolved(x, w, ones, [(0, 0)] * len(space), ones, ones), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("layout", [CHANNELS_FIRST, CHANNELS_LAST], ids=str)
+@pytest.mark.parametrize("groups, inputs, outputs", [(3, 1, 1), (17, 1, 1), (2, 3, 2), (1, 16, 3), (1, 32, 2)])
+@pytest.mark.parametrize("space, taps", [((1, 1), (3, 3)), ((1, 1), (1, 2)), ((3, 1), (2, 2))])
+def test_padded_lines_of_one_pixel(space, taps, groups, inputs, outputs, layout):
+    """The step from pixel to pixel is anything there: it must not tell where features lie."""
+    x, w, pads = normal(2, groups * inputs, *space)[:1], normal(groups * outputs, inputs, *taps), [(k - 1, k - 1) for k in taps]
+    given = [moved(a, plain, there) for a, plain, there in zip((x, w), CHANNELS_FIRST, layout)]
+    out = tj.jit(lambda x, w: lax.conv_general_dilated(x, w, ONE, pads, dimension_numbers=layout, feature_group_count=groups))(*given)
+    np.testing.assert_allclose(moved(out, layout[2], "NCHW"), convolved(x, w, ONE, pads, ONE, ONE, groups), atol=1e-12)
+
+
 @pytest.mark.parametrize("case", [c | g for c, g in itertools.product(CASES, GROUPS)], ids=str)
 def test_convolution_is_its_sum_and_linear_in_both(case):
     x, w = operands(case)

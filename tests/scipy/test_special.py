@@ -164,6 +164,7 @@ def test_errors(call):
         call()
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")    # JAX says so of lpmn
 @pytest.mark.parametrize("name", sorted(special.__all__))
 def test_signature_is_that_of_jax(name):
     jax_special = pytest.importorskip("jax.scipy.special")

@@ -224,7 +224,8 @@ def _has_taps(phase: _Phase) -> bool:
 def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
     """The phase as it reads from a copy of x whose width is padded, and the members that describe the copy.
 
-    The copy keeps the order of the axes: what is contiguous within a pixel stays so.
+    The copy keeps the order of the axes: what is contiguous within a pixel stays so. (Of a line of one pixel, all features
+    lie within it, whatever its step is said to be.)
     """
     depth, height, width = phase.space
     axes = {"n": (phase.n.size, phase.n.x), "group": (phase.group.size, phase.group.x), "i": (phase.i.size, phase.i.x),
@@ -233,7 +234,8 @@ def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
     inner, count, step = [], 1, 1
     for a in by_stride:
         size, stride = axes[a]
-        if abs(stride) < abs(width.x) and (not inner or stride == count * step):
+        is_within = abs(stride) < abs(width.x) or width.inputs == 1 and a in ("group", "i")
+        if is_within and (not inner or stride == count * step):
             inner.append(a)
             step, count = (stride, size) if count == 1 else (step, count * size)
     strides, at = dict.fromkeys(axes, 0), 1
