@@ -166,8 +166,23 @@ def test_fork():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+FORK_WHILE_WORKING = """
+import os, signal, threading, time
+thread = threading.Thread(target=work); thread.start()
+codes = []
+for k in range(forks):
+    time.sleep(pause + 0.3 * pause * k)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if works(k) else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop = True
+thread.join()
+print(set(codes))
+"""
 FORK_WHILE_BUSY = """
-import os, sys, threading
+import sys
 sys.path.insert(0, "tests")
 import numpy as np
 import test_threads as t
@@ -175,22 +190,13 @@ stop = False
 def work():
     while not stop:
         t.indices(3000)
-thread = threading.Thread(target=work); thread.start()
-codes = []
-for _ in range(20):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if np.array_equal(t.indices(3000), np.arange(3000)) else 1)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-stop = True
-thread.join()
-print(set(codes))
+forks, pause, works = 20, 0, lambda k: np.array_equal(t.indices(3000), np.arange(3000))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_fork_while_another_thread_uses_the_pool():
-    assert run_python(FORK_WHILE_BUSY, TRACEJIT_THREADS="3", PYTHONWARNINGS="ignore") == "{0}\n"
+    assert run_python(FORK_WHILE_BUSY + FORK_WHILE_WORKING, TRACEJIT_THREADS="3", PYTHONWARNINGS="ignore") == "{0}\n"
 
 
 MULTIPROCESSING = """
@@ -350,7 +356,6 @@ def test_interrupt_outside_compiled_code_is_pythons():
 
 
 FORK_WHILE_COMPILING = """
-import os, signal, sys, threading, time
 import numpy as np
 import tracejit as tj, tracejit.numpy as jnp
 tj.config.update("enable_compilation_cache", False)
@@ -360,21 +365,11 @@ def work(i=0):
         i += 1
         tj.jit(lambda x: jnp.sum(jnp.sin(x) * i))(np.ones(100, "f"))
         jnp.ones(i) + 1
-thread = threading.Thread(target=work); thread.start()
-codes = []
-for k in range(6):
-    time.sleep(0.01 + 0.003 * k)    # the first fork comes while the compiler's modules are loaded
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        os._exit(0 if tj.jit(lambda x: jnp.cos(x) + k)(0.) == 1 + k and (jnp.ones(2 + k) + 1)[0] == 2 else 1)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-stop = True
-thread.join()
-print(set(codes))
+works = lambda k: tj.jit(lambda x: jnp.cos(x) + k)(0.) == 1 + k and (jnp.ones(2 + k) + 1)[0] == 2
+forks, pause = 6, 0.01      # the first fork comes while the compiler's modules are loaded
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_fork_while_another_thread_compiles():
-    assert run_python(FORK_WHILE_COMPILING, PYTHONWARNINGS="ignore") == "{0}\n"
+    assert run_python(FORK_WHILE_COMPILING + FORK_WHILE_WORKING, PYTHONWARNINGS="ignore") == "{0}\n"

@@ -294,6 +294,19 @@ def rewrite(f: Callable, types: Sequence) -> Graph:
         return closed(*builder.graph(f(*map(builder.param, types))))
 
 
+def replaced(graph: Graph, is_wanted: Callable[[Eqn], bool], by: Callable[..., Sequence]) -> Graph:
+    """The graph with by(op, *inputs), a sequence of its results, in place of each equation that is wanted."""
+    if not any(map(is_wanted, graph.eqns)):
+        return graph
+
+    def apply(eqn: Eqn, inputs):
+        if not is_wanted(eqn):
+            return record_eqn(eqn, inputs)
+        with sourced(eqn.source):
+            return by(eqn.op, *inputs)
+    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
+
+
 def closed(graph: Graph, captured: Sequence) -> Graph:
     """The graph with constants in place of the arrays that it captured."""
     eqns = []

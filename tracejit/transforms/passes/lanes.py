@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.graph import Eqn, Graph, replay
-from tracejit.ir.trace import inline, record_eqn, rewrite, sourced
+from tracejit.ir.graph import Eqn, Graph
+from tracejit.ir.trace import inline, replaced
 from tracejit.ir.types import TapeType, type_of
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise, View
@@ -16,15 +16,7 @@ CHEAP = 64      # additions
 
 
 def lower_choices(graph: Graph) -> Graph:
-    if not any(is_lane_choice(eqn) or is_cheap_choice(eqn) for eqn in graph.eqns):
-        return graph
-
-    def apply(eqn: Eqn, inputs):
-        if not (is_lane_choice(eqn) or is_cheap_choice(eqn)):
-            return record_eqn(eqn, inputs)
-        with sourced(eqn.source):
-            return choose(eqn.op, *inputs)
-    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
+    return replaced(graph, lambda eqn: is_lane_choice(eqn) or is_cheap_choice(eqn), choose)
 
 
 def is_lane_choice(eqn: Eqn) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 
 from tracejit import lax
-from tracejit.ir.graph import Eqn, Graph, replay
-from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
+from tracejit.ir.graph import Eqn, Graph
+from tracejit.ir.trace import bind, replaced
 from tracejit.lax.cumulative import Cumulative
 
 PART = 64           # elements that one thread folds
@@ -19,15 +19,7 @@ MANY = 1 << 15      # lanes that keep a machine busy
 
 
 def lower_scans(graph: Graph) -> Graph:
-    if not any(is_long(eqn) for eqn in graph.eqns):
-        return graph
-
-    def apply(eqn: Eqn, inputs):
-        if not is_long(eqn):
-            return record_eqn(eqn, inputs)
-        with sourced(eqn.source):
-            return [in_parts(eqn.op, *inputs)]
-    return rewrite(lambda *args: replay(graph, args, apply), graph.in_types)
+    return replaced(graph, is_long, lambda op, x: [in_parts(op, x)])
 
 
 def is_long(eqn: Eqn) -> bool:

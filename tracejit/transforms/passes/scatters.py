@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.graph import Eqn, Graph, replay
-from tracejit.ir.trace import record_eqn, sourced, trace_closed
+from tracejit.ir.graph import Eqn, Graph
+from tracejit.ir.trace import replaced
 from tracejit.ir.types import is_inexact
 from tracejit.lax.index import FEW_UPDATES, ScatterAdd
 from tracejit.lax.reference import is_half
@@ -23,15 +23,7 @@ CHUNK = 32          # updates that one thread adds up, one after another
 
 
 def lower_scatters(graph: Graph) -> Graph:
-    if not any(is_large(eqn) for eqn in graph.eqns):
-        return graph
-
-    def apply(eqn: Eqn, inputs):
-        if not is_large(eqn):
-            return record_eqn(eqn, inputs)
-        with sourced(eqn.source):
-            return [sorted_sums(eqn.op, *inputs)]
-    return trace_closed(lambda *args: replay(graph, args, apply), graph.in_types)
+    return replaced(graph, is_large, lambda op, *xs: [sorted_sums(op, *xs)])
 
 
 def is_large(eqn: Eqn) -> bool:
