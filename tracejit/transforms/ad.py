@@ -251,10 +251,6 @@ class Linearized:
         linear = Graph(self.linear.params, self.linear.eqns, self.linear.results[:live])
         return Linearized(self.known, linear, self.out_nonzero[:k], self.wanted)
 
-    def pushforward(self, residuals: Sequence, tangents: Sequence) -> list:
-        outs = iter(inline(self.linear, [*residuals, *tangents]))
-        return [next(outs) if nz else None for nz in self.out_nonzero]
-
     def pullback(self, residuals: Sequence, cts: Sequence) -> list:
         """Cotangents of the wanted params (None: zero) from those of all results."""
         n = len(residuals)

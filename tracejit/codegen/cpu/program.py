@@ -62,10 +62,6 @@ class EntryBuilder(Builder):
         self.emitter = emitter
         self.scratch_at: Value | None = None
 
-    def extern(self, name: str) -> str:
-        """The symbol of a BLAS or LAPACK routine."""
-        return f"scipy_{name}"
-
     def scratch(self, offset: int = 0) -> Value:
         """The scratch memory of the current step (its op's `scratch_bytes`)."""
         return self.gep(self.scratch_at, offset)

@@ -26,10 +26,6 @@ def is_aligned(index: Index, axis: Axis, lanes: int) -> bool:
     return is_even(index, axis) and all(c % lanes == 0 for a, c in index.terms if a is not axis) and index.const % lanes == 0
 
 
-def access_bytes(dtype: np.dtype, lanes: int) -> int:
-    return dtype.itemsize * lanes
-
-
 def lanes_for(kernel: Kernel, axis: Axis) -> int:
     """How many neighbours along an axis a thread should take: those of the widest type fill one access."""
     sizes = [e.dtype.itemsize for e in kernel.loads if is_even(e.data[1], axis)]

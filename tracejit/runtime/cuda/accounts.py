@@ -5,7 +5,6 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-
 from typing import Any
 
 from tracejit.config import config
