@@ -502,3 +502,22 @@ def test_a_while_loop_over_lanes_of_lanes_runs_in_registers():
         return lax.while_loop(lambda c: c[0] > 1, lambda c: (c[0] * .5, c[1] + 1), (x, 0))[1]
     [loop] = loops_of(tj.vmap(tj.vmap(steps)), np.ones((20, 30)))
     assert loop.registers is not None
+
+
+def test_lanes_that_stop_by_themselves_share_what_they_all_read():
+    """A table that all lanes search lies in memory once, not once for each lane."""
+    table, wanted = np.sort(np.random.default_rng(0).uniform(size=1000)), np.random.default_rng(1).uniform(size=300)
+
+    def search(x, table):
+        def halve(c):
+            lo, hi = c
+            middle = (lo + hi) // 2
+            above = table[middle] < x
+            return jnp.where(above, middle + 1, lo), jnp.where(above, hi, middle)
+        return lax.while_loop(lambda c: c[0] < c[1], halve, (jnp.int32(0), jnp.int32(1000)))[0]
+    find = tj.vmap(search, (0, None))
+    np.testing.assert_array_equal(tj.jit(find)(wanted, table), np.searchsorted(table, wanted))
+    assert program_of(find, wanted, table).arena < table.nbytes
+    at = tj.grad(lambda table: jnp.sum(tj.vmap(lambda x: lax.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * table[c[1]], c[1] + 1),
+                                                                        (x, 0))[0])(wanted)))
+    np.testing.assert_allclose(tj.jit(at)(table)[:3] * table[:3], np.full(3, np.prod(table[:3]) * wanted.sum()), rtol=1e-6)

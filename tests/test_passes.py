@@ -363,3 +363,23 @@ def test_matrices_times_few_vectors_are_converted_as_they_are_read(dtype, x, y, 
     exact = np.matmul(x.astype(wide), y.T.astype(wide) if axes == ((1,), (1,)) else y.astype(wide))
     for out in (evaluate(after, (x, y))[0], tj.jit(product)(x, y)[0]):
         np.testing.assert_array_equal(np.asarray(out), exact)
+
+
+@pytest.mark.parametrize("x, y, axes, batch", [
+    ((5, 3, 20, 16), (5, 3, 16), ((3,), (2,)), ((0, 1), (0, 1))), ((5, 20, 16), (16, 9, 5), ((2,), (0,)), ((0,), (2,))),
+    ((20, 5, 16, 3), (3, 16, 5, 9), ((2,), (1,)), ((1, 3), (2, 0))), ((16, 5), (20, 5, 16), ((0,), (2,)), ((1,), (1,)))], ids=str)
+@pytest.mark.parametrize("side", (0, 1))
+def test_batches_that_read_one_matrix_are_rows_of_one_product(x, y, axes, batch, side):
+    shapes, rng = [x, y], np.random.default_rng(0)
+    dims = [d for d in range(len(shapes[side])) if d != batch[side][0]]
+    values = [rng.normal(size=[n for d, n in enumerate(s) if k != side or d in dims]) for k, s in enumerate(shapes)]
+
+    def product(*values):
+        wide = [lax.broadcast_in_dim(v, shapes[k], dims) if k == side else v for k, v in enumerate(values)]
+        return [lax.dot_general(*wide, (axes, batch))]
+    graph, _ = trace(product, [type_of(v) for v in values])
+    after = passed(graph)
+    [dot] = [eqn for eqn in after.eqns if isinstance(eqn.op, DotGeneral)]
+    assert len(dot.op.batch_axes[0]) == len(batch[0]) - 1
+    same_meaning(graph, after, values, 1e-12, 1e-10)
+    np.testing.assert_allclose(tj.jit(product)(*values)[0], evaluate(graph, values)[0], rtol=1e-10)

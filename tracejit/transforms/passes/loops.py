@@ -9,6 +9,7 @@ from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, inline, record_eqn, rewrite, sourced
 from tracejit.lax.branches import Cond
+from tracejit.lax.broadcast import BroadcastInDim
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Control, Elementwise, View
 from tracejit.lax.loops import Scan, While
@@ -44,6 +45,8 @@ def lighten_scan(op: Scan, inputs: list) -> list:
         return run_once(op, inputs)
     op, inputs = absorb(op, inputs)
     count, consts, carry, xs = op.parts(inputs)
+    again, consts = repeated_inside(op.body, consts)
+    op = dataclasses.replace(op, body=again)
     fixed = fixed_carries(op.body, op.n_consts, op.n_carry)
     same, moving = parted(carry, fixed)
     body = consts_first(op.body, op.n_consts, fixed)
@@ -89,6 +92,8 @@ def all_ys(body: Graph, n_consts: int, n_carry: int, operands: Sequence, found: 
 
 def lighten_while(op: While, inputs: list) -> list:
     cond_consts, consts, carry = op.parts(inputs)
+    (test, cond_consts), (again, consts) = repeated_inside(op.cond, cond_consts), repeated_inside(op.body, consts)
+    op = dataclasses.replace(op, cond=test, body=again)
     fixed = fixed_carries(op.body, op.n_body_consts, op.n_carry)
     same, moving = parted(carry, fixed)
     body = consts_first(op.body, op.n_body_consts, fixed)
@@ -106,6 +111,26 @@ def run_once(op: Scan, inputs: list) -> list:
     outs = inline(op.body, [*consts, *carry, *[lax.reshape(x, x.type.shape[1:]) for x in xs]])
     ys = [lax.broadcast_in_dim(y, (1, *y.type.shape), range(1, 1 + y.type.ndim)) for y in outs[op.n_carry:]]
     return outs[:op.n_carry] + ys
+
+
+# --- consts that repeat a smaller array, as vmap makes them of what all lanes read, are repeated in the loop ----------
+
+def repeated_inside(graph: Graph, consts: Sequence) -> tuple[Graph, list]:
+    """A loop's sub-graph and its first operands without those repetitions: views cost nothing where they are read."""
+    made = [x.eqn if isinstance(x, Var) and repeats(x) else None for x in consts]
+    if not any(made):
+        return graph, list(consts)
+
+    def body(*args):
+        wide = [x if eqn is None else bind(eqn.op, x) for x, eqn in zip(args, made)]
+        return inline(graph, [*wide, *args[len(made):]])
+    sources = [x if eqn is None else eqn.inputs[0] for x, eqn in zip(consts, made)]
+    return rewrite(body, [*[x.type for x in sources], *graph.in_types[len(made):]]), sources
+
+
+def repeats(x: Var) -> bool:
+    return x.eqn is not None and isinstance(x.eqn.op, BroadcastInDim) and isinstance(x.eqn.inputs[0], Var) and \
+        x.eqn.inputs[0].type.size < x.type.size
 
 
 # --- carries that never change are constants of the loop ------------------------------------------------------------

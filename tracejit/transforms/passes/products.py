@@ -14,7 +14,7 @@ from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
 from tracejit.ir.types import bfloat16
-from tracejit.lax.broadcast import Transpose
+from tracejit.lax.broadcast import BroadcastInDim, Transpose
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.window import Track, windows_of
@@ -101,6 +101,9 @@ def as_var(x):
 
 
 def lower_dot(op: DotGeneral, x, y):
+    for side, v in enumerate((x, y)):
+        if repeated_batches(op, side, v):
+            return product_with_repeated(op, x, y, side)
     out = op.infer(x.type, y.type)
     if x.type.dtype in HALVES:
         wide = np.promote_types(np.float32, out.dtype) if out.dtype not in HALVES else np.dtype("float32")
@@ -120,6 +123,38 @@ def lower_dot(op: DotGeneral, x, y):
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def repeated_batches(op: DotGeneral, side: int, v: Var) -> list[int]:
+    """Which pairs of batch axes read the same array again and again, of an operand that is repeated along such axes only."""
+    made = v.eqn
+    if made is None or not isinstance(made.op, BroadcastInDim) or not isinstance(made.inputs[0], Var):
+        return []
+    dims = made.op.dimensions
+    added = {*range(v.type.ndim)} - {*dims}
+    if made.inputs[0].type.shape != tuple(v.type.shape[d] for d in dims) or not added <= {*op.batch_axes[side]}:
+        return []
+    return [k for k, axis in enumerate(op.batch_axes[side]) if axis in added]
+
+
+def product_with_repeated(op: DotGeneral, x, y, side: int):
+    """Products with one matrix for all batches are one product: the batches are further rows of the other operand."""
+    same, other = (x, y)[side], (x, y)[1 - side]
+    again, dims = repeated_batches(op, side, same), same.eqn.op.dimensions
+    pairs = [k for k in range(len(op.batch_axes[0])) if k not in again]
+    batch = tuple(op.batch_axes[1 - side][k] for k in pairs), tuple(dims.index(op.batch_axes[side][k]) for k in pairs)
+    contract = op.contract[1 - side], tuple(dims.index(a) for a in op.contract[side])
+    out = lower_dot(dataclasses.replace(op, contract=contract, batch_axes=batch), other, same.eqn.inputs[0])
+    spec = op.spec(x.type.ndim, y.type.ndim)
+    rows = [a for a in range(other.type.ndim) if a not in batch[0] and a not in contract[0]]
+    place = {("batch", k): i for i, k in enumerate(pairs)}
+    place |= {("row", a): len(pairs) + i for i, a in enumerate(rows)}
+    place |= {("column", a): len(pairs) + len(rows) + i for i, a in enumerate(spec.free[side])}
+    place |= {("batch", k): place["row", op.batch_axes[1 - side][k]] for k in again}
+    kinds = ("column", "row") if side == 0 else ("row", "column")
+    order = [("batch", k) for k in range(len(op.batch_axes[0]))] + \
+        [(kind, a) for kind, axes in zip(kinds, spec.free) for a in axes]
+    return lax.transpose(out, tuple(place[label] for label in order))
 
 
 def converted_dot(op: DotGeneral, x, y, dtype: np.dtype):
