@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 LAYOUTS = {"NHWC": ("nhwc", "hwio", "nhwc"), "NCHW": ("nchw", "oihw", "nchw"), "mixed": ("nchw", "hwoi", "nhwc"),
-           "odd": ("hwcn", "iowh", "nwho")}
+           "odd": ("hwcn", "iowh", "nwho"), "gradient": ("chwn", "ihwo", "hwno")}
 
 
 def random(shape, dtype, seed=0) -> np.ndarray:
@@ -55,7 +55,7 @@ def run(x_shape, w_shape, layout="NHWC", dtype="<f4", isa="native", stride=(1, 1
     orders = LAYOUTS[layout]
     x, w = in_layout(x_shape, "nchw", orders[0], dtype, 1), in_layout(w_shape, "oihw", orders[1], dtype, 2)
     want = reference(x, w, stride, padding, lhs_dilation, rhs_dilation, feature_groups, batch_groups)
-    y = in_layout(want.shape, "nohw" if orders[2] == "nwho" else "nchw", orders[2], dtype, 3)
+    y = in_layout(want.shape, "nohw" if "o" in orders[2] else "nchw", orders[2], dtype, 3)
     d = None
     if kind == "bias":
         d = random(want.shape[1], dtype, 4)
@@ -128,6 +128,17 @@ def test_few_output_features(layout, isa, kind):
     check(*run((2, 64, 9, 11), (2, 32, 3, 3), layout, isa=isa, kind=kind, feature_groups=2))
 
 
+@pytest.mark.parametrize("isa", ("avx512", "avx2", "baseline"))
+def test_long_sums_in_parts(isa):
+    """Gradients of kernels: features and taps are rows together or apart, of strided and dilated convolutions too."""
+    same = dict(layout="gradient", isa=isa, padding=((1, 1), (1, 1)))
+    for features in (1, 3, 16, 40):
+        check(*run((features, 12, 40, 50), (20, 12, 40, 50), **same))
+    check(*run((3, 12, 60, 80), (20, 12, 30, 40), rhs_dilation=(2, 2), **same))
+    check(*run((8, 12, 60, 80), (20, 12, 55, 71), stride=(2, 2), **same))
+    check(*run((8, 12, 30, 40), (20, 12, 60, 80), lhs_dilation=(2, 2), **same))
+
+
 def test_bias_with_empty_phases_and_windows_outside():
     check(*run((2, 3, 4, 5), (6, 3, 1, 1), kind="bias", lhs_dilation=(2, 3), padding=((1, 1), (0, 2))))
     check(*run((2, 3, 2, 2), (6, 3, 2, 2), kind="bias", padding=((5, 5), (6, 4))))
@@ -175,6 +186,7 @@ def test_empty_sizes():
     ((3, 20, 6, 6), (20, 1, 3, 3), dict(padding=((1, 1), (1, 1)), feature_groups=20)),
     ((2, 4, 6, 6), (20, 2, 3, 3), dict(lhs_dilation=(2, 2), feature_groups=2)),
     ((40, 6, 4, 4), (9, 6, 4, 4), dict()),
+    ((8, 12, 60, 80), (20, 12, 60, 80), dict(padding=((1, 1), (1, 1)), layout="gradient")),
 ])
 def test_epilogue_sees_each_element_once_and_finished(x_shape, w_shape, options):
     seen, blocks = {}, []

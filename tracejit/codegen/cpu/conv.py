@@ -70,7 +70,7 @@ def _kernel_table(tile: Tile, call: Mapping[str, int]) -> list[Part | None]:
 @functools.cache
 def _control_part(tile: Tile) -> Part:
     body = "".join((run_text(), _clear(tile), _copy_task(tile), _pack_task(tile), _position(tile), _compute_task(tile),
-                    _entry(tile), *([_fetch_lines()] if tile.isa.wants_prefetches else [])))
+                    _fold_task(tile), _entry(tile), *([_fetch_lines()] if tile.isa.wants_prefetches else [])))
     zeros = f"@zeros = internal constant [{tile.nr} x {tile.vector.element}] zeroinitializer, align 64\n"
     head = f"{DECLARATIONS}{tile.vector.declarations()}{zeros}"
     return part_of(tile.isa, f"conv_{tile.dtype.str[1:]}", head, body)
@@ -122,6 +122,41 @@ def _entry(tile: Tile) -> str:
             lines, block = _JOB.get(f, job, "lines", "line_block")
             run_tasks(f, "@copy_task", job, f.ceil_div(lines, block), fork)
         _run_compute(f, job, fork)
+    with f.when(_nonzero(f, "%call", "fold")):
+        items, pitch = CONV.get(f, "%call", "y_items", "pitch")
+        run_tasks(f, "@fold_task", "%call", f.ceil_div(items, _fold_block(f, pitch)), fork)
+    return f.text()
+
+
+def _in_parts(f: Function, call: str) -> str:
+    return f.compare("sgt", CONV.get(f, call, "parts")[0], 1)
+
+
+def _fold_block(f: Function, pitch: str) -> str:
+    """Elements of y, in whole lines, that one task adds up."""
+    return f.mul(f.add(f.div(_COPY_ITEMS, pitch), 1), pitch)
+
+
+def _fold_task(tile: Tile) -> str:
+    """Task t adds up the parts of some lines of y, and calls the epilogue on them."""
+    f, vector = Function("fold_task", "ptr %call, i64 %task", "internal"), tile.vector
+    names = "y", "scratch", "parts_at", "parts", "y_items", "pitch", "epilogue", "ctx"
+    y, scratch, at, parts, items, pitch, epilogue, ctx = CONV.get(f, "%call", *names)
+    block = _fold_block(f, pitch)
+    start = f.mul("%task", block)
+    stop, step = f.min(f.add(start, block), items), f.mul(items, tile.size)
+    with f.loop(start, stop, vector.lanes) as loop:
+        mask = vector.mask(f, f.min(f.sub(stop, loop.index), vector.lanes))
+        place = f.mul(loop.index, tile.size)
+        first = f.offset(scratch, f.add(at, place))
+        with f.loop(1, parts, carry=[(vector.type, vector.load(f, first, mask))], guard=False) as part:
+            value = vector.load(f, f.offset(first, f.mul(part.index, step)), mask)
+            part.next = [vector.add(f, part.carried[0], value)]
+        vector.store(f, part.result[0], f.offset(y, place), mask)
+    with f.when(f.compare("ne", epilogue, "null", "ptr")):
+        row = f.div(start, pitch)
+        f.call(epilogue, ("ptr", ctx), ("ptr", f.offset(y, f.mul(start, tile.size))), ("i64", row), ("i64", 0),
+               ("i64", f.sub(f.div(stop, pitch), row)), ("i64", pitch), ("i64", pitch))
     return f.text()
 
 
@@ -147,6 +182,8 @@ def _start_chunk(f: Function, job: str, a: str, b: str, first: str, images: str)
     counts = CONV.get(f, "%call", *_names("count", OUTER))
     a0, b0, c0, d0 = CONV.get(f, "%call", "a0", "b0", "c0", "d0")
     y, d, y_at, d_at = CONV.get(f, "%call", "y", "d", "y_offset", "d_offset")
+    scratch, parts_at = CONV.get(f, "%call", "scratch", "parts_at")
+    y = f.select(_in_parts(f, "%call"), f.offset(scratch, parts_at), y, "ptr")
     lines, pitch, r_count0 = 1, *CONV.get(f, "%call", "row_pitch", "r_count0")
     chunked, swapped = _nonzero(f, "%call", "copy_chunked"), _nonzero(f, "%call", "swapped")
     a_step = f.select(chunked, f.select(swapped, a0, 0), a0)
@@ -351,17 +388,18 @@ def _sum(f: Function, tile: Tile, indices: list[str], ranges: list[tuple[str, st
     nr, a_n, a_m, panel_step = CONV.get(f, "%call", "nr", "a_n", "a_m", "panel_step")
     steps = {what: CONV.get(f, "%call", *_names(what, OUTER)) for what in "ab"}
     la, lb = ([chosen(s) for s in CONV.get(f, "%call", *_names(what, LEVELS))] for what in ("la", "lb"))
-    inner = [start for start, _ in ranges[:2]]
     a_at = f.add(_inner_product(f, indices, steps["a"]), f.mul(f.mul("%panel", nr), a_n))
     b_at = f.add(_inner_product(f, indices, steps["b"]), f.mul("%panel", panel_step))
-    a = chosen(_move(f, a, f.add(a_at, _inner_product(f, [*inner, "%step"], [la[0], la[1], la[3]]))), "@zeros", "ptr")
-    b = chosen(_move(f, b, f.add(b_at, _inner_product(f, [*inner, "%step"], [lb[0], lb[1], lb[3]]))), "@zeros", "ptr")
-    start, count = chosen(ranges[2][0]), chosen(ranges[2][1], 1)
-    with f.loop(start, f.add(start, count), guard=False) as loop:
-        fresh = f.both(f.compare("eq", "%step", 0), f.compare("eq", loop.index, start))
+    inner = [ranges[0][0], "%step"]
+    a = chosen(_move(f, a, f.add(a_at, _inner_product(f, inner, [la[0], la[3]]))), "@zeros", "ptr")
+    b = chosen(_move(f, b, f.add(b_at, _inner_product(f, inner, [lb[0], lb[3]]))), "@zeros", "ptr")
+    (first, count), (start, many) = ((chosen(at), chosen(n, 1)) for at, n in ranges[1:3])
+    end, at_once = f.add(first, count), CONV.get(f, "%call", "steps1")[0]
+    with f.loop(start, f.add(start, many), guard=False) as loop, f.loop(first, end, at_once, guard=False) as lines:
+        fresh = f.both(f.compare("eq", "%step", 0), f.compare("eq", loop.index, start), f.compare("eq", lines.index, first))
         d_m, c_m = CONV.get(f, "%call", "d_m", "c_m")
-        arguments = (chosen(a_m), la, _move(f, a, f.mul(loop.index, la[2])), _move(f, b, f.mul(loop.index, lb[2])), lb,
-                     chosen(ranges[0][1], 1), chosen(ranges[1][1], 1))
+        a_here, b_here = (_move(f, p, _inner_product(f, [lines.index, loop.index], l[1:3])) for p, l in ((a, la), (b, lb)))
+        arguments = (chosen(a_m), la, a_here, b_here, lb, chosen(ranges[0][1], 1), f.min(f.sub(end, lines.index), at_once))
         _tiles(f, tile, arguments, c, c_m, f.select(fresh, d, c, "ptr"), f.select(fresh, d_m, c_m), width)
 
 
@@ -387,7 +425,8 @@ def _finished(f: Function, tile: Tile, c: str, width: str) -> None:
     """Call the epilogue after the last step of the sum."""
     epilogue, ctx, size3, pitch, y = CONV.get(f, "%call", "epilogue", "ctx", "size3", "pitch", "y")
     last = f.compare("sge", f.add("%step", 1), size3)
-    with f.when(f.both(last, f.compare("ne", epilogue, "null", "ptr"))):
+    whole = f.value(f"xor i1 {_in_parts(f, '%call')}, true")
+    with f.when(f.both(last, whole, f.compare("ne", epilogue, "null", "ptr"))):
         rows, c_m = CONV.get(f, "%call", "rows", "c_m")
         tiles, = _JOB.get(f, "%job", "tiles")
         short, wide = f.div(rows, tiles), f.rem(rows, tiles)

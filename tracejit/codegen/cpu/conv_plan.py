@@ -15,12 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .conv_blocks import DEPTHWISE, DOT, LEVELS, OUTER, OUTER_PRODUCT, TASK_WORK, blocks_of_call, copy_bytes
 from .gemm_text import Record
 from .gemm_tile import Tile
 from .isa import Isa
-
-OUTER, LEVELS = range(5), range(4)
-OUTER_PRODUCT, DEPTHWISE, DOT = range(3)  # the kinds of kernels, see conv_tile.py
 
 # All but the pointers are what `conv_calls` returns; steps and offsets in bytes.
 CONV = Record(
@@ -32,13 +30,11 @@ CONV = Record(
     "pack", "pack_groups", "pack_group", "pack_n", *(f"{what}{i}" for what in ("pack", "pack_size") for i in OUTER),
     "copy", "copy_at", "copy_chunked", "row_pitch", "w_out", "w_low", "w_in", "w_step", "c_count", "c_step",
     *(f"r_count{i}" for i in OUTER), *(f"r_step{i}" for i in OUTER),
-    "chunk", "outer_block", "panel_block", "panels_at_once", "row_blocks", "fork")
+    "chunk", "outer_block", "panel_block", "panels_at_once", "row_blocks", "steps1", "fork",
+    "parts", "parts_at", "y_items", "fold")
 
-_CHUNK_BYTES = 1 << 21  # padded copies are made for that much of the input at a time
-_PANEL_BYTES = 1 << 19
 _PACKED_BYTES = 1 << 24
-_TASK_WORK = 1 << 20
-_TASK_ROWS = 112
+_MOST_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,7 @@ class _Phase:
     o: _Axis
     i: _Axis
     space: tuple[_Space, _Space, _Space]
+    parts: int = 1  # of the sum over i, each with a result of its own: they are what `group` walks
 
 
 @dataclass(frozen=True)
@@ -181,8 +178,8 @@ def _fill(rows: int, tile: Tile) -> float:
 def _mode(phase: _Phase, tile: Tile) -> str:
     """Which axes to use as rows and columns of the tiles; columns must be contiguous in y.
 
-    depthwise: channels are columns, multiplied lane by lane (edge: the same pixel by pixel); pixels, batch: output features are
-    columns and pixels of a line or batch entries are rows; planes: pixels of a line are columns and
+    depthwise: channels are columns, multiplied lane by lane (edge: the same pixel by pixel); pixels, batch, both: output features
+    are columns and pixels of a line, batch entries or both as one axis are rows; planes: pixels of a line are columns and
     output features rows; dot: few output features are summed one by one over contiguous input
     features; single: one column, whatever the layout (slow).
     """
@@ -192,8 +189,15 @@ def _mode(phase: _Phase, tile: Tile) -> str:
     if o.size <= lanes // 4 and phase.i.size and phase.i.x == 1 and phase.i.size % lanes == 0:
         return "dot"
     if o.y == 1 or o.size == 1:
+        if n.size < 2 * tile.mr and (_is_one_axis(n, width) or phase.parts > 1 and n.size == 1):
+            return "both"
         return "batch" if _fill(n.size, tile) > 1.5 * _fill(width.outputs, tile) else "pixels"
     return "planes" if width.y == 1 and width.mul * width.x == 1 else "single"
+
+
+def _is_one_axis(n: _Axis, width: _Space) -> bool:
+    """Whether batch entries and pixels of a line follow each other with one step: in a kernel's gradient, features and taps."""
+    return min(n.size, width.outputs) > 1 and (width.mul * width.x, width.y) == (n.size * n.x, n.size * n.y)
 
 
 def _plan(phase: _Phase, mode: str) -> _Plan:
@@ -205,6 +209,9 @@ def _plan(phase: _Phase, mode: str) -> _Plan:
         return _Plan(phase, [n, o, depth, height, width], single, group, None, 2, kernel=DEPTHWISE)
     if mode == "batch":
         return _Plan(phase, [group, depth, height, width, single], n, o, None, 1)
+    if mode == "both":
+        rows = replace(n, size=n.size * width.outputs) if n.size > 1 else width
+        return _Plan(phase, [group, depth, height, single, single], rows, o, 2, 1)
     if mode == "pixels":
         return _Plan(phase, [n, group, depth, height, single], width, o, 2, 2)
     if mode == "planes":
@@ -221,11 +228,11 @@ def _has_taps(phase: _Phase) -> bool:
     return phase.i.size > 0 and all(space.taps > 0 for space in phase.space)
 
 
-def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
+def _padded(phase: _Phase, tile: Tile, first: str) -> tuple[_Phase, dict[str, int]]:
     """The phase as it reads from a copy of x whose width is padded, and the members that describe the copy.
 
-    The copy keeps the order of the axes: what is contiguous within a pixel stays so. (Of a line of one pixel, all features
-    lie within it, whatever its step is said to be.)
+    Its outermost axis is the one called `first`, if that can be. Else the copy keeps the order of the axes: what is contiguous
+    within a pixel stays so. (Of a line of one pixel, all features lie within it, whatever its step is said to be.)
     """
     depth, height, width = phase.space
     axes = {"n": (phase.n.size, phase.n.x), "group": (phase.group.size, phase.group.x), "i": (phase.i.size, phase.i.x),
@@ -242,15 +249,15 @@ def _padded(phase: _Phase, tile: Tile) -> tuple[_Phase, dict[str, int]]:
     for a in inner:
         strides[a], at = at, at * axes[a][0]
     pitch = width.span * count + tile.vector.lanes
-    outer = ["n"] * ("n" not in inner) + [a for a in reversed(by_stride) if a not in inner and a != "n"]
+    outer = [first] * (first not in inner) + [a for a in reversed(by_stride) if a not in inner and a != first]
     outer += [a for a in axes if a not in inner and a not in outer]
     at = pitch
     for a in reversed(outer):
         strides[a], at = at, at * axes[a][0]
-    outer = outer if "n" in outer else ["", *outer]
+    outer = outer if first in outer else ["", *outer]
     axes[""] = (1, 0)
     outer += [""] * (5 - len(outer))
-    copy = dict(copy=1, copy_chunked=int("n" not in inner), row_pitch=pitch * tile.size, w_out=width.span,
+    copy = dict(copy=1, copy_chunked=int(first not in inner), row_pitch=pitch * tile.size, w_out=width.span,
                 w_low=width.low, w_in=width.inputs, w_step=width.x * tile.size, c_count=count, c_step=step * tile.size)
     copy |= {f"r_count{i}": axes[a][0] for i, a in enumerate(outer)}
     copy |= {f"r_step{i}": axes[a][1] * tile.size for i, a in enumerate(outer)}
@@ -305,9 +312,36 @@ def conv_calls(conv: Convolution, dtype: np.dtype, isa: Isa, d: str = "") -> tup
     pixels of a line, not the output features, are contiguous in y.
     """
     tile = Tile(isa, np.dtype(dtype))
-    parts = [part for phase in _phases(conv) if _outputs(phase) for part in _parts(phase, tile)]
-    calls = [_call(phase, mode, tile, d) for phase, mode in parts]
-    return [call for call, _ in calls], max((size for _, size in calls), default=0)
+    phases = [phase for phase in _phases(conv) if _outputs(phase)]
+    if phases and not d:
+        phases = _summed_in_parts(phases)
+    calls = [_call(part, mode, tile, d) for phase in phases for part, mode in _parts(phase, tile)]
+    n_bytes = max((size for _, size in calls), default=0)
+    if not phases or phases[0].parts == 1:
+        return [call for call, _ in calls], n_bytes
+    items = phases[0].group.y
+    calls = [call | {"parts": phases[0].parts, "parts_at": n_bytes, "y_items": items} for call, _ in calls]
+    calls[-1]["fold"] = 1
+    return calls, n_bytes + items * phases[0].parts * tile.size
+
+
+def _summed_in_parts(phases: list[_Phase]) -> list[_Phase]:
+    """The phases with a sum over many images (the gradient of a kernel) in parts, each added up on its own.
+
+    What a part reads stays in the caches for all of its results, and tasks need not share out the few results.
+    """
+    n, o, i = phases[0].n, phases[0].o, phases[0].i
+    results, n_taps = sum(map(_outputs, phases)), [math.prod(s.taps for s in p.space) for p in phases]
+    read = n.size * math.prod(s.inputs for s in phases[0].space) + o.size * sum(n_taps)     # of an image
+    work = sum(_outputs(p) * taps for p, taps in zip(phases, n_taps))
+    most = min(_MOST_PARTS, i.size * read // (4 * results), i.size * work // TASK_WORK)
+    parts = max((p for p in range(1, most + 1) if i.size % p == 0), default=1)
+    outermost = all(abs(i.x) > abs(s.x) for s in phases[0].space if s.inputs > 1)
+    if parts == 1 or results == 1 or phases[0].group.size > 1 or o.y != 1 or not outermost:
+        return phases
+    each = i.size // parts
+    group = _Axis(parts, each * i.x, each * i.w, results)
+    return [replace(phase, group=group, i=replace(i, size=each), parts=parts) for phase in phases]
 
 
 def _outputs(phase: _Phase) -> int:
@@ -334,7 +368,7 @@ def _call(phase: _Phase, mode: str, tile: Tile, d: str) -> tuple[dict[str, int],
     copy: dict[str, int] = {}
     plan = _plan(phase, mode)
     if _needs_copy(plan):
-        padded, copy = _padded(phase, tile)
+        padded, copy = _padded(phase, tile, "n" if plan.outer[0] is phase.n else "group")
         plan = _plan(padded, mode)
     pack = _is_packed(plan, tile)
     levels, in_w = _levels(plan, pack, tile)
@@ -343,8 +377,8 @@ def _call(phase: _Phase, mode: str, tile: Tile, d: str) -> tuple[dict[str, int],
     if pack:
         call |= _pack_members(plan, in_w, tile)
     packed = call["pack_groups"] * -(-call["cols"] // call["nr"]) * call["panel_step"] if pack else 0
-    per_image = _copy_bytes(copy) if copy else 0
-    call |= _blocks(call, tile, per_image, bool(copy.get("copy_chunked"))) | copy
+    per_image = copy_bytes(copy) if copy else 0
+    call |= blocks_of_call(call, tile, per_image, bool(copy.get("copy_chunked"))) | copy
     images = call["chunk"] if copy.get("copy_chunked") else 1
     return call | {"copy_at": packed}, packed + images * per_image + 4096
 
@@ -417,7 +451,7 @@ def _is_packed(plan: _Plan, tile: Tile) -> bool:
         return False
     taps = phase.i.size * math.prod(s.taps for s in phase.space)
     often = phase.n.size * math.prod(s.outputs for s in phase.space) >= 8 * tile.mr
-    return phase.o.w != 1 or often and taps * phase.o.size * phase.group.size * tile.size <= _PACKED_BYTES
+    return phase.o.w != 1 or phase.parts == 1 and often and taps * phase.o.size * phase.group.size * tile.size <= _PACKED_BYTES
 
 
 def _pack_members(plan: _Plan, in_w: list[_Level], tile: Tile) -> dict[str, int]:
@@ -439,30 +473,3 @@ def _pack_members(plan: _Plan, in_w: list[_Level], tile: Tile) -> dict[str, int]
         members[f"lb{i}"] = step
         step *= level.size
     return members
-
-
-def _copy_bytes(copy: dict[str, int]) -> int:
-    """Size of the padded copy: of one image if it is made chunk by chunk, else of all."""
-    first = 1 if copy["copy_chunked"] else copy["r_count0"]
-    return copy["row_pitch"] * first * math.prod(copy[f"r_count{i}"] for i in OUTER[1:])
-
-
-def _blocks(call: dict[str, int], tile: Tile, image_bytes: int, chunked: bool) -> dict[str, int]:
-    """Images per chunk and blocks per task: independent of the number of threads."""
-    taps = math.prod(call[f"size{i}"] for i in LEVELS)
-    panels, tiles = -(-call["cols"] // call["nr"]), -(-call["rows"] // tile.mr)
-    position = max(1, call["rows"] * call["cols"] * taps)
-    inner = math.prod(call[f"count{i}"] for i in OUTER[1:])
-    chunk = call["count0"]
-    if chunked:
-        wanted = max(_CHUNK_BYTES // image_bytes, 16 * _TASK_WORK // (position * inner), 1)
-        chunk = -(-chunk // -(-chunk // wanted))
-    panel_block = min(panels, max(1, _PANEL_BYTES // max(1, taps * call["nr"] * tile.size)))
-    panel_blocks = -(-panels // panel_block)
-    rows = _TASK_ROWS * max(1, taps * call["nr"] * tile.size >> 17)
-    block = max(-(-_TASK_WORK // position), -(-rows // call["rows"]))
-    block = max(1, min(block, chunk * inner * panel_blocks // 16))
-    tasks = -(-chunk * inner // block) * panel_blocks
-    at_once = panel_block if call["kernel"] == DEPTHWISE else 1  # a pixel's features lie together, and little is done with each
-    return {"chunk": chunk, "outer_block": block, "panel_block": panel_block, "panels_at_once": at_once,
-            "row_blocks": min(tiles, -(-16 // tasks)), "fork": int(chunk * inner * position >= 2 * _TASK_WORK)}
