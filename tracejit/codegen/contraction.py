@@ -94,7 +94,7 @@ def rewritten(loop: RegisterLoop, fused: dict[Expr, int]) -> RegisterLoop:
                    stores=[replace(s, expr=images[s.expr]) for s in loop.stores],
                    records=[replace(r, elements=[(at, images[e]) for at, e in r.elements]) for r in loop.records],
                    writes=[replace(w, value=images[w.value], inside=tuple(images[e] for e in w.inside)) for w in loop.writes],
-                   roots=[images[e] for e in loop.roots])
+                   arrays=[[images[e] for e in row if e in images] for row in loop.arrays])
 
 
 def multiply_add(e: Expr, product: int, images: dict[Expr, Expr]) -> Expr:

@@ -8,6 +8,7 @@ so a loop over batches of small states becomes one kernel with the loop inside.
 """
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Carried:
     lane_dims: tuple[int, ...]
     points: list[tuple[Index, ...]]
     in_memory: bool = False     # a table: it has no points
+    widths: list[int] | None = None     # how many elements, from each point on, share a vector
 
     def offset(self, index: tuple[Index, ...]) -> Index:
         return linear(index, self.type.shape)
@@ -67,7 +69,14 @@ class RegisterLoop:
     summed: list[tuple[int, int]] = field(default_factory=list)  # (carried, point) that all lanes add to
     records: list[Record] = field(default_factory=list)          # what a While pushes on its tapes at each trip
     writes: list[Write] = field(default_factory=list)            # to carries in memory, at the end of a trip
-    roots: list[Expr] = field(default_factory=list)
+    arrays: list[list[Expr]] = field(default_factory=list)       # the elements of each array that the body computes, in its order
+
+    @functools.cached_property
+    def roots(self) -> list[Expr]:
+        """All that a trip computes."""
+        return [e for row in self.next for e in row] + [s.expr for s in self.stores] + \
+            ([self.alive] if self.alive is not None else []) + [e for r in self.records for _, e in r.elements] + \
+            [e for w in self.writes for e in w.roots]
 
 
 def register_loop(eqn: Eqn, graphs: list[Graph]) -> RegisterLoop:
@@ -120,9 +129,7 @@ class Builder:
         if self.cond is not None:
             loop.alive = self.alive(loop)
             loop.records = self.recorded()
-        loop.roots = [e for row in following for e in row] + [s.expr for s in loop.stores] + \
-            ([loop.alive] if loop.alive is not None else []) + [e for r in loop.records for _, e in r.elements] + \
-            [e for w in loop.writes for e in w.roots]
+        loop.arrays = self.arrays()
         if len(self.pull.nodes) > MOST_NODES:
             raise NotInRegisters("its body is too long")
         self.check_uniform(loop)
@@ -302,6 +309,15 @@ class Builder:
                 offset = Index({self.time: t.size}) + linear(index, t.shape)
                 stores.append(Store(self.n_carry + k, offset, self.pull.value(result, index)))
         return stores
+
+    def arrays(self) -> list[list[Expr]]:
+        """What was pulled of each array, in the order of the body and of memory; not of what is only folded row by row."""
+        folded = {x for eqn in self.body.eqns if isinstance(eqn.op, Reduction) and eqn.outputs[0].type.size > 1 for x in eqn.inputs}
+        found: dict[Var, dict[int, Expr]] = {v: {} for eqn in self.body.eqns for v in eqn.outputs if v not in folded}
+        for (var, index, guards), e in self.pull.memo.items():
+            if var in found and not guards and not any(i.terms for i in index):
+                found[var][linear(index, var.type.shape).const] = e
+        return [[elements[k] for k in sorted(elements)] for elements in found.values() if len(elements) > 1]
 
     def recorded(self) -> list[Record]:
         results = self.body.results[self.n_carry:]

@@ -1,12 +1,14 @@
 """Expressions of the Loop IR -> Values of the Builder, for one position of the loops around them."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch, Store, long_ops
+from tracejit.codegen.packs import LANES, LINE, PICK
 from tracejit.codegen.registers import CARRY
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
@@ -24,10 +26,10 @@ def fills_groups(var, offset: Index, stride: int, dtype) -> bool:
     return lo >= 0 and hi + stride <= var.type.size
 
 
-def repeated(roots: Iterable[Expr]) -> frozenset:
+def repeated(roots: Iterable[Expr], often: int = OFTEN) -> frozenset:
     """The long ops that occur so often in a kernel that they are emitted once, as functions: LLVM takes a millisecond
     for each, a call a few nanoseconds."""
-    return frozenset(op for op, n in long_ops(roots).items() if n >= OFTEN)
+    return frozenset(op for op, n in long_ops(roots).items() if n >= often)
 
 
 class Dependence:
@@ -136,6 +138,12 @@ class Position:
         if e.kind == WHERE:
             condition = self.condition(e.data)
             return args[0] if condition is None else b.select(condition, *args)
+        if e.kind == LINE:
+            return self.line(e.args[0], e.data)
+        if e.kind == PICK:
+            return b.shuffle(*args[:1], args[1] if len(args) > 1 else None, e.data)
+        if e.kind == LANES:
+            return functools.reduce(lambda v, k: b.insert(v, args[k], k), range(len(args)), b.undef(e.dtype, len(args)))
         raise AssertionError(f"{e.kind} has no value here")
 
     # --- indices

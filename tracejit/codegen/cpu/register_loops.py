@@ -11,6 +11,7 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Value
 from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
+from tracejit.codegen.packs import padded
 from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
 from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
@@ -26,6 +27,7 @@ TASK_COST = 1 << 16
 FUNCTION_LANES = 8          # elementary functions that take the time of one in vectors
 STEP_COST = 6               # elementary functions that take the time of a step on arrays
 MOST_TASKS = 256
+OFTEN_WAITED_FOR = 9        # uses from which a long op is a function, where each trip waits for the call and what it spills
 
 
 def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
@@ -44,7 +46,8 @@ class RegisterLoopEmitter:
                  reverse: bool):
         self.loop, self.trips, self.reverse = loop, trips, reverse
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
-        b.repeated = repeated(loop.roots)
+        b.repeated = repeated(loop.roots) if loop.lanes else repeated(loop.roots, OFTEN_WAITED_FOR)
+        self.nodes = nodes_of(loop.roots)
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
         self.depends = Dependence({("out", k) for k, c in enumerate(loop.carried) if c.in_memory}, CARRY)
         self.summed = {at: number for number, at in enumerate(loop.summed)}
@@ -269,16 +272,30 @@ class RegisterLoopEmitter:
     def elements(self) -> list[tuple[int, Carried, tuple[Index, ...]]]:
         return [(k, c, point) for k, c in enumerate(self.loop.carried) for point in c.points]
 
+    @property
+    def widths(self) -> list[int]:
+        return [n for c in self.loop.carried for n in c.widths or [1] * len(c.points)]
+
     def initial(self, p: Position) -> list:
         b, summed = self.b, self.summed
-        return [b.const(0, c.type.dtype, p.lanes) if (k, c.points.index(point)) in summed else
+        return [self.line(k, c, point, n) if n > 1 else
+                b.const(0, c.type.dtype, p.lanes) if (k, c.points.index(point)) in summed else
                 b.splat(p.load(("init", k), c.offset(point), (), c.type.dtype), p.lanes if c.lane_dims else 1)
-                for k, c, point in self.elements()]
+                for (k, c, point), n in zip(self.elements(), self.widths)]
+
+    def line(self, k: int, c: Carried, point: tuple[Index, ...], n: int) -> Value:
+        """Neighbouring elements where the carry begins, as a vector; idle lanes repeat the last."""
+        b, dtype = self.b, c.type.dtype
+        found = b.load(dtype, b.gep(self.bases["init", k], c.offset(point).const, dtype), n)
+        return b.shuffle(found, None, [min(i, n - 1) for i in range(len(padded(range(n))))])
 
     def store(self, p: Position, state, u: int) -> None:
         b = self.b
-        for (k, c, point), value in zip(self.elements(), state):
+        for (k, c, point), n, value in zip(self.elements(), self.widths, state):
             number = self.summed.get((k, c.points.index(point)))
+            if n > 1:
+                b.store(b.shuffle(value, None, range(n)), b.gep(self.bases["out", k], c.offset(point).const, c.type.dtype))
+                continue
             if number is None:
                 p.store(("out", k), c.offset(point), value, c.type.dtype)
                 continue
@@ -295,8 +312,12 @@ class RegisterLoopEmitter:
 
     def seeded(self, p: Position, state, axes) -> Position:
         inner = p.inner(axes, p.vector, p.lanes, p.mask)
-        for (k, c, point), value in zip(self.elements(), state):
-            inner.values[Expr(CARRY, (), (k, c.offset(self.without_lanes(c, point)).const), c.type.dtype)] = value
+        for (k, c, point), n, value in zip(self.elements(), self.widths, state):
+            first, dtype = c.offset(self.without_lanes(c, point)).const, c.type.dtype
+            inner.values[Expr(CARRY, (), (k, first, n) if n > 1 else (k, first), dtype)] = value
+            for i in range(n if n > 1 else 0):
+                if Expr(CARRY, (), (k, first + i), dtype) in self.nodes:
+                    inner.values[Expr(CARRY, (), (k, first + i), dtype)] = self.b.extract(value, i)
         return inner
 
     def without_lanes(self, c: Carried, point: tuple[Index, ...]) -> tuple[Index, ...]:
