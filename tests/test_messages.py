@@ -78,8 +78,8 @@ MISTAKES = [
     (errors.LossError, "2 values", "jnp.mean", lambda: tj.grad(lambda x: (x, x))(1.)),
     (errors.DtypeError, "argument 0 is int32", "astype", lambda: tj.grad(lambda x: x * 2.)(1)),
     (errors.DtypeError, "at ['w']", "astype", lambda: tj.grad(lambda p: p["w"] * 2.)({"w": 1})),
-    (errors.ShapeError, "expected f32[], got f32[3]", "", lambda: tj.vjp(jnp.sin, 1.)[1](jnp.ones(3))),
-    (errors.DtypeError, "expected f32[1], got f64[1]", "astype",
+    (errors.ShapeError, "got float32[3], but expected float32[]", "", lambda: tj.vjp(jnp.sin, 1.)[1](jnp.ones(3))),
+    (errors.DtypeError, "got float64[1], but expected float32[1]", "astype",
      lambda: tj.vjp(jnp.sin, jnp.ones(1))[1](jnp.ones(1, jnp.float64))),
     (errors.TreeError, "structure", "", lambda: tj.vjp(jnp.sin, 1.)[1]((1., 2.))),
     (errors.ShapeError, "tangent", "", lambda: tj.jvp(jnp.sin, (1.,), (jnp.ones(2),))),
@@ -107,10 +107,10 @@ MISTAKES = [
     (errors.ImmutableArrayError, "in place", "x.at[0].set(value)", lambda: tj.jit(assign)(jnp.ones(3))),
     # vmap
     (errors.AxisError, "axis 3", "in_axes=None", lambda: tj.vmap(lambda x: x, in_axes=3)(jnp.ones(3))),
-    (errors.ShapeError, "args[0] has 3 along axis 0, args[1] has 4", "",
+    (errors.ShapeError, "one axis had size 4: axis 0 of argument y of type float32[4]", "",
      lambda: tj.vmap(lambda x, y: x)(jnp.ones(3), jnp.ones(4))),
     (errors.AxisError, "differs from lane to lane", "out_axes", lambda: tj.vmap(lambda x: x, out_axes=None)(jnp.ones(3))),
-    (errors.TreeError, "3 entries", "in_axes", lambda: tj.vmap(lambda x: x, in_axes=(0, 0, 0))(jnp.ones(3))),
+    (errors.TreeError, "len(in_axes)=3, len(args)=1", "", lambda: tj.vmap(lambda x: x, in_axes=(0, 0, 0))(jnp.ones(3))),
     (errors.AxisNameError, "unbound axis name: 'i'", "axis_name", lambda: lax.psum(jnp.ones(3), "i")),
 ]
 

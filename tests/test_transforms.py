@@ -299,7 +299,7 @@ def test_stages():
     assert compiled.cost_analysis()["flops"] == 2 * 4 * 5 * 6
     assert compiled.memory_analysis().output_size_in_bytes == 4 * 6 * 4 and "define" in compiled.as_text()
     np.testing.assert_array_equal(compiled(x, jnp.ones((5, 6)))["z"], np.full((4, 6), 5.))
-    with pytest.raises(TypeError, match="compiled for"):
+    with pytest.raises(TypeError, match="'y' compiled with float32.5,6. and called with float32.5,7."):
         compiled(x, jnp.ones((5, 7)))
     g = tj.jit(lambda x, n: x * n, static_argnums=1).lower(2., 3).compile()
     assert float(g(4.)) == 12
@@ -421,7 +421,7 @@ def test_a_branch_given_twice_is_traced_once():
 def test_tangents_of_another_kind(primal, tangent):
     f = lambda x: x * x
     for push in (lambda: tj.jvp(f, (primal,), (tangent,)), lambda: tj.linearize(f, primal)[1](tangent), lambda: tj.vjp(f, primal)[1](tangent)):
-        with pytest.raises((TypeError, ValueError), match="must"):
+        with pytest.raises((TypeError, ValueError), match="expected"):
             push()
 
 

@@ -144,7 +144,7 @@ def test_wrong_number_of_leaves():
 
 
 def test_keys_that_cannot_be_sorted():
-    with pytest.raises(ValueError, match="must be sortable, got 1, 'a'"):
+    with pytest.raises(ValueError, match="must be sortable .*, got 1, 'a'"):
         tree_flatten({1: 0, "a": 0})
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import linecache
 import os
 import sys
@@ -256,13 +257,29 @@ def strip(error: BaseException) -> None:
             pending += [current.__cause__, current.__context__]
 
 
-def wraps(fun: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """functools.wraps for any callable: a `__name__` that is no string, as an object's field may be, is not taken."""
+def check_callable(fun: Any) -> None:
+    """What is transformed must be a function that returns its result."""
+    if isinstance(fun, staticmethod):
+        raise TypeError(f"staticmethod arguments are not supported, got {fun!r}")
     if not callable(fun):
         raise TypeError(f"Expected a callable value, got {fun!r}")
+    if inspect.isgeneratorfunction(fun):
+        raise TypeError(f"Expected a function, got a generator function: {fun!r}")
+
+
+def wraps(fun: Callable[..., Any], doc: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """functools.wraps for any callable: a `__name__` that is no string, as an object's field may be, is not taken. `doc`
+    says what was done to the function (`{fun}`) before the function's own words."""
+    check_callable(fun)
     kinds = {"__name__": str, "__qualname__": str, "__annotations__": dict}
     named = [name for name in functools.WRAPPER_ASSIGNMENTS if isinstance(getattr(fun, name, None), kinds.get(name, object))]
-    return functools.partial(functools.update_wrapper, wrapped=fun, assigned=named)
+
+    def finish(wrapper: Callable[P, R]) -> Callable[P, R]:
+        made = functools.update_wrapper(wrapper, fun, named)
+        if doc and getattr(fun, "__doc__", None):
+            made.__doc__ = f"{doc.format(fun=getattr(fun, '__name__', 'fun'))}\n\nOriginal documentation:\n\n{fun.__doc__}"
+        return made
+    return finish
 
 
 def filtered(function: Callable[P, R]) -> Callable[P, R]:

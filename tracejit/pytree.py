@@ -132,7 +132,7 @@ def sorted_keys(keys: tuple[Any, ...]) -> tuple[Any, ...]:
     try:
         return tuple(sorted(keys))
     except TypeError:
-        raise TreeError(f"the keys of a dictionary must be sortable, got {', '.join(map(repr, keys))}",
+        raise TreeError(f"the keys of a dictionary must be sortable ('<' not supported), got {', '.join(map(repr, keys))}",
                         fix="use keys of one type, or an OrderedDict, which keeps its order") from None
 
 

@@ -82,6 +82,7 @@ class Operation:
     multiple: ClassVar[bool]
     has_effects: ClassVar[bool]
     has_transpose: ClassVar[bool]
+    stops_derivatives: ClassVar[bool] = False
 
     def calls(self, *types) -> list:
         """Its sub-graphs with the types of the values that it gives to each."""

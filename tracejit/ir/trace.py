@@ -14,7 +14,7 @@ from tracejit.config import config
 from tracejit.errors import DtypeError, OuterWriteError, UnexpectedTracerError, user_source
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Tracer, Var, replay
 from tracejit.ir.leaks import leaked_vars
-from tracejit.ir.types import ExtendedDType, type_of
+from tracejit.ir.types import ExtendedDType, is_inexact, type_of
 from tracejit.pytree import COMPOSITES
 
 class Hooks:
@@ -74,6 +74,7 @@ class Builder:
 
     def __init__(self, concrete: bool = False, kind: type[Var] = Tracer):
         self.concrete = concrete          # params may carry values, so `if x > 0` in the function works
+        self.differentiated = False       # with respect to its params
         self.kind = kind                  # what the function sees
         self.params: list[Var] = []
         self.eqns: list[Eqn] = []
@@ -252,17 +253,19 @@ def bound_axes() -> dict[Any, int]:
     return _local.axes
 
 
-def trace(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tuple[Graph, list]:
+def trace(f: Callable, types: Sequence, concrete: Sequence | None = None, differentiated: bool = False) -> tuple[Graph, list]:
     """Trace f (flat values -> flat list of values) on params of these types; (Graph, captured values)."""
-    graph, captured, written = trace_with_writes(f, types, concrete)
+    graph, captured, written = trace_with_writes(f, types, concrete, differentiated)
     if written:
         raise OuterWriteError("a function that is being traced writes to a ref from outside of it", cells=written)
     return graph, [x.read() if isinstance(x, Place) else x for x in captured]
 
 
-def trace_with_writes(f: Callable, types: Sequence, concrete: Sequence | None = None) -> tuple[Graph, list, list]:
+def trace_with_writes(f: Callable, types: Sequence, concrete: Sequence | None = None,
+                      differentiated: bool = False) -> tuple[Graph, list, list]:
     """Trace f; (Graph, captured values and places, places that it writes: their new values are the last results)."""
     builder = Builder(concrete is not None)
+    builder.differentiated = differentiated
     values = concrete if concrete is not None else [None] * len(types)
     with building(builder):
         params = [builder.param(t, v) for t, v in zip(types, values, strict=True)]
@@ -397,3 +400,20 @@ def _evaluate(eqn: Eqn) -> bool:
     for var, value in zip(eqn.outputs, outs if eqn.op.multiple else [outs], strict=True):
         var.concrete = value
     return True
+
+
+def is_differentiated(x: Var) -> bool:
+    """Whether x depends on what its trace, or one around it, is differentiated by: taken as a number, it would be a constant."""
+    pending, seen = [x], set()
+    while pending:
+        v = pending.pop()
+        if not isinstance(v, Var) or id(v) in seen or not is_inexact(v.type.dtype):
+            continue
+        seen.add(id(v))
+        if v.eqn is not None:
+            pending += () if v.eqn.op.stops_derivatives else v.eqn.inputs
+        elif v.builder.differentiated and any(v is p for p in v.builder.params):
+            return True
+        else:
+            pending.append(v.concrete)
+    return False

@@ -70,6 +70,9 @@ class ArrayType:
 
     @classmethod
     def _make(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool) -> ArrayType:
+        if dtype == FLOAT0:
+            raise DtypeError("float0s do not support any operations by design: they are the tangents of integers and booleans",
+                             fix="np.zeros_like(x, dtype=float) makes zeros that can be computed with")
         if dtype not in SHORT_NAMES and not isinstance(dtype, ExtendedDType):
             raise DtypeError(f"{dtype} is not a dtype of arrays; supported: {', '.join(map(str, SHORT_NAMES))}")
         self = object.__new__(cls)
@@ -115,7 +118,9 @@ class ArrayType:
     def __repr__(self) -> str:
         return f"{short_name(self.dtype)}[{','.join(map(str, self.shape))}]"
 
-    str_short = __repr__
+    def str_short(self, short_dtypes: bool = False) -> str:
+        """float32[2,3], or f32[2,3] with short_dtypes."""
+        return repr(self) if short_dtypes else f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
 class TapeType:
@@ -254,6 +259,8 @@ def type_of(x: Any) -> ArrayType:
     if found.__class__ is ArrayType or found.__class__ is TapeType:
         return found
     if isinstance(x, np.ndarray):
+        if isinstance(x, np.ma.MaskedArray):
+            raise ValueError("numpy masked arrays are not supported; x.filled() makes an array of one")
         return ArrayType(x.shape, canonicalize_dtype(x.dtype))
     if isinstance(x, (bool, int, float, complex, np.generic)):
         if type(x) is int and not -2**31 <= x < 2**31 and not config.enable_x64:
@@ -265,7 +272,7 @@ def type_of(x: Any) -> ArrayType:
         return ArrayType(tuple(x.shape), canonicalize_dtype(x.dtype), bool(getattr(x, "weak_type", False)))
     if type(x) in type_of_own:
         return type_of_own[type(x)](x)
-    raise TypeError(f"{type(x).__name__} is not an array type: {x!r}")
+    raise TypeError(f"Argument {x!r} of type {type(x)} is not a valid JAX type")
 
 
 def is_array_like(x: Any) -> bool:

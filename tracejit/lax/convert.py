@@ -108,6 +108,7 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
 @op_dataclass
 class StopGradient(Elementwise):
     """x, taken as a constant by differentiation."""
+    stops_derivatives = True
 
     def eval(self, x): return x
     def scalar(self, b, x): return x

@@ -273,28 +273,61 @@ def _namespace(self: Any, *, api_version: str | None = None) -> Any:
 # --- traced values as Python values ------------------------------------------------------------------
 
 
-def _known(x: Any, error: type, what: str) -> Any:
+def _known(x: Any, error: type, what: str, instead: str = "") -> Any:
     """The concrete array behind a traced value, if there is one, as outside jit."""
     value = trace.concrete_value(x)
     if value is None:
-        raise error(f"{what} of a traced value of type {x.type}, which is known only when the compiled program runs")
+        shown = f"{what} traced array with shape {x.type.str_short()}"
+        raise error(f"{shown}. Its value is known only when the compiled program runs{instead}")
     return value
 
 
+def _scalar(x: Any, cast: type) -> Any:
+    """A traced value as a Python number."""
+    if x.shape:
+        raise TypeError("Only scalar arrays can be converted to Python scalars; "
+                        f"got traced array with shape {x.type.str_short()}")
+    name = cast.__name__
+    return cast(_known(x, ConcretizationTypeError, f"{_ABSTRACT}: {name}() of",
+                       f"; to change its dtype, try using `x.astype({name})`"))
+
+
+def _truth(x: Any) -> bool:
+    if x.size != 1:
+        kind = "an array with more than one element" if x.size else "an empty array"
+        raise ValueError(f"The truth value of {kind} is ambiguous. Use x.any() or x.all()")
+    return bool(_known(x, TracerBoolConversionError, "Attempted boolean conversion of"))
+
+
+def _index(x: Any) -> int:
+    if x.shape or x.dtype.kind not in "iub":
+        raise TypeError("Only integer scalar arrays can be converted to a scalar index.")
+    return _known(x, TracerIntegerConversionError, "The __index__() method was called on").__index__()
+
+
+def _as_numpy(x: Any, dtype: Any) -> np.ndarray:
+    what = "The numpy.ndarray conversion method __array__() was called on"
+    if trace.is_differentiated(x):
+        raise TracerArrayConversionError(f"{what} traced array with shape {x.type.str_short()}. It is being differentiated, and "
+                                         "NumPy's functions have no derivatives")
+    return np.asarray(_known(x, TracerArrayConversionError, what), dtype)
+
+
+_ABSTRACT = "Abstract tracer value encountered where concrete value is expected"
+
+
 _CONVERSIONS: dict[str, Callable] = {
-    "__bool__": lambda self: bool(_known(self, TracerBoolConversionError, "the truth value")),
-    "__int__": lambda self: int(_known(self, ConcretizationTypeError, "int()")),
-    "__float__": lambda self: float(_known(self, ConcretizationTypeError, "float()")),
-    "__complex__": lambda self: complex(_known(self, ConcretizationTypeError, "complex()")),
-    "__index__": lambda self: _known(self, TracerIntegerConversionError, "the integer").__index__(),
-    "__array__": lambda self, dtype=None, copy=None: np.asarray(
-        _known(self, TracerArrayConversionError, "the NumPy array"), dtype
-    ),
+    "__bool__": _truth,
+    "__int__": lambda self: _scalar(self, int),
+    "__float__": lambda self: _scalar(self, float),
+    "__complex__": lambda self: _scalar(self, complex),
+    "__index__": _index,
+    "__array__": lambda self, dtype=None, copy=None: _as_numpy(self, dtype),
     "__len__": lambda self: _length(self),
     "__copy__": lambda self: self,  # a copy would be another variable, which no equation defines
     "__deepcopy__": lambda self, memo: self,
-    "item": lambda self, *args: _known(self, ConcretizationTypeError, "item()").item(*args),
-    "tolist": lambda self: _known(self, ConcretizationTypeError, "tolist()").tolist(),
+    "item": lambda self, *args: _known(self, ConcretizationTypeError, f"{_ABSTRACT}: item() of").item(*args),
+    "tolist": lambda self: _known(self, ConcretizationTypeError, f"{_ABSTRACT}: tolist() of").tolist(),
 }
 
 

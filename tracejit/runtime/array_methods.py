@@ -34,7 +34,7 @@ def index_text(index: Any) -> str:
 
 def check_scalar(x: Any) -> None:
     if x.type.size != 1 or x.type.ndim:
-        raise TypeError(f"only scalar arrays can be converted to Python scalars; this one is {x.type}")
+        raise TypeError(f"Only scalar arrays can be converted to Python scalars; this one is {x.type}")
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class ArrayMethods:
 
     def __bool__(self) -> bool:
         if self.type.size == 0:
-            raise ValueError("the truth value of an empty array is ambiguous; use x.size > 0")
+            raise ValueError("The truth value of an empty array is ambiguous; use x.size > 0")
         if self.type.size > 1:
-            raise ValueError("the truth value of an array with more than one element is ambiguous; "
+            raise ValueError("The truth value of an array with more than one element is ambiguous; "
                              "use x.any() or x.all()")
         return bool(self._host().reshape(()))
 
@@ -169,7 +169,7 @@ class ArrayMethods:
 
     def __index__(self) -> int:
         if self.type.ndim or self.type.dtype.kind not in "iu":
-            raise TypeError(f"only integer scalar arrays can be converted to a scalar index; this one is {self.type}")
+            raise TypeError(f"Only integer scalar arrays can be converted to a scalar index. This one is {self.type}")
         return operator.index(self._host()[()])
 
     def __len__(self) -> int:

@@ -203,7 +203,10 @@ class JittedMethods:
             raise AttributeError(str(error)) from None
 
     def __repr__(self) -> str:
-        return f"<PjitFunction of {getattr(self, '__wrapped__', None) or 'a function'}>"
+        try:
+            return f"<PjitFunction of {self.__wrapped__!r}>"
+        except Exception:   # of a function whose own repr fails, or that is not there
+            return "<PjitFunction>"
 
     def __reduce__(self) -> Any:
         name = getattr(self, "__qualname__", None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -11,12 +12,13 @@ from types import FunctionType, NoneType
 from typing import Any
 
 from tracejit.config import config
-from tracejit.errors import DtypeError, OuterWriteError, StaticArgumentError, filtered, user_source
+from tracejit.errors import (DonatedArrayError, DtypeError, OuterWriteError, StaticArgumentError, check_callable, filtered,
+                             user_source)
 from tracejit.ir.cells import Cell, CellType, cells_in, read_all, write_all
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bound_axes, current_builder, inline, trace_with_writes
-from tracejit.ir.types import type_of, with_wide_numbers
+from tracejit.ir.types import is_array_like, type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
 from tracejit.runtime.array import CONCRETE, as_array
@@ -27,8 +29,9 @@ from tracejit.runtime.guards import Guarded
 from tracejit.runtime.misses import CallKey, explain
 from tracejit.runtime.on_demand import compiler
 from tracejit.runtime.placed import on_host, place_of, resolved
-from tracejit.runtime.stages import Staged
+from tracejit.runtime.stages import Staged, check_options
 from tracejit.runtime.trees import result_of, spec_of
+from tracejit.transforms.arguments import argument_names
 
 
 # Calls of one program may differ to native dispatch: its arrays may be NumPy's, its numbers Python's.
@@ -68,6 +71,9 @@ class Signature:
         check_arguments(fun, self.names, {"static_argnums": nums, "donate_argnums": donate},
                         {"static_argnames": names, "donate_argnames": donate_names})
         self.donate_nums, self.donate_names = self.completed(donate_argnums, donate_argnames)
+        for kind, both in (("argnames", self.static_names & self.donate_names), ("argnums", self.static_nums & self.donate_nums)):
+            if both:
+                raise StaticArgumentError(f"static_{kind} and donate_{kind} cannot intersect: {sorted(both)} are in both")
 
     def completed(self, argnums: int | Sequence[int] | None, argnames: str | Iterable[str] | None) -> tuple[set[int], set[str]]:
         """Arguments that were told by number or by name, as numbers and as names; told by both, each stands for itself."""
@@ -79,16 +85,17 @@ class Signature:
         return {*nums}, {*names}
 
     def split(self, args: tuple, kwargs: dict):
-        """(dynamic args by position, dynamic kwargs, hashable static part, donated flag of each dynamic arg)."""
+        """(dynamic args by position, dynamic kwargs, hashable static part, whether each of `dynamic_parts` is donated)."""
         n = len(args)
         static = {i % n for i in self.static_nums if -n <= i < n}
-        dynamic = [x for i, x in enumerate(args) if i not in static]
+        dynamic = tuple(x for i, x in enumerate(args) if i not in static)
         fixed = tuple((i, args[i]) for i in sorted(static))
         fixed += tuple((k, kwargs[k]) for k in sorted(kwargs) if k in self.static_names)
         for where, value in fixed:
             check_hashable(where, value)
         rest = {k: v for k, v in kwargs.items() if k not in self.static_names}
         donated = [i in self.donate_nums or i - n in self.donate_nums for i in range(n) if i not in static]
+        donated += [name in self.donate_names for name in sorted(rest)]
         return dynamic, rest, fixed, donated
 
     def joined(self, dynamic: Sequence, kwargs: dict, fixed: tuple) -> tuple[list, dict]:
@@ -98,6 +105,11 @@ class Signature:
         rest = iter(dynamic)
         args = [by_position[i] if i in by_position else next(rest) for i in range(len(dynamic) + len(by_position))]
         return args, {**kwargs, **named}
+
+
+def dynamic_parts(dynamic: Sequence, named: dict) -> list:
+    """The arguments that are not static in the order of their leaves."""
+    return [*dynamic, *[named[name] for name in sorted(named)]]
 
 
 def positional_names(fun: Callable) -> list[str]:
@@ -120,11 +132,13 @@ def check_arguments(fun: Callable, names: list[str], numbers: dict[str, tuple], 
             if not -len(names) <= i < len(names) and inspect.Parameter.VAR_POSITIONAL not in kinds:
                 raise StaticArgumentError(f"jit: {option} names argument {i} of {fun.__name__}, which has {len(names)} "
                                           "positional arguments", source=user_source(), fix=f"numbers from 0 to {len(names) - 1}")
+    by_name = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for option, words in named.items():
         for word in words:
-            if word not in parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
-                raise StaticArgumentError(f"jit: {option} names {word!r}, which is no argument of {fun.__name__}",
-                                          source=user_source(), fix=f"one of {', '.join(parameters)}")
+            if word not in by_name and (word in parameters or inspect.Parameter.VAR_KEYWORD not in kinds):
+                how = "can only be passed by position" if word in parameters else "is no argument of it"
+                raise StaticArgumentError(f"jit: {option} names {word!r}, which {how}: {fun.__name__}",
+                                          source=user_source(), fix=f"one of {', '.join(by_name)}")
 
 
 def as_tuple(x: Any) -> tuple:
@@ -141,7 +155,8 @@ def check_hashable(where: int | str, value: Any) -> None:
         hash(value)
     except TypeError:
         name = f"argument {where}" if isinstance(where, int) else f"argument {where!r}"
-        raise StaticArgumentError(f"jit: static {name} is not hashable: {type(value).__name__}", source=user_source(),
+        raise StaticArgumentError("Non-hashable static arguments are not supported: "
+                                  f"static {name} is of type {type(value).__name__}", source=user_source(),
                                   fix="pass a tuple instead of a list, or a frozen dataclass; arrays cannot be static") from None
 
 
@@ -183,8 +198,11 @@ class Compiler:
         if config.disable_jit:
             return self.fun(*args, **kwargs)
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
-        given, tree = tree_flatten((dynamic, named))
+        given, tree = flatten_result((dynamic, named))
+        parts = dynamic_parts(dynamic, named)
         check_distinct(given)
+        if any(donated):
+            check_donated(given, donated_leaves(parts, donated))
         leaves, key, traced = self.traced_for(given, tree, fixed, len(args))
         if current_builder() is not None:
             return traced.finish(leaves, inline(traced.graph, read_all([*traced.captured, *leaves])))
@@ -193,7 +211,9 @@ class Compiler:
         if code is None:
             if config.explain_cache_misses:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
-            code = self.compiled[key] = compile_traced(traced, donated_leaves(dynamic, donated), device)
+            gone = donated_leaves(parts, donated)
+            warn_unusable(key.types, gone, traced.graph.out_types)
+            code = self.compiled[key] = compile_traced(traced, gone, device)
         if device is None and self.taught[key] < MOST_TAUGHT:
             self.taught[key] += 1
             if not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
@@ -202,14 +222,18 @@ class Compiler:
             raise RuntimeError(f"jit: {self.fun.__name__} was to be run, which no_execution forbids")
         inputs = read_all([*leaves, *cells_in(traced.captured)])
         outs = traced.finish(leaves, code.run(inputs if device else [as_array(on_host(x)) for x in inputs]))
-        for x, gone in zip(dynamic, donated):
+        for x, gone in zip(parts, donated):
             if gone:
                 donate(x, outs)
         return outs
 
     def key_of(self, tree, leaves, fixed, n_args: int) -> CallKey:
         device = place_of(leaves) if self.device is None else resolved(self.device)
-        return CallKey(tree, tuple(leaf_type(x) for x in leaves), fixed, tuple(type(v) for _, v in fixed), config.key(),
+        try:
+            types = tuple(map(leaf_type, leaves))
+        except TypeError:
+            raise not_an_array(self.fun, *self.signature.joined(*unflatten(tree, leaves), fixed)) from None
+        return CallKey(tree, types, fixed, tuple(type(v) for _, v in fixed), config.key(),
                        tuple(bound_axes().items()), n_args, device)
 
     def device_of(self, key: CallKey, traced: Traced) -> Device | None:
@@ -219,12 +243,13 @@ class Compiler:
     def traced_at(self, args, kwargs):
         """(the traced function, structure of its arguments, static arguments, numbers of the donated leaves, device)."""
         dynamic, named, fixed, donated = self.signature.split(args, kwargs)
-        leaves, tree = tree_flatten((dynamic, named))
+        leaves, tree = flatten_result((dynamic, named))
         _, key, traced = self.traced_for(leaves, tree, fixed, len(args))
         if cells_in(leaves) or not traced.is_pure:
             raise OuterWriteError("a function that reads or writes refs has no stages", fix="call jit(f)(...) itself, or pass the "
                                   "values of the refs and return the new ones")
-        return traced, tree, fixed, donated_leaves(dynamic, donated), self.device_of(key, traced)
+        gone = donated_leaves(dynamic_parts(dynamic, named), donated)
+        return traced, tree, fixed, gone, self.device_of(key, traced)
 
     def traced_for(self, leaves: Sequence, tree, fixed, n_args: int) -> tuple[Sequence, CallKey, Traced]:
         """(the leaves, numbers widened beside float64 arrays, given or captured; their key; the traced function)."""
@@ -286,17 +311,46 @@ def type_is_traced(x: Any) -> bool:
 
 
 def leaf_type(x: Any):
-    try:
-        return CellType(x.__class__, x.type) if isinstance(x, Cell) else type_of(x)
-    except TypeError:
-        raise DtypeError(f"jit: argument {x!r} of type {type(x).__name__} is not an array", fix="if it is a constant of the "
-                         "program, name it in static_argnums or static_argnames") from None
+    return CellType(x.__class__, x.type) if isinstance(x, Cell) else type_of(x)
+
+
+def not_an_array(fun: Callable, args: Sequence, kwargs: dict) -> DtypeError:
+    """The error for a call with a leaf that has no type."""
+    names = argument_names(fun, tuple(args), kwargs)
+    path, x = next((path, x) for path, x in zip(names, tree_flatten((args, kwargs))[0]) if not is_typed(x))
+    return DtypeError(f"Error interpreting argument to {fun} as an abstract array. The problematic value is of type {type(x)} and "
+                      f"was passed to the function at path {path}.", fix="if it is a constant of the program, name it in "
+                      "static_argnums or static_argnames")
+
+
+def is_typed(x: Any) -> bool:
+    return isinstance(x, Cell) or is_array_like(x)
 
 
 def check_distinct(leaves: Sequence) -> None:
     cells = cells_in(leaves)
     if len(set(cells)) < len(cells):
         raise ValueError("jit: one ref was given as two arguments; a write to one would have to change the other")
+
+
+def check_donated(leaves: Sequence, donated: Sequence[int]) -> None:
+    """What is given away must not be another argument as well."""
+    for i in donated:
+        if isinstance(leaves[i], CONCRETE) and sum(x is leaves[i] for x in leaves) > 1:
+            raise DonatedArrayError(f"jit: one array of type {leaves[i].type} was donated and passed as another argument too",
+                                    fix="pass a copy, or do not donate it")
+
+
+def warn_unusable(types: Sequence, donated: Sequence[int], out_types: Sequence) -> None:
+    """Memory that was given away is of use for a result of its size only."""
+    free, unusable = [(t.shape, t.dtype) for t in out_types], []
+    for t in (types[i] for i in donated):
+        if (t.shape, t.dtype) in free:
+            free.remove((t.shape, t.dtype))
+        else:
+            unusable.append(t.str_short())
+    if unusable:
+        warnings.warn(f"Some donated buffers were not usable: {', '.join(unusable)}", UserWarning, stacklevel=3)
 
 
 def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[int]:
@@ -306,9 +360,9 @@ def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[in
     return [i for i, gone in enumerate(flags) if gone]
 
 
-def donated_leaves(dynamic: Sequence[Any], donated: Sequence[bool]) -> list[int]:
+def donated_leaves(parts: Sequence[Any], donated: Sequence[bool]) -> list[int]:
     """The numbers of the leaves of donated arguments."""
-    flags = [gone for x, gone in zip(dynamic, donated) for _ in tree_flatten(x)[0]]
+    flags = [gone for x, gone in zip(parts, donated) for _ in flatten_result(x)[0]]
     return [i for i, gone in enumerate(flags) if gone]
 
 
@@ -356,14 +410,14 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
         return functools.partial(jit, static_argnums=static_argnums, static_argnames=static_argnames,
                                  donate_argnums=donate_argnums, donate_argnames=donate_argnames, device=device,
                                  backend=backend)
-    if not callable(fun):
-        raise TypeError(f"jit: expected a function, got {fun!r}")
+    check_callable(fun)
+    check_options(compiler_options)
     device = backend if device is None else device
     compiler = Compiler(fun, programs_of(fun, device, static_argnums, static_argnames, donate_argnums, donate_argnames), device)
     jitted = Jitted(filtered(compiler.__call__))
     compiler.jitted = jitted
     functools.update_wrapper(jitted, fun)
-    jitted.clear_cache = compiler.clear
+    jitted.clear_cache, jitted._cache_size = compiler.clear, compiler.compiled.__len__
     staged = Staged(compiler)
     jitted.trace, jitted.lower, jitted.eval_shape = (filtered(f) for f in (staged.trace, staged.lower, staged.eval_shape))
     jitted._compiler = compiler

@@ -2,18 +2,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from tracejit.errors import TreeError, user_source
-from tracejit.ir.graph import Graph
+from tracejit.errors import TracejitRuntimeError, TreeError, user_source
+from tracejit.ir.float0 import flatten_result
+from tracejit.ir.graph import Graph, Var
 from tracejit.ir.types import WIDE, type_of, wide_number
 from tracejit.lax.control import convert_type
-from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
+from tracejit.pytree import PyTreeDef, unflatten
 from tracejit.runtime.array import as_array
 from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.on_demand import OnDemand, compiler
 from tracejit.runtime.placed import on_host
+from tracejit.transforms.arguments import argument_names
 from tracejit.transforms.inspect import ClosedGraph, struct_of
 
 work = OnDemand("tracejit.runtime.work")
@@ -27,6 +30,18 @@ class ArgInfo:
     donated: bool
 
 
+# Those that are no switches of XLA; none of either changes what is compiled here.
+OPTIONS = frozenset({"exec_time_optimization_effort", "memory_fitting_effort", "num_partitions", "num_replicas",
+                     "use_shardy_partitioner", "use_spmd_partitioning"})
+
+
+def check_options(options: dict[str, Any] | None) -> None:
+    """Options of another compiler are taken, so that programs which set them run; misspelled ones are not."""
+    for name in options or ():
+        if not name.startswith("xla_") and name not in OPTIONS:
+            raise TracejitRuntimeError(f"No such compile option: {name!r}")
+
+
 def costs(graph: Graph) -> dict[str, float]:
     """Operations that one run needs, multiplications and additions of products each counted; bytes of arguments and results."""
     nbytes = sum(t.nbytes for t in [*graph.in_types, *graph.out_types])
@@ -36,13 +51,13 @@ def costs(graph: Graph) -> dict[str, float]:
 class Stage:
     """What the stages share: the program and the structure of its arguments and results."""
 
-    def __init__(self, graph: Graph, consts: list, in_tree: PyTreeDef, out_tree: PyTreeDef, signature: Any, fixed: tuple,
+    def __init__(self, graph: Graph, consts: list, in_tree: PyTreeDef, out_tree: PyTreeDef, fun: Callable, fixed: tuple,
                  donated: list[int], device: Device | None):
         self.graph, self.consts, self.in_tree, self.out_tree = graph, consts, in_tree, out_tree
-        self.signature, self.fixed, self.donated, self.device = signature, fixed, donated, device
+        self.fun, self.fixed, self.donated, self.device = fun, fixed, donated, device
 
     def parts(self) -> tuple:
-        return self.graph, self.consts, self.in_tree, self.out_tree, self.signature, self.fixed, self.donated, self.device
+        return self.graph, self.consts, self.in_tree, self.out_tree, self.fun, self.fixed, self.donated, self.device
 
     @property
     def in_avals(self) -> Any:
@@ -90,6 +105,7 @@ class Lowered(Stage):
 
     def compile(self, compiler_options: Any = None) -> Compiled:
         """Native code for exactly these shapes and dtypes."""
+        check_options(compiler_options)
         n = len(self.consts)
         reordered = Graph(self.graph.params[n:] + self.graph.params[:n], self.graph.eqns, self.graph.results)
         consts = [as_array(x) for x in self.consts]
@@ -106,16 +122,24 @@ class Compiled(Stage):
         self.code, self.emitted = code, emitted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, tree = tree_flatten((list(args), kwargs))
+        leaves, tree = flatten_result((args, kwargs))
+        for x in leaves:
+            if isinstance(x, Var):
+                raise TypeError("Cannot apply JAX transformations to a function lowered and compiled for a particular signature. "
+                                f"Detected argument of Tracer type {type(x)}.")
         if tree != self.in_tree:
-            raise TreeError(f"compiled for arguments {self.in_tree}, called with {tree}", source=user_source())
+            raise TreeError("Function compiled with input pytree does not match the input pytree it was called with: "
+                            f"compiled for {self.in_tree}, called with {tree}", source=user_source())
         types = self.graph.in_types[len(self.consts):]
         leaves = [wide_number(x) if t.dtype in WIDE else x for t, x in zip(types, leaves)]
-        for t, x in zip(types, leaves):
-            got = type_of(x)
-            if (got.shape, got.dtype) != (t.shape, t.dtype):
-                raise TypeError(f"compiled for an argument of type {t}, called with one of type {got}; "
-                                "call the jitted function itself, which compiles for each type")
+        got = [type_of(x) for x in leaves]
+        wrong = [i for i, (t, u) in enumerate(zip(types, got)) if (u.shape, u.dtype) != (t.shape, t.dtype)]
+        if wrong:
+            names = argument_names(self.fun, args, kwargs)
+            lines = [f"Argument '{names[i]}' compiled with {types[i].str_short()} and called with {got[i].str_short()}"
+                     for i in wrong]
+            raise TypeError("Argument types differ from the types for which this computation was compiled; the jitted function "
+                            "itself compiles for each type. The mismatches are:\n" + "\n".join(lines))
         arrays = [as_array(x if self.device else on_host(x)) for x in leaves]
         outs = self.code.run([x if x.type is t else convert_type(x, t) for x, t in zip(arrays, types)])
         for i in self.donated:
@@ -155,7 +179,7 @@ class Staged:
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The function's program for these arguments, arrays or ShapeDtypeStructs."""
         traced, tree, fixed, donated, device = self.compiler.traced_at(args, kwargs)
-        return Traced(traced.graph, traced.captured, tree, traced.out_tree, self.compiler.signature, fixed, donated,
+        return Traced(traced.graph, traced.captured, tree, traced.out_tree, self.compiler.fun, fixed, donated,
                       device)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:

@@ -82,6 +82,8 @@ def device_put(x: Any, device: Any = None, *, src: Any = None, donate: Any = Fal
     >>> tj.device_put({"a": [1., 2.]})["a"][1]
     Array(2., dtype=float32, weak_type=True)
     """
+    if donate is True and may_alias is True:
+        raise ValueError("device_put: may_alias and donate cannot be True at the same time.")
     leaves, tree = tree_flatten(x)
     places = [device] * len(leaves) if is_place(device) else broadcast_prefix(device, x, is_leaf=is_place)
     return unflatten(tree, [put_leaf(leaf, place, may_alias) for leaf, place in zip(leaves, places, strict=True)])

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import bfloat16, type_of, wide_number
+from tracejit.ir.types import FLOAT0, bfloat16, type_of, wide_number
 from tracejit.pytree import DictKind, Kind, ListKind, NamedTupleKind, NoneKind, PyTreeDef, TupleKind, kind_of
 from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.specs import Call, HostArray, HostScalar, Node, Scalar, Unsupported
 
 
 def is_plain(x: np.ndarray) -> bool:
-    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative and x.dtype != FLOAT0
 
 
 def leaf_of(x: Any, wide: bool) -> Any:

@@ -9,24 +9,25 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.errors import DtypeError, LossError, ShapeError, TreeError, filtered, user_source, wraps
+from tracejit.errors import LossError, TreeError, check_callable, filtered, user_source, wraps
 from tracejit.ir.cells import read_all, write_all
 from tracejit.ir.float0 import is_float0
 from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed, trace_with_writes
-from tracejit.ir.types import (FLOAT0, ArrayType, is_array_like, is_complex, is_inexact, kind_of, type_of,
-                               with_wide_numbers)
+from tracejit.ir.types import FLOAT0, ArrayType, is_array_like, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
 from tracejit.lax.kinds import Linear
-from tracejit.pytree import PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.transforms.ad import Jvp, Linearized, jvp_graph, linearize_graph, self_contained, split, transpose_values, vjp_values
+from tracejit.transforms.tangents import (JVP, LINEARIZE, VJP, check_inputs, check_output, check_scalar, check_tangent,
+                                          is_weak_beside, normalized_argnums)
 from tracejit.transforms.vmap import vmap
 from tracejit.tree_util import register_pytree_node
 
 
 def trace_here(f: Callable, leaves: Sequence) -> tuple[Graph, list]:
     """Trace a flat function at these leaves; where values are known they ride along."""
-    return trace(f, [type_of(x) for x in leaves], list(leaves) if knows_values() else None)
+    return trace(f, [type_of(x) for x in leaves], list(leaves) if knows_values() else None, differentiated=True)
 
 
 @dataclass
@@ -41,7 +42,8 @@ register_pytree_node(Fixed, lambda x: ((), x.value), lambda value, _: value)
 def with_fixed_aux(result: Any) -> Any:
     """A pair (value, aux) whose aux has arrays for leaves, and anything else as a part of its structure."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
-        return result
+        raise TreeError(f"expected function with aux output to return a two-element tuple, but got type {type(result)} "
+                        f"with value {result}", source=user_source())
     leaves, tree = tree_flatten(result[1])
     return result[0], unflatten(tree, [x if is_array_like(x) else Fixed(x) for x in leaves])
 
@@ -63,41 +65,6 @@ def flat_function(f: Callable, args: tuple, kwargs: dict, argnums: tuple[int, ..
     return flat, leaves, treedef, out
 
 
-def normalized_argnums(argnums: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
-    given = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
-    for i in given:
-        if not -n <= i < n:
-            raise TypeError(f"{what}: argnums={argnums} names a positional argument that the call does not have: it has {n}")
-    return tuple(i % n for i in given)
-
-
-def check_inputs(what: str, args: tuple, argnums, holomorphic: bool, allow_int: bool) -> None:
-    for i in argnums:
-        for path, leaf in tree_flatten_with_path(args[i])[0]:
-            dtype = type_of(leaf).dtype
-            where = f"argument {i}{' at ' + keystr(path) if path else ''}"
-            if holomorphic and not is_complex(dtype):
-                raise DtypeError(f"{what}: with holomorphic=True inputs must be complex, but {where} is {dtype}",
-                                 source=user_source())
-            if is_complex(dtype) and not holomorphic and what == "jacfwd":
-                raise DtypeError(f"{what}: {where} is complex ({dtype})", source=user_source(),
-                                 fix="pass holomorphic=True for a holomorphic function, or split it into real and imaginary parts")
-            if not is_inexact(dtype) and not allow_int:
-                raise DtypeError(f"{what}: inputs must be floats to be differentiated, but {where} is {dtype}",
-                                 source=user_source(), fix="convert it with .astype(jnp.float32), or pass allow_int=True")
-
-
-def check_scalar(what: str, types: list[ArrayType], holomorphic: bool) -> None:
-    if len(types) != 1 or types[0].shape != ():
-        shown = str(types[0]) if len(types) == 1 else f"{len(types)} values"
-        raise LossError(f"{what}: the function must return one scalar, got {shown}", source=user_source(),
-                        fix="reduce it, e.g. with jnp.sum or jnp.mean, or use tj.jacrev for vector outputs")
-    dtype = types[0].dtype
-    if holomorphic != is_complex(dtype) or not is_inexact(dtype):
-        raise DtypeError(f"{what}: the output must be {'complex' if holomorphic else 'real'} and of inexact dtype, got {dtype}",
-                         source=user_source(), fix="take e.g. .real, or set holomorphic accordingly")
-
-
 def zero_cotangent(t: ArrayType):
     return lax.full(t.shape, 0, t.dtype) if is_inexact(t.dtype) else np.zeros(t.shape, FLOAT0)
 
@@ -114,10 +81,10 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
     (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
     @filtered
-    @wraps(fun)
+    @wraps(fun, "Value and gradient of {fun} with respect to positional argument(s) " + str(argnums) + ".")
     def wrapped(*args, **kwargs):
         what = "grad"
-        nums = normalized_argnums(argnums, len(args), what)
+        nums = normalized_argnums(argnums, len(args))
         check_inputs(what, args, nums, holomorphic, allow_int)
         flat, leaves, treedef, out = flat_function(fun, args, kwargs, nums, has_aux)
         aux_tree: list = []
@@ -125,10 +92,10 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
         def scalar_and_aux(*values):
             outs = flat(*values)
             if has_aux:
-                outs = split_aux(what, outs, out, aux_tree)
+                outs = split_aux(outs, out, aux_tree)
             return outs
         graph, captured, written = trace_with_writes(scalar_and_aux, [type_of(x) for x in leaves],
-                                                     list(leaves) if knows_values() else None)
+                                                     list(leaves) if knows_values() else None, differentiated=True)
         captured, n = read_all(captured), len(graph.results) - len(written)
         check_scalar(what, graph.out_types[:1 if has_aux else n], holomorphic)
         wanted = [False] * len(captured) + [is_inexact(type_of(x).dtype) for x in leaves]
@@ -142,14 +109,11 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
     return wrapped
 
 
-def split_aux(what: str, outs: list, out: list, aux_tree: list) -> list:
-    children = out[0].children()
-    if len(children) != 2:
-        raise TreeError(f"{what}: with has_aux=True the function must return a pair (value, aux), got {out[0]}",
-                        source=user_source())
-    value, aux = children
+def split_aux(outs: list, out: list, aux_tree: list) -> list:
+    value, aux = out[0].children()
     if value.num_leaves != 1:
-        raise LossError(f"{what}: the first of (value, aux) must be one scalar, got {value}", source=user_source())
+        raise LossError(f"Gradient only defined for scalar-output functions. The first of (value, aux) was {value}",
+                        source=user_source())
     aux_tree[:] = [aux]
     return outs
 
@@ -177,7 +141,7 @@ def grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = False,
     both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
 
     @filtered
-    @wraps(fun)
+    @wraps(fun, "Gradient of {fun} with respect to positional argument(s) " + str(argnums) + ".")
     def wrapped(*args, **kwargs):
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
@@ -194,14 +158,17 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
     >>> tj.jvp(lambda x: x * x, (3.,), (1.,))
     (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
+    check_callable(fun)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise TypeError("jvp: primals and tangents must be tuples, one entry per argument of the function")
+        raise TypeError("primal and tangent arguments to jax.jvp must be tuples or lists; found "
+                        f"{type(primals).__name__} and {type(tangents).__name__}.")
     flat, leaves, treedef, out = flat_function(fun, tuple(primals), {}, tuple(range(len(primals))), has_aux)
     t_leaves, t_tree = tree_flatten(tuple(tangents))
-    if t_tree != treedef:
-        raise TreeError(f"jvp: primals and tangents differ in structure: {treedef} and {t_tree}", source=user_source())
+    if t_tree != treedef or type(primals) is not type(tangents):
+        raise TreeError("primal and tangent arguments to jax.jvp must have the same tree structure; primals have tree structure "
+                        f"{tree_flatten(primals)[1]} whereas tangents have {tree_flatten(tangents)[1]}", source=user_source())
     for x, t in zip(leaves, t_leaves):
-        check_tangent("jvp", type_of(x), t, "primal", "tangent")
+        check_tangent(JVP, type_of(x), t)
     graph, captured = trace_here(flat, leaves)
     float_in = [is_inexact(type_of(x).dtype) for x in leaves]
     nonzero = (False,) * len(captured) + tuple(float_in)
@@ -219,21 +186,6 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
     return unflatten(out[0], outs[:n]), unflatten(out[0], ts)
 
 
-def check_tangent(what: str, t: ArrayType, tangent: Any, primal_name: str, name: str) -> None:
-    if not is_inexact(t.dtype):
-        if getattr(tangent, "dtype", None) != FLOAT0:
-            raise DtypeError(f"{what}: the {name} of an integer or boolean {primal_name} ({t}) must be float0, "
-                             f"got {type_of(tangent)}", source=user_source(), fix="np.zeros(shape, dtype=jax.float0)")
-        return
-    got = type_of(tangent)
-    if got.shape != t.shape:
-        raise ShapeError(f"{what}: the {name} must have the shape of its {primal_name}: expected {t}, got {got}",
-                         source=user_source())
-    if got.dtype != t.dtype and not (got.weak_type and kind_of(got.dtype) == kind_of(t.dtype)):
-        raise DtypeError(f"{what}: the {name} must have the dtype of its {primal_name}: expected {t}, got {got}",
-                         source=user_source(), fix=f"convert it with .astype('{t.dtype}')")
-
-
 @functools.lru_cache(maxsize=1024)
 def pushforward_graph(graph: Graph, nonzero: tuple[bool, ...]) -> tuple[Graph, list[bool]]:
     return jvp_graph(graph, nonzero)
@@ -242,19 +194,21 @@ def pushforward_graph(graph: Graph, nonzero: tuple[bool, ...]) -> tuple[Graph, l
 class Cotangents:
     """The function that vjp returns: cotangents of the outputs -> cotangents of the arguments."""
 
-    def __init__(self, lin: Linearized, residuals: list, in_tree, in_types, out_tree, out_types):
-        self.lin, self.residuals = lin, residuals
+    def __init__(self, lin: Linearized, residuals: list, in_tree, in_types, out_tree, out_types, name: str):
+        self.lin, self.residuals, self.name = lin, residuals, name
         self.in_tree, self.in_types, self.out_tree, self.out_types = in_tree, in_types, out_tree, out_types
 
     @filtered
     def __call__(self, *cts):
         if len(cts) != 1:
-            raise TypeError(f"a vjp function takes one argument, the cotangent of the output, got {len(cts)}")
+            raise TypeError(f"The function returned by `jax.vjp` applied to {self.name} was called with {len(cts)} arguments, "
+                            "but it takes one, the cotangent of the output: a tuple of cotangents for a tuple")
         ct_leaves, tree = tree_flatten(cts[0])
         if tree != self.out_tree:
-            raise TreeError(f"vjp: the cotangent has the structure {tree}, the output {self.out_tree}", source=user_source())
+            raise TreeError(f"unexpected tree structure of the argument to the VJP function of {self.name}: {tree}, the output is "
+                            f"{self.out_tree}", source=user_source())
         for t, ct in zip(self.out_types, ct_leaves):
-            check_tangent("vjp", t, ct, "output", "cotangent")
+            check_tangent(VJP, t, ct)
         live = [convert_type(ct, t.strong()) for t, ct, nz in zip(self.out_types, ct_leaves, self.lin.out_nonzero) if nz]
         outs = iter(call(pullback_graph(self.lin), [*self.residuals, *live]))
         wanted = self.lin.wanted[len(self.lin.wanted) - len(self.in_types):]
@@ -277,7 +231,7 @@ class Same:
 # A vjp function is a pytree of its residuals, so jit can return it, and take it as an argument.
 register_pytree_node(
     Cotangents,
-    lambda f: (f.residuals, (Same(f.lin), f.in_tree, tuple(f.in_types), f.out_tree, tuple(f.out_types))),
+    lambda f: (f.residuals, (Same(f.lin), f.in_tree, tuple(f.in_types), f.out_tree, tuple(f.out_types), f.name)),
     lambda structure, residuals: Cotangents(structure[0].thing, list(residuals), *structure[1:]))
 
 
@@ -344,7 +298,7 @@ def vjp(fun: Callable, *primals: Any, has_aux: bool = False, reduce_axes: Sequen
     (Array(6., dtype=float32, weak_type=True),)
     """
     at = linearized_at(fun, primals, has_aux)
-    pull = Cotangents(at.lin, at.residuals, at.in_tree, at.in_types, at.out_tree, at.out_types)
+    pull = Cotangents(at.lin, at.residuals, at.in_tree, at.in_types, at.out_tree, at.out_types, getattr(fun, "__name__", repr(fun)))
     return at.value, pull, *at.aux
 
 
@@ -362,9 +316,9 @@ def linearize(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     def push(*tangents):
         leaves, tree = tree_flatten(tangents)
         if tree != at.in_tree:
-            raise TreeError(f"linearize: tangents have the structure {tree}, primals {at.in_tree}", source=user_source())
+            raise TreeError(f"linearized function: expected {at.in_tree}, got {tree}", source=user_source())
         for t, tangent in zip(at.in_types, leaves):
-            check_tangent("linearize", t, tangent, "primal", "tangent")
+            check_tangent(LINEARIZE, t, tangent)
         live = [convert_type(x, t.strong()) for x, t in zip(leaves, at.in_types) if is_inexact(t.dtype)]
         found = iter(call(at.lin.linear, [*at.residuals, *live]))
         ts = [next(found) if nz else zero_cotangent(t) for nz, t in zip(at.lin.out_nonzero, at.out_types)]
@@ -391,6 +345,9 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
         return outs
     types = [type_of(x) for x in leaves]
     graph, captured = trace(flat, types)
+    if len({is_inexact(t.dtype) for t in [*types, *graph.out_types]}) > 1:
+        raise TypeError("linear_transpose only supports [float or complex] -> [float or complex], and integer -> integer "
+                        f"functions, but got {[str(t.dtype) for t in types]} -> {[str(t.dtype) for t in graph.out_types]}.")
     parts = split(graph, [False] * len(captured) + [True] * len(leaves))
     if not all(parts.out_linear):
         raise TypeError("linear_transpose: some outputs do not depend on the arguments, so the function is not linear")
@@ -399,8 +356,12 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
     def transposed(ct):
         ct_leaves, ct_tree = tree_flatten(ct)
         if ct_tree != out_tree:
-            raise TreeError(f"linear_transpose: the cotangent has the structure {ct_tree}, the output {out_tree}",
+            raise TreeError(f"cotangent tree does not match function output, expected {out_tree} but got {ct_tree}",
                             source=user_source())
+        for x, r in zip(ct_leaves, graph.out_types):
+            got = type_of(x)
+            if got.shape != r.shape or got.dtype != r.dtype and not is_weak_beside(x, r):
+                raise TypeError(f"cotangent type does not match function output, expected {r} but got {got}")
         n = len(captured)
 
         def f(*values):
@@ -450,7 +411,7 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     @filtered
     @wraps(fun)
     def wrapped(*args, **kwargs):
-        nums = normalized_argnums(argnums, len(args), "jacfwd")
+        nums = normalized_argnums(argnums, len(args))
         check_inputs("jacfwd", args, nums, holomorphic, False)
         part, picked = partial_function(fun, args, kwargs, nums)
         leaves, treedef = tree_flatten(picked)
@@ -467,11 +428,13 @@ def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
     @filtered
     @wraps(fun)
     def wrapped(*args, **kwargs):
-        nums = normalized_argnums(argnums, len(args), "jacrev")
+        nums = normalized_argnums(argnums, len(args))
         check_inputs("jacrev", args, nums, holomorphic, allow_int)
         part, picked = partial_function(fun, args, kwargs, nums)
         y, pull, *aux = vjp(part, *picked, has_aux=has_aux)
         y_leaves, y_tree = tree_flatten(y)
+        for leaf in y_leaves:
+            check_output("jacrev", type_of(leaf).dtype, holomorphic)
         rows = vmap(lambda *cts: pull(unflatten(y_tree, cts)))(*basis(y_leaves))
         row_leaves, in_tree = tree_flatten(rows)
         by_input = [unstacked(r, y_leaves, 0) for r in row_leaves]

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from tracejit.ir.float0 import flatten_result
 from tracejit.ir.graph import CapturingGraph, Eqn, Graph, evaluate
 from tracejit.ir.trace import axis_bound, bound_axes, running_known, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, is_inexact, type_of, with_wide_numbers
-from tracejit.pytree import COMPOSITES, PyTreeDef, keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.pytree import COMPOSITES, PyTreeDef, tree_flatten, unflatten
 from tracejit.transforms.ad import linearize_graph
+from tracejit.transforms.arguments import argument_names
 from tracejit.tree_util import tree_map
 
 
@@ -257,11 +257,3 @@ def print_saved_residuals(f: Callable, *args: Any, **kwargs: Any) -> None:
         else:
             where = made[value].source
             print(f"{value.type} output of {made[value].op.name}" + (f" from {where.place}" if where else ""))
-
-
-def argument_names(f: Callable, args: tuple, kwargs: dict) -> list[str]:
-    """What each leaf of the arguments is called: by parameter, and by its place in it."""
-    own = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    own += [f"args[{i}]" for i in range(len(own), len(args))]
-    given = [(own[i], x) for i, x in enumerate(args)] + sorted(kwargs.items())
-    return [name + keystr(path) for name, x in given for path, _ in tree_flatten_with_path(x)[0]]

@@ -16,6 +16,7 @@ from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_clos
 from tracejit.ir.types import ArrayType, is_array_like, type_of, with_wide_numbers
 from tracejit.pytree import COMPOSITES, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.tree_util import broadcast_prefix, tree_leaves
+from tracejit.transforms.arguments import argument_names
 from tracejit.transforms.batching import Batch, batch_values
 
 
@@ -32,18 +33,21 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
     """
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
+    check_axes("in_axes", in_axes)
+    check_axes("out_axes", out_axes)
+    if isinstance(in_axes, dict):
+        raise TypeError(f"{ENTRIES}, but got {in_axes}.")
 
     @filtered
-    @wraps(fun)
+    @wraps(fun, "Vectorized version of {fun}: it takes the same arguments with one more axis, over which {fun} is mapped.")
     def wrapped(*args, **kwargs):
         leaves, treedef = tree_flatten((args, kwargs))
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
-            raise TreeError(f"vmap: in_axes has {len(in_axes)} entries, the call {len(args)} positional arguments",
-                            source=user_source(), fix="give in_axes an entry per positional argument")
+            raise TreeError(f"{ENTRIES}, but got len(in_axes)={len(in_axes)}, len(args)={len(args)}", source=user_source())
         axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
         leaves = with_wide_numbers(leaves)
         axes = [normalized(a, x) for a, x in zip(axes, tree_leaves((args, kwargs)))]
-        size = batch_size(leaves, axes, args, axis_size)
+        size = batch_size(fun, leaves, axes, args, kwargs, axis_size)
         everything, static = leaves, [passes_as_it_is(x, a) for x, a in zip(leaves, axes)]
         leaves, axes = ([x for x, s in zip(xs, static) if not s] for xs in (leaves, axes))
         types = [lane_type(x, a) for x, a in zip(leaves, axes)]
@@ -63,7 +67,7 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         out = [axis_of_data(a, x) for a, x in zip(spread_axes("out_axes", out_axes, lane), tree_leaves(lane)) if not is_float0(x)]
         cells = cells_in(leaves)
         out += [a for a, x in zip(axes, leaves) if isinstance(x, Cell)]
-        outs = call(placed_graph(moved, out_batched, tuple(out), size), [*captured, *read_all(leaves)])
+        outs = call(placed_graph(moved, out_batched, tuple(out), size, axis_name), [*captured, *read_all(leaves)])
         write_all(cells, outs[len(outs) - len(cells):])
         return with_lanes(unflatten(out_tree, outs[:len(outs) - len(cells)]), out_axes, size)
     return wrapped
@@ -93,18 +97,28 @@ def spread_axes(what: str, axes: Any, tree: Any) -> list:
     try:
         return broadcast_prefix(axes, tree, is_leaf=lambda x: x is None)
     except (ValueError, TypeError) as error:
-        raise TreeError(f"vmap: {what}={axes!r} is not a prefix of the {'arguments' if what == 'in_axes' else 'result'}: {error}",
-                        source=user_source()) from None
+        raise TreeError(f"vmap {what} specification must be a tree prefix of the corresponding value, got specification {axes!r} "
+                        f"for value tree {tree_flatten(tree)[1]}: {error}", source=user_source()) from None
+
+
+ENTRIES = ("vmap in_axes must be an int, None, or a tuple of entries corresponding to the positional arguments passed to the "
+           "function")
+
+
+def check_axes(what: str, axes: Any) -> None:
+    for axis in tree_flatten(axes)[0]:
+        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+            raise TypeError(f"vmap {what} must be an int, None, or (nested) container with those types as leaves, "
+                            f"but got {axes!r}.")
 
 
 def normalized(axis: int | None, x: Any) -> int | None:
     if axis is None:
         return None
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise TypeError(f"vmap: axes must be ints or None, got {axis!r}")
     t = type_of(x)
     if not -t.ndim <= axis < t.ndim:
-        raise AxisError(f"vmap: in_axes names axis {axis} of an argument of type {t}", source=user_source(),
+        raise AxisError(f"vmap was requested to map its argument along axis {axis}, which implies that its rank should be at least "
+                        f"{axis + 1 if axis >= 0 else -axis}, but is only {t.ndim} (its shape is {t.shape})", source=user_source(),
                         fix="use in_axes=None for arguments that are the same for the whole batch")
     return axis % t.ndim
 
@@ -120,19 +134,38 @@ def lane_type(x: Any, axis: int | None) -> ArrayType:
     return CellType(x.__class__, lane) if isinstance(x, Cell) else lane
 
 
-def batch_size(leaves: list, axes: list, args: Any, given: int | None) -> int:
+def batch_size(fun: Callable, leaves: list, axes: list, args: tuple, kwargs: dict, given: int | None) -> int:
+    if not leaves and given is None:
+        raise ValueError("vmap wrapped function must be passed at least one argument containing an array, "
+                         f"got empty *args={args} and **kwargs={kwargs}; or pass axis_size")
     sizes = [type_of(x).shape[a] for x, a in zip(leaves, axes) if a is not None]
     if given is not None:
         sizes.append(given)
     if not sizes:
-        raise AxisError("vmap: no argument has a batch axis: in_axes is None for all of them", source=user_source(),
+        raise AxisError("vmap must have at least one non-None value in in_axes", source=user_source(),
                         fix="give in_axes an axis, or pass axis_size")
     if len(set(sizes)) > 1:
-        paths = [keystr(p) for p, _ in tree_flatten_with_path((args, {}))[0]]
-        shown = ", ".join(f"args{p[3:]} has {type_of(x).shape[a]} along axis {a}"
-                          for p, x, a in zip(paths, leaves, axes) if a is not None)
-        raise ShapeError(f"vmap got inconsistent sizes for array axes to be mapped: {shown}", source=user_source())
+        raise ShapeError(inconsistent_sizes(fun, leaves, axes, args, kwargs, given), source=user_source())
     return sizes[0]
+
+
+def inconsistent_sizes(fun: Callable, leaves: list, axes: list, args: tuple, kwargs: dict, given: int | None) -> str:
+    """Which arguments have which size along their mapped axis; a size that most have comes first."""
+    n = len(tree_flatten(args)[0])
+    names = argument_names(fun, args, {}) + [f"kwargs{keystr(path)}" for path, _ in tree_flatten_with_path(kwargs)[0]]
+    by_size: dict[int, list[str]] = {}
+    for i, (name, x, a) in enumerate(zip(names, leaves, axes)):
+        if a is not None:
+            t = type_of(x)
+            what = f"argument {name}" if i < n else name
+            by_size.setdefault(t.shape[a], []).append(f"axis {a} of {what} of type {t.str_short()}")
+    lines = [f"  * the argument axis_size is {given}"] if given is not None else []
+    shown = sorted(by_size.items(), key=lambda item: -len(item[1]))
+    for k, (size, found) in enumerate(shown):
+        many = "most" if k == 0 and len(shown[-1][1]) < len(found) else "some"
+        lines.append(f"  * one axis had size {size}: {found[0]}" if len(found) == 1 else
+                     f"  * {many} axes ({len(found)} of them) had size {size}, e.g. {found[0]}")
+    return "vmap got inconsistent sizes for array axes to be mapped:\n" + ";\n".join(lines)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -155,14 +188,15 @@ def type_with_axis(t: ArrayType, size: int, axis: int) -> ArrayType:
 
 
 @functools.lru_cache(maxsize=1024)
-def placed_graph(graph: Graph, batched: tuple[bool, ...], out_axes: tuple, size: int) -> Graph:
+def placed_graph(graph: Graph, batched: tuple[bool, ...], out_axes: tuple, size: int, name: Any) -> Graph:
     """The batched program with its results' batch axes where the caller wants them."""
     ctx = Batch(size)
 
     def place(x, is_batched, axis):
         if axis is None:
             if is_batched:
-                raise AxisError("vmap: out_axes is None for a result that differs from lane to lane", source=user_source(),
+                raise AxisError(f"vmap has mapped output (axis_name={name!r}) but out_axes is None" if name is not None else
+                                "at vmap out_axes: None for a result that differs from lane to lane", source=user_source(),
                                 fix="give an axis for it in out_axes, or reduce it over the lanes, e.g. with lax.psum")
             return x
         x = ctx.materialize(x, is_batched)
