@@ -193,3 +193,102 @@ def test_checkpoint_static_arguments():
         return jnp.sin(x) if flag else x
     np.testing.assert_allclose(tj.grad(f)(0.5, True), np.cos(0.5), rtol=1e-6)
     assert float(tj.jit(tj.grad(f), static_argnums=1)(0.5, False)) == 1
+
+
+def test_rules_close_over_traced_values():
+    def slope(y, from_residuals):
+        @tj.custom_vjp
+        def f(x):
+            return 2. * jnp.sin(x)
+        if from_residuals:
+            f.defvjp(lambda x: (f(x), y), lambda y, ct: (2. * jnp.cos(y) * ct,))
+        else:
+            inner = lambda: jnp.cos(y)
+            f.defvjp(lambda x: (f(x), ()), lambda _, ct: (2. * inner() * ct,))
+        return tj.grad(f)(1.)
+    ys = np.arange(3, dtype=np.float32)
+    for flag in (False, True):
+        f = functools.partial(slope, from_residuals=flag)
+        for transformed in (tj.vmap(f), tj.jit(tj.vmap(f)), tj.vmap(tj.jit(f)), lambda ys: jnp.stack([tj.jit(f)(y) for y in ys])):
+            np.testing.assert_allclose(transformed(ys), 2 * np.cos(ys), rtol=1e-6)
+        np.testing.assert_allclose(tj.grad(f)(4.), -2 * np.sin(4.), rtol=1e-6)
+
+
+def test_a_rule_may_read_what_is_differentiated_outside():
+    def f(y):
+        @tj.custom_jvp
+        def g(x):
+            return jnp.sin(x)
+        g.defjvp(lambda primals, tangents: (g(*primals), y * tangents[0]))
+        return g(2.) * y
+    np.testing.assert_allclose(tj.grad(f)(3.), np.sin(2.), rtol=1e-6)
+
+
+def test_cotangents_that_nobody_asked_for_are_symbolic():
+    seen = []
+
+    def make():
+        @tj.custom_vjp
+        def f(x, y):
+            return x * 2, y * 3
+
+        def bwd(_, cts):
+            seen.append([isinstance(ct, tj.custom_derivatives.SymbolicZero) for ct in cts])
+            return cts[0], None if seen[-1][1] else cts[1]
+        f.defvjp(lambda x, y: (f(x.value, y.value), None), bwd, symbolic_zeros=True)
+        return f
+    assert tj.grad(lambda x: make()(x, x)[0])(1.) == 1 and seen == [[False, True]]
+    assert tj.grad(lambda x: sum(make()(x, x)))(1.) == 2 and seen[1:] == [[False, False]]
+    np.testing.assert_array_equal(tj.grad(lambda x: tj.vmap(make())(x, x)[0].sum())(jnp.ones(2)), [1, 1])
+    assert seen[2:] == [[False, True]]
+
+
+def test_the_derivative_of_a_batching_rule_is_that_of_the_rule():
+    @tj.custom_batching.custom_vmap
+    def f(x):
+        return jnp.sin(x)
+
+    @f.def_vmap
+    def rule(size, in_batched, x):
+        return jnp.cos(x), in_batched[0]
+    push = lambda x, t: tj.jvp(f, (x,), (t,))
+    x, t = np.arange(3., dtype=np.float32), np.array([2., 3., 5.], np.float32)
+    for y, dy in (tj.vmap(push)(x, t), tj.jvp(tj.vmap(f), (x,), (t,)), tj.jit(tj.vmap(push))(x, t)):
+        np.testing.assert_allclose(y, np.cos(x), rtol=1e-6)
+        np.testing.assert_allclose(dy, -np.sin(x) * t, rtol=1e-6)
+    y, dy = tj.vmap(push, in_axes=(None, 0), out_axes=(None, 0))(1., t)
+    np.testing.assert_allclose(dy, -np.sin(1.) * t, rtol=1e-6)
+    y, dy = tj.vmap(push, in_axes=(0, None))(x, 2.)
+    np.testing.assert_allclose(dy, -np.sin(x) * 2, rtol=1e-6)
+    np.testing.assert_allclose(tj.jacfwd(f)(x), -np.diag(np.sin(x)), rtol=1e-6)
+    np.testing.assert_allclose(tj.vmap(tj.vmap(push))(x[None], t[None])[1][0], -np.sin(x) * t, rtol=1e-6)
+
+
+def test_rules_of_a_function_inside():
+    @tj.custom_vjp
+    @tj.custom_batching.custom_vmap
+    def f(x):
+        return jnp.sin(x)
+    f.def_vmap(lambda size, in_batched, x: (jnp.cos(x), True))
+    f.defvjp(lambda x: (f(x), x), lambda x, ct: (7 * ct,))
+    np.testing.assert_allclose(tj.vmap(f)(np.ones(2, np.float32)), np.cos([1., 1.]), rtol=1e-6)
+    assert tj.grad(f)(1.) == 7
+
+
+def test_functions_with_fixed_arguments():
+    f = functools.partial(lambda x, y, a: x + y * a, a=.5)
+    g = tj.custom_jvp(f)
+    g.defjvp(functools.partial(tj.jvp, f))
+    assert tj.grad(lambda xs: g(*xs))((1., 2.)) == (1., .5)
+
+
+def test_known_arguments_at_compile_time():
+    @tj.custom_jvp
+    def f(x):
+        return x + (1 if x > 0 else 2)
+    f.defjvp(lambda primals, tangents: 1 / 0)
+
+    def g():
+        with tj.ensure_compile_time_eval():
+            return f(0.)
+    assert tj.jit(g)() == 2

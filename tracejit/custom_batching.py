@@ -7,8 +7,11 @@ from typing import Any
 
 from tracejit import lax, tree
 from tracejit.errors import TreeError, user_source
+from tracejit.ir.trace import bind, inline, trace_closed
+from tracejit.ir.types import is_inexact, type_of
 from tracejit.lax.custom import Call
 from tracejit.lax.kinds import op_dataclass
+from tracejit.transforms.batching import Batch
 from tracejit.transforms.custom import Traced, WithRule
 
 __all__ = ["custom_vmap", "sequential_vmap"]
@@ -26,19 +29,35 @@ class Rule:
         flags = list(tree.unflatten(self.in_tree, [bool(b) for b in batched]))
         result, out_batched = self.function(size, flags, *args)
         leaves, structure = tree.flatten(result)
+        name = getattr(self.function, "__name__", str(self.function))
+        try:
+            out_flags = tree.leaves(tree.broadcast(out_batched, result))
+        except ValueError:
+            raise TreeError(f"structure of output value and output batching specification returned by custom vmap rule ({name}) do "
+                            f"not match: {structure} and {tree.structure(out_batched)}", source=user_source()) from None
         if structure != self.out_tree:
-            raise TreeError(f"custom_vmap: the function returns {self.out_tree}, its rule {structure}", source=user_source())
-        return leaves, tree.leaves(tree.broadcast(out_batched, result))
+            raise TreeError(f"structure of output returned by custom vmap rule ({name}) does not match that of original "
+                            f"custom-vmapped function: {structure} and {self.out_tree}", source=user_source())
+        return leaves, out_flags
 
 
 @op_dataclass
 class CustomVmap(Call):
-    """A call whose batch is what its rule says. Its derivative is that of the function, and batches as usual."""
-    rule: Rule
+    """A call whose batch is what its rule says. The batch of its derivative is the derivative of the rule."""
+    rule: Callable
     captured: int
 
     def jvp(self, ctx, primals, tangents):
-        return Call.jvp(Call(self.graph), ctx, primals, tangents)
+        n = self.captured
+        if any(t is not None for t in tangents[:n]):
+            return Call.jvp(Call(self.graph), ctx, primals, tangents)
+        moving = [is_inexact(type_of(x).dtype) for x in primals[n:]]
+        given = [t for t, m in zip(ctx.instantiate(primals[n:], tangents[n:]), moving) if m]
+        graph, nonzero = ctx.jvp(self.graph, [False] * n + moving)
+        rule = DerivativeOfRule(self.rule, tuple(t.strong() for t in self.graph.in_types[n:]), tuple(moving), tuple(nonzero), ctx)
+        outs = bind(CustomVmap(graph, rule, n), *primals, *given)
+        ts = iter(outs[len(nonzero):])
+        return outs[:len(nonzero)], [next(ts) if nz else None for nz in nonzero]
 
     def batch(self, ctx, args, batched):
         n = self.captured
@@ -46,6 +65,41 @@ class CustomVmap(Call):
             return Call.batch(Call(self.graph), ctx, args, batched)
         outs, flags = self.rule(ctx.size, batched[n:], args[n:])
         return [x if flag else lax.convert_element_type(x, t.dtype) for x, flag, t in zip(outs, flags, self.graph.out_types)], flags
+
+
+@dataclass(frozen=True)
+class DerivativeOfRule:
+    """A rule for values and their tangents: the derivative of the rule, given the arguments that are batched together with
+    their tangents. Over the lanes of values or tangents alone it is batched as usual."""
+    rule: Callable
+    types: tuple            # of one lane's arguments
+    moving: tuple[bool, ...]
+    nonzero: tuple[bool, ...]
+    ctx: Any                # of the derivative
+
+    def __call__(self, size: int, batched: Sequence[bool], values: Sequence[Any]) -> tuple[list, list[bool]]:
+        k = len(self.types)
+        of_tangents = iter(batched[k:])
+        both = [b and (m and next(of_tangents)) if m else False for b, m in zip(batched, self.moving)]
+        flags: list[bool] = []
+
+        def rule(*args):
+            outs, flags[:] = self.rule(size, both, args)
+            return outs
+        graph = trace_closed(rule, [t.update(shape=(size, *t.shape)) if b else t for t, b in zip(self.types, both)])
+        derivative, _ = self.ctx.jvp(graph, self.moving, self.nonzero)
+        alone = [f and not b for f, b in zip(batched, [*both, *[b for b, m in zip(both, self.moving) if m]])]
+        lanes, out_alone = Batch(size).batch(derivative, alone)
+        outs = inline(lanes, values)
+        out_flags = [*flags, *[f for f, nz in zip(flags, self.nonzero) if nz]]
+        outs = [diagonal(x, size) if f and a else x for x, f, a in zip(outs, out_flags, out_alone)]
+        return outs, [f or a for f, a in zip(out_flags, out_alone)]
+
+
+def diagonal(x: Any, size: int) -> Any:
+    """x[i, i, ...] for each lane i."""
+    flat = lax.reshape(x, (size * size, *x.shape[2:]))
+    return lax.slice_in_dim(flat, 0, size * size, stride=size + 1)
 
 
 class custom_vmap(WithRule):
@@ -74,7 +128,10 @@ class custom_vmap(WithRule):
 
     def check_rule(self) -> None:
         if self.rule is None:
-            raise AttributeError(f"custom_vmap: {self.__name__} has no rule yet; give one with {self.__name__}.def_vmap(rule)")
+            raise AttributeError(f"No batching rule defined for custom_vmap function {self.name} using def_vmap.")
+
+    def rules(self) -> Sequence[Callable]:
+        return []       # a rule runs where the function is batched, in the trace that it closes over
 
     def op(self, t: Traced) -> CustomVmap:
         return CustomVmap(t.graph, Rule(self.rule, t.in_tree, t.out_tree), len(t.captured))

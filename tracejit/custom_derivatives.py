@@ -3,13 +3,13 @@ from typing import Any
 
 from tracejit.absent import getter
 from tracejit.ir.types import type_of
-from tracejit.lax.broadcast import full
-from tracejit.transforms.custom import CustomVJPPrimal as CustomVJPPrimal
-from tracejit.transforms.custom import SymbolicZero as SymbolicZero
 from tracejit.transforms.custom import closure_convert as closure_convert
 from tracejit.transforms.custom import custom_gradient as custom_gradient
 from tracejit.transforms.custom import custom_jvp as custom_jvp
 from tracejit.transforms.custom import custom_vjp as custom_vjp
+from tracejit.transforms.custom_rules import CustomVJPPrimal as CustomVJPPrimal
+from tracejit.transforms.custom_rules import SymbolicZero as SymbolicZero
+from tracejit.transforms.custom_rules import zero_tangent
 from tracejit.transforms.linear_call import linear_call as linear_call
 from tracejit.transforms.primitives import Primitive as Primitive
 from tracejit.tree_util import tree_map
@@ -18,14 +18,14 @@ custom_jvp_call_p = Primitive("custom_jvp_call")  # for tables of rules: calls h
 
 
 def zero_from_primal(val: Any, symbolic_zeros: bool = False) -> Any:
-    """The zero tangents of a tree of values: arrays, or SymbolicZeros where asked.
+    """The zero tangents of a tree of values: arrays (float0 for integers), or SymbolicZeros where asked.
 
     >>> zero_from_primal(2.0)
     Array(0., dtype=float32)
     """
     def zero(x: Any) -> Any:
         t = type_of(x).to_tangent_aval()
-        return SymbolicZero(t) if symbolic_zeros else full(t.shape, 0, t.dtype)
+        return SymbolicZero(t) if symbolic_zeros else zero_tangent(t)
     return tree_map(zero, val)
 
 

@@ -345,6 +345,16 @@ def as_array(x: Any) -> Any:
     return hooks.as_array(x)
 
 
+def runs_known() -> bool:
+    """Whether operations on known arrays run at once here, also inside a trace."""
+    return _local.known_run_now
+
+
+def is_running(x: Var) -> bool:
+    """Whether the trace that made x has not ended."""
+    return x.builder in _local.stack
+
+
 def is_traced(x: Any) -> bool:
     return isinstance(x, Var)
 

@@ -135,15 +135,18 @@ class Name(View):
 class CustomJvp(Call):
     """graph(*consts, *args), whose tangents come from rule(consts, args, tangents) -> (outputs, tangents), flat.
 
-    `consts` are what the function had captured; the rule gives no derivative with respect to them. A tangent is None
-    where it is zero.
+    `consts` are what the function had captured, and after that what only the rule had (`n_unread` values); the rule gives
+    no derivative with respect to them. A tangent is None where it is zero.
     """
     rule: Callable
     n_consts: int = 0
+    n_unread: int = 0
 
     def jvp(self, ctx, primals, tangents):
         n = self.n_consts
-        check_consts("custom_jvp", tangents[:n])
+        check_consts("custom_jvp", tangents[:n - self.n_unread])
+        if all(t is None for t in tangents[n:]):
+            return bind(self, *primals), [None] * len(self.graph.results)
         with sourced(None):
             return self.rule(primals[:n], primals[n:], tangents[n:])
 
@@ -167,7 +170,7 @@ class CustomJvp(Call):
             outs = inline(lanes, [*consts, *primals, *[t for t in tangents if t is not None]])
             ts = iter(outs[len(nonzero):])
             return outs[:len(nonzero)], [next(ts) if nz else None for nz in nonzero]
-        return bind(CustomJvp(graph, rule, n), *args), out_batched
+        return bind(replace(self, graph=graph, rule=rule), *args), out_batched
 
 
     def with_results(self, graph: Graph) -> CustomJvp:
@@ -177,7 +180,7 @@ class CustomJvp(Call):
             outs, ts = self.rule(consts, primals, tangents)
             more = inline(graph, [*consts, *primals])[n:]
             return [*outs, *more], [*ts, *[None] * len(more)]
-        return CustomJvp(graph, rule, self.n_consts)
+        return replace(self, graph=graph, rule=rule)
 
 
 def check_consts(what: str, tangents) -> None:
@@ -193,11 +196,14 @@ class CustomVjp(Call):
     bwd(residuals, cts) -> cts of args."""
     fwd: Callable
     n_consts: int = 0
+    n_unread: int = 0
 
     def jvp(self, ctx, primals, tangents):
         n = self.n_consts
-        check_consts("custom_vjp", tangents[:n])
+        check_consts("custom_vjp", tangents[:n - self.n_unread])
         args, moving = primals[n:], [t is not None for t in tangents[n:]]
+        if not any(moving):
+            return bind(self, *primals), [None] * len(self.graph.results)
         with sourced(None):
             outs, residuals, bwd = self.fwd(primals[:n], args, moving)
         live = [x for x, m in zip(args, moving) if m]
@@ -220,7 +226,7 @@ class CustomVjp(Call):
             lanes, _ = ctx.batch(both, batched, [True] * len(both.results))
             outs = inline(lanes, [*consts, *primals])
             return outs[:n_out], outs[n_out:], sum_unbatched(batched_bwd(ctx, found[0], n_out), batched[n:])
-        return bind(CustomVjp(graph, fwd, n), *args), out_batched
+        return bind(replace(self, graph=graph, fwd=fwd), *args), out_batched
 
 
     def with_results(self, graph: Graph) -> CustomVjp:
@@ -230,7 +236,7 @@ class CustomVjp(Call):
             outs, residuals, bwd = self.fwd(consts, primals, moving)
             more = inline(graph, [*consts, *primals])[n:]
             return [*outs, *more], residuals, lambda residuals, cts: bwd(residuals, cts[:n])
-        return CustomVjp(graph, fwd, self.n_consts)
+        return replace(self, graph=graph, fwd=fwd)
 
 
 def only(bwd: Callable, moving: tuple[bool, ...]) -> Callable:
@@ -242,16 +248,17 @@ def batched_bwd(ctx, bwd: Callable, n_out: int) -> Callable:
     """bwd over lanes: every residual and cotangent is batched."""
     def lanes_bwd(residuals, cts):
         lane = lambda x: type_of(x).update(shape=type_of(x).shape[1:])
-        n = len(residuals)
+        n, given = len(residuals), [ct for ct in cts if ct is not None]
         present: list[bool] = []
 
         def flat(*v):
-            outs = bwd(v[:n], v[n:])
+            rest = iter(v[n:])
+            outs = bwd(v[:n], [None if ct is None else next(rest) for ct in cts])
             present[:] = [ct is not None for ct in outs]
             return [ct for ct in outs if ct is not None]
-        one = trace_closed(flat, [lane(x) for x in (*residuals, *cts)])
+        one = trace_closed(flat, [lane(x) for x in (*residuals, *given)])
         lanes, _ = ctx.batch(one, [True] * len(one.params), [True] * len(one.results))
-        found = iter(inline(lanes, [*residuals, *cts]))
+        found = iter(inline(lanes, [*residuals, *given]))
         return [next(found) if there else None for there in present]
     return lanes_bwd
 
@@ -283,7 +290,6 @@ class Pullback(Op):
 
     def transpose(self, ctx, cts, *args):
         n = self.n_residuals
-        cts = [ctx.zeros(t) if ct is None else ct for ct, t in zip(cts, self.out_types)]
         with sourced(None):
             in_cts = self.bwd(args[:n], cts)
         return [None] * n + [ct if is_linear(x) else None for ct, x in zip(in_cts, args[n:])]
@@ -330,8 +336,8 @@ class LinearCall(Call):
 
 
 def forward_mode_error() -> TypeError:
-    return TypeError("forward mode (jvp, jacfwd, linearize) cannot go through a custom_vjp function: "
-                     "it has only a reverse rule. Use reverse mode, or give the function a custom_jvp rule.")
+    return TypeError("can't apply forward-mode autodiff (jvp) to a custom_vjp function. "
+                     "It has only a reverse rule: use reverse mode, or give the function a custom_jvp rule.")
 
 
 @op_dataclass

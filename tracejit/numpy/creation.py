@@ -11,7 +11,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.trace import current_builder
-from tracejit.ir.types import SHORT_NAMES, ArrayType, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
+from tracejit.ir.types import FLOAT0, SHORT_NAMES, ArrayType, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy.promotion import (
@@ -279,6 +279,8 @@ def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out
     >>> jnp.zeros(2)
     Array([0., 0.], dtype=float32)
     """
+    if dtype is FLOAT0:
+        return np.zeros(shape, FLOAT0)
     return place_on(_filled(canonical_shape(shape), 0, dtype_arg(dtype)), device, out_sharding)
 
 

@@ -30,8 +30,8 @@ def linear_call(fun: Callable, fun_transpose: Callable, residual_args: Any, line
     outputs = unflatten(out_tree, graph.out_types)
     back, back_captured, in_tree = trace_tree(fun_transpose, (residual_args, outputs), [*known, *graph.out_types])
     if in_tree != tree_flatten(linear_args)[1]:
-        raise TreeError(f"linear_call: the transpose returns {in_tree}, the linear arguments are {tree_flatten(linear_args)[1]}",
-                        source=user_source())
+        raise TreeError("transpose output pytree structure must match that of linear inputs, got output structure "
+                        f"{in_tree} and input structure {tree_flatten(linear_args)[1]}", source=user_source())
     union = union_of(captured, back_captured)
     graph = with_captures(graph, captured, union)
     back = with_captures(converted(back, [type_of(x) for x in linear]), back_captured, union)

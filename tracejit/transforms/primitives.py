@@ -12,7 +12,7 @@ from tracejit.ir.types import ArrayType, is_inexact, type_of
 from tracejit.lax.control import convert_type
 from tracejit.lax.custom import Call
 from tracejit.lax.kinds import is_linear, op_dataclass
-from tracejit.transforms.custom import Interned, user_values
+from tracejit.transforms.custom_rules import Interned, user_values
 
 
 @dataclass(frozen=True)
