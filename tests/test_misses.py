@@ -32,7 +32,7 @@ def test_reasons(said):
         f({"w": x}, x, n=2)
         assert "the static arguments are {'n': 2} and were {}" in said()
         f({"w": x, "b": x}, x)
-        assert "the arguments are PyTreeDef(([{'b': *, 'w': *}, *], {}))" in said()
+        assert "the arguments are PyTreeDef((({'b': *, 'w': *}, *), {}))" in said()
         with config.setting(inexact_rules=True):
             f({"w": x}, x)
         assert said().endswith("the setting inexact_rules is True and was False")
