@@ -286,6 +286,8 @@ def _to_integer(exponent: int) -> Callable:
 @eager
 def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
     whole_exponent = dtype_of(x2).kind in "iu" and not is_weak(x2)
+    if whole_exponent and is_inexact(dtype_of(x1)) and not is_weak(x1):
+        x2 = convert(x2, dtype_of(x1))  # no promotion: the base says the dtype
     x1, x2 = promote("power", x1, x2)
     if dtype_of(x1).kind == "b":
         x1, x2 = (lax.convert_element_type(x, default_dtype("i")) for x in (x1, x2))

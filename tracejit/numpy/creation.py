@@ -156,6 +156,8 @@ def _from_numbers(x: Sequence, dtype: np.dtype | None) -> Array:
     if dtype is not None and dtype.kind in "iu" and _types_in(x) <= {int, bool} and np.size(x):
         return as_array(np.array(x, dtype))  # raises OverflowError for a Python int that does not fit
     numbers = np.array(x)
+    if numbers.dtype == object:
+        raise OverflowError("Python int too large to convert to C long")
     if dtype is not None and dtype.kind in "iuf" and numbers.dtype.kind == "c":
         raise DtypeError(f"complex numbers are no {dtype}", fix="take their real parts, or ask for a complex dtype")
     if dtype is None:
@@ -179,7 +181,9 @@ def _leaves(x: Any) -> Iterator[Any]:
 def _dtype_of_leaves(x: Sequence, leaves: list) -> np.dtype:
     pairs = set()
     for leaf in leaves:
-        if isinstance(leaf, (str, bytes)) or leaf is None or isinstance(leaf, dict):
+        if leaf is None:
+            raise DtypeError("None is not a valid value for jnp.array")
+        if isinstance(leaf, (str, bytes)) or isinstance(leaf, dict):
             raise DtypeError(f"Value {str(x)[:80]!r} is not a valid array. Only arrays of numeric types are supported.")
         t = (
             type_of_any(leaf)

@@ -22,6 +22,6 @@ def load(file: Any, *args: Any, **kwargs: Any) -> Any:
     Array([1, 2], dtype=int32)
     """
     out = np.load(file, *args, **kwargs)
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or out.dtype == object:
         return out
     return asarray(out.view(bfloat16) if out.dtype == np.dtype("V2") else out)

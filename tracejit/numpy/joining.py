@@ -223,8 +223,8 @@ def _split(name: str, ary: ArrayLike, where: Any, axis: int, even: bool) -> list
     x = as_array(ary)
     axis = canonical_axis(axis, x.ndim)
     n = x.shape[axis]
-    if np.ndim(where) == 0 and not isinstance(where, (list, tuple)):
-        parts = concrete_int(where, name)
+    if not isinstance(where, (list, tuple)) and np.ndim(where) == 0:
+        parts = int(concrete(where, f"the number of sections of {name}"))
         if parts <= 0:
             raise ValueError("number sections must be larger than 0.")
         if n % parts and even:

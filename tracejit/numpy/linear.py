@@ -19,7 +19,9 @@ from tracejit.numpy.promotion import (
     ArrayLike,
     DTypeLike,
     as_array,
+    axes_given,
     canonical_axes,
+    canonical_axis,
     check_arraylike,
     check_no_out,
     concrete_int,
@@ -175,11 +177,15 @@ def tensordot(
     if isinstance(axes, (tuple, list)):
         if len(axes) != 2:
             raise ValueError(f"axes tuple to jnp.tensordot must have length 2, got {axes}")
-        left, right = ((x,) if np.ndim(x) == 0 else tuple(x) for x in axes)
+        if any(isinstance(x, str) for x in axes):
+            raise TypeError(f"tensordot requires both axes lists to be either ints, tuples or lists, got {axes[0]} and {axes[1]}")
+        left, right = map(axes_given, axes)
         if len(left) != len(right):
-            raise ValueError(f"axes lists to jnp.tensordot must have equal length, got {axes}")
+            raise ShapeError(f"tensordot requires axes lists to have equal length, got {axes[0]} and {axes[1]}.")
         pair = canonical_axes(tuple(left), n), canonical_axes(tuple(right), m)
     else:
+        if not isinstance(axes, (int, np.integer)):
+            raise TypeError("tensordot axes argument must be an int, a pair of ints, or a pair of lists/tuples of ints.")
         count = operator.index(axes)
         if count > min(n, m):
             raise TypeError(f"Number of tensordot axes (axes={count}) exceeds input ranks ({n} and {m})")
@@ -385,6 +391,8 @@ def trace(
     """
     check_no_out("trace", out)
     check_arraylike("trace", a)
+    if np.ndim(a) > 1 and canonical_axis(axis1, np.ndim(a)) == canonical_axis(axis2, np.ndim(a)):
+        raise ValueError(f"axis1 and axis2 can not be same. axis1={axis1} and axis2={axis2}")
     return reductions.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 

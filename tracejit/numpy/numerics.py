@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tracejit import lax
+from tracejit.ir.types import is_complex
 from tracejit.numpy import reductions
 from tracejit.numpy.arithmetic import remainder
 from tracejit.numpy.compiled import compiled
@@ -49,27 +51,27 @@ def interp(
     if period is not None:
         x, xp, fp = _periodic(x, xp, fp, period)
         left = right = None
+    if is_complex(x.dtype):
+        raise ValueError("jnp.interp: complex x values not supported.")
     n = xp.shape[0]
     place = lax.clamp(np.int32(1), searchsorted(xp, x, side="right"), np.int32(max(n - 1, 1)))
     before = lax.sub(place, np.int32(1))
     y0, y1, x0, x1 = (get_item(v, (i,)) for v, i in ((fp, before), (fp, place), (xp, before), (xp, place)))
     width = lax.sub(x1, x0)
-    none = lax.le(
-        lax.abs(width),
-        np.asarray(np.finfo(np.float32).tiny if xp.dtype.itemsize < 8 else np.finfo(np.float64).tiny, xp.dtype),
-    )
+    # A step that is no wider has no slope, so that no gradient overflows.
+    none = lax.le(lax.abs(width), np.spacing(ml_dtypes.finfo(xp.dtype).eps).astype(xp.dtype))
     part = lax.div(lax.sub(x, x0), lax.select(none, lax.full_like(width, 1), width))
     part, y0, y1 = promote_dtypes_inexact("interp", part, y0, y1)
     value = lax.add(y0, lax.mul(part, lax.sub(y1, y0)))
     value = lax.select(none, y0, value)
-    value = _beyond(value, lax.lt(x, get_item(xp, 0)), left, get_item(fp, 0))
-    return _beyond(value, lax.gt(x, get_item(xp, n - 1)), right, get_item(fp, n - 1))
+    value = _beyond(value, lax.lt(x, get_item(xp, 0)), left, get_item(fp, 0), "left")
+    return _beyond(value, lax.gt(x, get_item(xp, n - 1)), right, get_item(fp, n - 1), "right")
 
 
-def _beyond(value: Array, outside: Array, wanted: Any, end: Array) -> Array:
+def _beyond(value: Array, outside: Array, wanted: Any, end: Array, name: str) -> Array:
     if isinstance(wanted, str):
         if wanted != "extrapolate":
-            raise ValueError(f"the only valid string value of `left` or `right` is 'extrapolate', but got: {wanted!r}")
+            raise ValueError(f"the only valid string value of `{name}` is 'extrapolate', but got: {wanted!r}")
         return value
     end = convert(end if wanted is None else wanted, value.dtype)
     return choose_by(outside, end, value)

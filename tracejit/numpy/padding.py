@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ def pad(array: ArrayLike, pad_width: Any, mode: Any = "constant", **kwargs: Any)
     if unknown:
         raise ValueError(f"unsupported keyword arguments for mode '{mode}': {sorted(unknown)}")
     if mode in ("constant", "empty"):
-        return _pad_constant(x, widths, kwargs.get("constant_values", 0))
+        return convert(_pad_constant(x, widths, kwargs.get("constant_values", 0)), x.dtype, x.weak_type)
     step = {"edge": _edge, "linear_ramp": _ramp, "reflect": _mirror, "symmetric": _mirror, "wrap": _wrap}.get(
         mode, _statistic
     )
@@ -227,7 +228,7 @@ def _pad_with_function(x: Array, widths: list[tuple[int, int]], function: Callab
     for axis, pair in enumerate(widths):
         rows = moveaxis(x, axis, -1)
         flat = (
-            lax.reshape(rows, (-1 if rows.size else 0, rows.shape[-1]))
+            lax.reshape(rows, (math.prod(rows.shape[:-1]), rows.shape[-1]))
             if rows.ndim > 1
             else lax.expand_dims(rows, (0,))
         )

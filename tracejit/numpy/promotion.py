@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.config import config
-from tracejit.errors import AxisError, ConcretizationTypeError, DtypeError, ShapeError
+from tracejit.errors import AxisError, ConcretizationTypeError, DtypeError, ShapeError, TracerIntegerConversionError
 from tracejit.ir import graph, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, complex_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
@@ -69,8 +69,8 @@ def concrete(x: Any, what: str, fix: str | None = None) -> np.ndarray:
     value = trace.concrete_value(x)
     if value is None and isinstance(x, Var):
         raise ConcretizationTypeError(
-            f"{what} needs known values here: they decide the shape of a result or which error to raise. This one is a "
-            f"traced value of type {x.type}", fix=fix
+            f"Abstract tracer value encountered where concrete value is expected. {what} needs known values here: they decide "
+            f"the shape of a result or which error to raise. This one is a traced value of type {x.type}", fix=fix
         )
     return np.asarray(x if value is None else value)
 
@@ -78,8 +78,9 @@ def concrete(x: Any, what: str, fix: str | None = None) -> np.ndarray:
 def concrete_int(x: Any, what: str) -> int:
     if type(x) is int:
         return x
-    value = trace.concrete_value(x)
-    return operator.index(x if value is None else value)
+    if isinstance(x, Var):
+        return operator.index(concrete(x, what)[()])
+    return operator.index(x)
 
 
 # --- conversion --------------------------------------------------------------------------------------
@@ -173,7 +174,8 @@ def check_promotion(name: str, types: Sequence[ArrayType]) -> None:
     rank = max((_KIND_RANK[kind_of(d)] for d in strong_dtypes), default=3)
     if len(strong_dtypes) > 1 or any(t.weak_type and _KIND_RANK[kind_of(t.dtype)] > rank for t in types):
         raise DtypeError(
-            f"{name}: numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
+            f"{name}: Input dtypes {tuple(t.dtype.name for t in types)} have no available implicit dtype promotion path: "
+            f"numpy_dtype_promotion is 'strict' and the arguments are {', '.join(map(str, types))}",
             fix="convert one with x.astype(dtype), or set numpy_dtype_promotion to 'standard'",
         )
 
@@ -290,17 +292,26 @@ def canonical_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(canonical_axis(a, ndim) for a in axes_given(axis))
     if len(set(axes)) != len(axes):
-        raise AxisError(f"duplicate value in 'axis': {axis}")
+        raise AxisError(f"repeated axis: duplicate value in 'axis': {axis}")
     return axes
 
 
 def canonical_shape(shape: Any) -> tuple[int, ...]:
     """A shape or a single size as a tuple of Python ints."""
-    sizes = (shape,) if np.ndim(shape) == 0 else tuple(shape)
-    result = tuple(concrete_int(d, "shape") for d in sizes)
+    sizes = (shape,) if getattr(shape, "ndim", None) == 0 or np.isscalar(shape) else tuple(shape)
+    result = tuple(map(_size, sizes))
     if any(d < 0 for d in result):
         raise ShapeError(f"a shape must have every element be nonnegative, got {result}.")
     return result
+
+
+def _size(d: Any) -> int:
+    try:
+        return concrete_int(d, "shape")
+    except TypeError:
+        kind = TracerIntegerConversionError if isinstance(d, Var) else DtypeError
+        raise kind(f"Shapes must be 1D sequences of concrete values of integer type, got {d!r}.\nIf using `jit`, try using "
+                   "`static_argnums` or applying `jit` to smaller subfunctions.") from None
 
 
 def dtype_or(dtype: DTypeLike, default: Any) -> np.dtype:

@@ -25,6 +25,7 @@ from tracejit.numpy.promotion import (
     canonical_shape,
     cast_numpy,
     check_arraylike,
+    check_fits,
     concrete,
     concrete_int,
     convert,
@@ -208,6 +209,8 @@ def eye(N: int, M: int | None = None, k: Any = 0, dtype: DTypeLike | None = None
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
+    if isinstance(k, int):
+        k = max(-N, min(k, N if M is None else M))  # beyond the corners there is nothing to tell apart
     return place_on(_by_place(lax.eq, np.equal, N, M, k, dtype_arg(dtype)), device)
 
 
@@ -240,6 +243,8 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None
     Array([[1, 0],
            [1, 1]], dtype=int32)
     """
+    if isinstance(k, int):
+        check_fits(k, np.dtype("int32"))
     return _by_place(lax.ge, np.greater_equal, N, M, k, dtype_arg(dtype))
 
 

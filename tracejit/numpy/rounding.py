@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -114,6 +115,8 @@ def round(a: ArrayLike, decimals: int = 0, out: None = None) -> Array:
     if decimals == 0:
         return _round_even(x)
     wide = np.dtype("float32") if is_float(x.dtype) and x.dtype.itemsize < 4 else x.dtype
+    if decimals > math.log10(np.finfo(wide).max):  # more than any number of the dtype has
+        return x
     factor = literal(10.0 ** abs(decimals), wide)
     scale, unscale = (lax.mul, lax.div) if decimals > 0 else (lax.div, lax.mul)
     return convert(unscale(_round_even(scale(convert(x, wide), factor)), factor), x.dtype)

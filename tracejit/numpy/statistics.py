@@ -252,11 +252,10 @@ def histogram2d(
            [0, 1]], dtype=int32)
     """
     check_arraylike("histogram2d", x, y)
-    per_axis = not np.ndim(bins) == 0 and (
-        np.ndim(bins) == 1 and len(bins) not in (1, 2)
-        if not isinstance(bins, (list, tuple))
-        else all(np.ndim(b) == 0 for b in bins) and len(bins) not in (1, 2)
-    )
+    if isinstance(bins, (list, tuple)):
+        per_axis = all(np.ndim(b) == 0 for b in bins) and len(bins) not in (1, 2)
+    else:
+        per_axis = np.ndim(bins) == 1 and len(bins) not in (1, 2)
     sample = concatenate([reshape(x, (-1, 1)), reshape(y, (-1, 1))], 1)
     counts, edges = histogramdd(sample, [creation.asarray(bins)] * 2 if per_axis else bins, range, weights, density)
     return counts, edges[0], edges[1]
@@ -281,7 +280,7 @@ def histogramdd(
         raise ValueError("should have one weight for each sample.")
     if range is not None and (len(range) != axes or any(r is not None and len(r) != 2 for r in range)):
         raise ValueError(f"For sample.shape={sample.shape}, range should be a sequence of {axes} pairs or Nones.")
-    bins = [bins] * axes if np.ndim(bins) == 0 and not isinstance(bins, (list, tuple)) else list(bins)
+    bins = [bins] * axes if not isinstance(bins, (list, tuple)) and np.ndim(bins) == 0 else list(bins)
     if len(bins) != axes:
         raise ValueError("should be a bin for each dimension.")
     columns = [lax.reshape(lax.slice_in_dim(sample, i, i + 1, axis=1), (points,)) for i in np.arange(axes).tolist()]

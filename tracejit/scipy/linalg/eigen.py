@@ -9,13 +9,10 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax
+from tracejit.ir.types import complex_dtype
 
 from .factorize import adjoint, check_square, matrices
 from .solve import solve_triangular
-
-
-def complex_dtype(dtype) -> np.dtype:
-    return np.dtype(jnp.result_type(dtype, np.complex64))
 
 
 EIGH_OPTIONS = ("lower", "eigvals_only", "overwrite_a", "overwrite_b", "turbo", "eigvals", "type", "check_finite")
@@ -132,7 +129,7 @@ def rotated(t, z, m: int):
     shift = (a - d) / 2 + jnp.sqrt(((a - d) / 2) ** 2 + b * c)
     length = jnp.sqrt(jnp.abs(shift) ** 2 + jnp.abs(c) ** 2)
     done = jnp.abs(c) == 0
-    length = jnp.where(done, 1, length)
+    length = jnp.where(done, 1, length).astype(t.dtype)
     cosine, sine = jnp.where(done, 1, shift / length), jnp.where(done, 0, c / length)
     rotation = jnp.array([[jnp.conj(cosine), sine], [-sine, cosine]])
     t = t.at[m - 1:m + 1].set(rotation @ t[m - 1:m + 1])
@@ -192,9 +189,9 @@ def bartels_stewart(A, B, C, tol):
 
 def by_eigenvectors(A, B, C, tol):
     (a, P), (b, Q) = jnp.linalg.eig(A), jnp.linalg.eig(B)
-    inner = jnp.linalg.solve(P, C.astype(P.dtype) @ Q) / (a[:, None] + b)
+    inner = jnp.linalg.solve(P, C.astype(P.dtype) @ Q) / (a[:, None] + b[None])
     return jnp.where(apart(a, b, tol), P @ jnp.linalg.solve(Q.T, inner.T).T, math.nan)
 
 
 def apart(a, b, tol):
-    return jnp.abs(a[:, None] + b).min(initial=math.inf) >= tol
+    return jnp.abs(a[:, None] + b[None]).min(initial=math.inf) >= tol

@@ -122,7 +122,7 @@ def triangular_root(T):
     def column(j, root):
         # Above row j the column r solves (root + root[j, j]) r = T[:, j]; the rows from j on are left out.
         above = rows < j
-        system = jnp.where(above[:, None] & above, root + identity * diagonal[j], identity)
+        system = jnp.where(above[:, None] & above[None], root + identity * diagonal[j], identity)
         right = jnp.where(above, lax.dynamic_index_in_dim(T, j, 1, keepdims=False), 0)
         solved = solve_triangular(system, right) + jnp.where(rows == j, diagonal, 0)
         return lax.dynamic_update_index_in_dim(root, solved, j, 1)
@@ -160,13 +160,13 @@ def parlett(T, values):
     """f(T) from f of its diagonal, one superdiagonal after the other, and the smallest difference divided by."""
     n = T.shape[0]
     strict, eigenvalues = jnp.triu(T, 1), jnp.diagonal(T)
-    gaps = eigenvalues - eigenvalues[:, None]
+    gaps = eigenvalues[None] - eigenvalues[:, None]
     safe = jnp.where(gaps == 0, 1, gaps)
-    offset = jnp.arange(n) - jnp.arange(n)[:, None]
+    offset = jnp.arange(n)[None] - jnp.arange(n)[:, None]
 
     def superdiagonal(p, F):
         # Entries of F farther from the diagonal are still zero, and those nearer are all that is needed.
-        terms = strict * (values - values[:, None]) + strict @ F - F @ strict
+        terms = strict * (values[None] - values[:, None]) + strict @ F - F @ strict
         return jnp.where(offset == p, terms / safe, F)
 
     F = lax.fori_loop(1, n, superdiagonal, jnp.zeros_like(T)) + jnp.diag(values)

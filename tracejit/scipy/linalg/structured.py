@@ -120,8 +120,8 @@ def under_row(row, diagonal):
     """A matrix with the given first row and first subdiagonal."""
     n, batch = row.shape[-1], np.broadcast_shapes(row.shape[:-1], diagonal.shape[:-1])
     padded = jnp.pad(diagonal, [(0, 0)] * (diagonal.ndim - 1) + [(0, 1)])
-    below = jnp.eye(n, k=-1, dtype=row.dtype) * padded[..., None, :]
-    return jnp.broadcast_to(below, (*batch, n, n)).at[..., 0, :].set(row)
+    below = jnp.broadcast_to(jnp.eye(n, k=-1, dtype=row.dtype), (*batch, n, n)) * padded[..., None, :]
+    return below.at[..., 0, :].set(row)
 
 
 def companion(a):

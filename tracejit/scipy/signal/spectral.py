@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 import tracejit.numpy as jnp
+from tracejit.ir.types import complex_dtype
 from tracejit.numpy.promotion import canonical_axis, promote_dtypes_inexact
 
 from .windows import window_of
@@ -44,7 +45,7 @@ def without_line(piece):
     ramp = np.arange(n) - (n - 1) / 2
     if n == 1:
         return centred
-    ramp = jnp.asarray(ramp / math.sqrt((ramp**2).sum()), piece.dtype)
+    ramp = jnp.broadcast_to(jnp.asarray(ramp / math.sqrt((ramp**2).sum()), piece.dtype), piece.shape)
     return centred - (centred * ramp).sum(-1, keepdims=True) * ramp
 
 
@@ -95,7 +96,7 @@ def transformed(x, win, points, step, length, detrend_with, onesided):
         frames = detrend_with(frames)
     elif detrend_with:
         frames = detrend(frames, type=detrend_with)
-    frames = frames * win
+    frames = frames * jnp.broadcast_to(win, frames.shape)
     return jnp.fft.rfft(frames.real, n=length) if onesided else jnp.fft.fft(frames, n=length)
 
 
@@ -149,7 +150,7 @@ def stft(x, fs=1.0, window="hann", nperseg: int = 256, noverlap=None, nfft=None,
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -(x.shape[-1] - points) % step % points)])
     onesided = one_sided("stft", return_onesided, x)
     spectra = transformed(x, win, points, step, length, detrend, onesided)
-    spectra = spectra * jnp.sqrt(scale_of("stft", "spectrum", win, fs))
+    spectra = spectra * jnp.sqrt(scale_of("stft", "spectrum", win, fs)).astype(spectra.dtype)
     times = (jnp.arange(spectra.shape[-2], dtype=win.dtype) * step + (0 if boundary else points / 2)) / fs
     spectra = jnp.moveaxis(spectra, -2, -1)
     return frequencies(length, fs, onesided, win.dtype), times, jnp.moveaxis(spectra, -2, axis)
@@ -220,7 +221,7 @@ def istft(Zxx, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, in
     Zxx = jnp.asarray(Zxx)
     if Zxx.ndim < 2:
         raise ValueError(f"istft takes arrays of 2 axes at least, got shape {Zxx.shape}")
-    Zxx = Zxx.astype(jnp.result_type(Zxx.dtype, np.complex64))
+    Zxx = Zxx.astype(complex_dtype(Zxx.dtype))
     freq_axis, time_axis = canonical_axis(freq_axis, Zxx.ndim), canonical_axis(time_axis, Zxx.ndim)
     if freq_axis == time_axis:
         raise ValueError(f"istft: time_axis and freq_axis must differ, got {time_axis} twice")
@@ -232,11 +233,11 @@ def istft(Zxx, fs=1.0, window="hann", nperseg=None, noverlap=None, nfft=None, in
     spectra = jnp.moveaxis(Zxx, (time_axis, freq_axis), (-2, -1))
     frames = (jnp.fft.irfft if input_onesided else jnp.fft.ifft)(spectra, n=length)[..., :points]
     win = jnp.asarray(win, frames.real.dtype)
-    x = overlap_added(frames * (win * win.sum()), step)
-    norm = overlap_added(jnp.broadcast_to(win * win, frames.shape[-2:]), step)
+    x = overlap_added(frames * jnp.broadcast_to(win * win.sum(), frames.shape).astype(frames.dtype), step)
+    norm = jnp.broadcast_to(overlap_added(jnp.broadcast_to(win * win, frames.shape[-2:]), step), x.shape)
     if boundary:
         x, norm = (signal[..., points // 2:signal.shape[-1] - points // 2] for signal in (x, norm))
-    x = x / jnp.where(norm > 1e-10, norm, 1)
+    x = x / jnp.where(norm > 1e-10, norm, 1).astype(x.dtype)
     times = jnp.arange(x.shape[-1], dtype=win.dtype) / fs
     return times, jnp.moveaxis(x, -1, time_axis - (freq_axis < time_axis)) if x.ndim > 1 else x
 

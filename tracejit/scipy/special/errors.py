@@ -229,9 +229,10 @@ def owen(h, a):
     swap = size > 1
     width = jnp.where(swap, 1 / jnp.where(swap, size, 1), size)
     height = jnp.where(swap, size * h, h)
-    exponent = 1 + jnp.square(width)[..., None] * np.square(OWEN_NODES).astype(h.dtype)
+    nodes, weights = (x.astype(h.dtype).reshape((1,) * h.ndim + (-1,)) for x in (OWEN_NODES, OWEN_WEIGHTS))
+    exponent = 1 + jnp.square(width)[..., None] * jnp.square(nodes)
     integrand = jnp.exp(-0.5 * jnp.square(height)[..., None] * exponent) / exponent
-    area = width / (2 * np.pi) * (integrand * OWEN_WEIGHTS.astype(h.dtype)).sum(-1)
+    area = width / (2 * np.pi) * (integrand * weights).sum(-1)
     tail_h, tail_ah = lax.erfc(h / ROOT_2), lax.erfc(size * h / ROOT_2)
     return jnp.sign(a) * jnp.where(swap, 0.25 * (tail_h + tail_ah - tail_h * tail_ah) - area, area)
 

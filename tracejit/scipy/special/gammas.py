@@ -261,7 +261,7 @@ def multigammaln(a, d: int):
     0.0
     """
     a, d = jnp.asarray(inexact("multigammaln", a)), operator.index(d)
-    terms = lax.lgamma(a[..., None] - np.arange(d, dtype=a.dtype) / 2)
+    terms = lax.lgamma(a[..., None] - np.arange(d, dtype=a.dtype).reshape((1,) * a.ndim + (d,)) / 2)
     return terms.sum(-1) + 0.25 * d * (d - 1) * math.log(math.pi)
 
 
