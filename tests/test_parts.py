@@ -95,6 +95,7 @@ STORED = {"a bias", "in a loop"}     # large values are results, or stored by an
 @pytest.fixture(params=[1 << 27, 0], ids=["kept", "computed again"])
 def small_parts(monkeypatch, request):
     monkeypatch.setattr(parts, "PART_BYTES", 4096)
+    monkeypatch.setattr(parts, "SHARED_BYTES", 4096)
     monkeypatch.setattr(parts, "KEPT_BYTES", request.param)
 
 
@@ -127,6 +128,7 @@ def test_the_loops_mean_the_same(small_parts, name):
 @pytest.mark.parametrize("name", [n for n in PROGRAMS if n not in STORED])
 def test_no_large_value_is_left(monkeypatch, name):
     monkeypatch.setattr(parts, "PART_BYTES", 4096)
+    monkeypatch.setattr(parts, "SHARED_BYTES", 4096)
     monkeypatch.setattr(parts, "KEPT_BYTES", 0)
     whole, _ = graph_of(*PROGRAMS[name])
     assert 2 * largest(everywhere(cut_large_values)(whole)) <= largest(whole)

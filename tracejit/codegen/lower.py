@@ -30,12 +30,13 @@ LONG_ROW = 64           # elements of a row, of which most are in code without c
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
     why it cannot run a loop in registers ("": it can), the scratch memory of one that does, which epilogues it takes,
-    and whether it folds rows one after another in vectors."""
+    how many trips of a loop it runs at once, and whether it folds rows one after another in vectors."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
     refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
     loop_bytes: Callable[[RegisterLoop], int] = lambda loop: 0
     takes: Takes = lambda kernel, product: True
+    shares_of: Callable[[Eqn, Sequence[Program]], int] = lambda eqn, programs: 1
     vectors: bool = False
 
 
@@ -223,8 +224,9 @@ class Lowering:
             return
         loop, why_not = loop_in_registers(eqn, self.target)
         programs = [] if loop else [lower(g, self.target, owned_params(eqn.op, g)) for g in subgraphs_of(eqn.op)]
-        region = Region(self.target.loop_bytes(loop) if loop else control_bytes(eqn, programs))
-        self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not))
+        shares = 1 if loop else self.target.shares_of(eqn, programs)
+        region = Region(self.target.loop_bytes(loop) if loop else shares * control_bytes(eqn, programs))
+        self.steps.append(ControlStep(eqn, programs, reads, list(eqn.outputs), region, loop, why_not, shares))
 
 
 def loop_in_registers(eqn: Eqn, target: Target) -> tuple[RegisterLoop | None, str]:

@@ -42,6 +42,7 @@ class ControlStep:
     region: Region       # the scratch memory that lives during this step
     registers: RegisterLoop | None = None
     why_not: str = ""    # why the loop does not run in registers
+    shares: int = 1      # how many trips of the loop may run at once, each with an equal part of the region
 
 
 Step = KernelStep | NativeStep | ControlStep

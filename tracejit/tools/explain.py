@@ -104,6 +104,7 @@ class Explanation:
         if isinstance(step.step, ControlStep):
             where = "runs in registers" if step.step.registers else f"not in registers: {step.step.why_not}" if step.step.why_not \
                 else "runs step by step"
+            where += f"; up to {step.step.shares} trips at once" if step.step.shares > 1 else ""
             return [where, *(f"- {line}" for program in step.step.programs for line in inner_lines(program))]
         return []
 

@@ -13,6 +13,7 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
+from tracejit.codegen.cpu.trips import emit_trips
 from tracejit.codegen.lower import ControlStep, aligned, carry_operands, carry_params, size_of
 from tracejit.codegen.packs import packed
 from tracejit.codegen.registers import RegisterLoop
@@ -111,6 +112,8 @@ class LoopEmitter:
     def leave_if_interrupted(self, again: str | None = None) -> None:
         """After Ctrl-C leave the entry point; if the user's handler decides to go on, jump to `again`."""
         b = self.b
+        if not b.can_leave:
+            return
         stop, done = b.fresh("interrupted"), b.fresh("undisturbed")
         b.condbr(b.ne(interrupt_flag(b), b.const(0, I32)), stop, done)
         b.label(stop)
@@ -152,12 +155,26 @@ class LoopEmitter:
         ys = self.open_tapes(n, y_types) if count else self.outs[op.n_carry:]
         xs = [self.tape_data(x) for x in xs] if count else xs
 
-        def trip(i: Value, now: list[Value], following: list[Value]) -> None:
+        def trip(i: Value, consts, now, xs, following, ys, scratch: Value) -> None:
+            b = self.emitter.b
             at = b.sub(b.sub(n, b.const(1, I64)), i) if op.reverse else i
             element = lambda base, t: b.gep(base, b.mul(at, b.const(t.nbytes, I64)))
-            self.run(0, [*consts, *now, *[element(x, t) for x, t in zip(xs, x_slices)]],
-                     [*following, *[element(y, t) for y, t in zip(ys, y_types)]])
-        self.counted(n, carry, trip)
+            self.emitter.run(self.step.programs[0], [*consts, *now, *map(element, xs, x_slices)],
+                             [*following, *map(element, ys, y_types)], scratch)
+        if self.step.shares > 1:
+            return self.at_once(consts, xs, ys, trip)
+        return self.counted(n, carry, lambda i, now, following: trip(i, consts, now, xs, following, ys, self.region))
+
+    def at_once(self, consts, xs, ys, trip) -> None:
+        """The trips of a loop without a carry, on all threads."""
+        b, n, m = self.b, len(consts), len(consts) + len(xs)
+        run = emit_trips(self.emitter, self.step, self.op.length, [*consts, *xs, *ys], self.region,
+                         lambda i, at, scratch: trip(i, at[:n], [], at[n:m], [], at[m:], scratch))
+        again = b.fresh("again")
+        b.br(again)
+        b.label(again)
+        run()
+        self.leave_if_interrupted(again)
 
     def counted(self, n: Value, init: list[Value], trip) -> None:
         """trip(i, carry, where the next carry goes) for i < n; the last carry is copied to the outputs."""

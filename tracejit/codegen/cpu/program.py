@@ -5,7 +5,8 @@ Kernels are named by the hash of their text, so equal kernels are one function, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from tracejit.codegen.cpu.epilogues import epilogue_of
 from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
 from tracejit.codegen.cpu.register_loops import refusal
+from tracejit.codegen.cpu.trips import shares_of
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
 from tracejit.codegen.schedule import Schedule, regular, schedule
@@ -61,6 +63,8 @@ class EntryBuilder(Builder):
         super().__init__(module, name, [("ins", PTR), ("outs", PTR), ("arena", PTR)], ret=I32)
         self.emitter = emitter
         self.scratch_at: Value | None = None
+
+    can_leave = True    # the program, before its end
 
     def scratch(self, offset: int = 0) -> Value:
         """The scratch memory of the current step (its op's `scratch_bytes`)."""
@@ -107,6 +111,16 @@ class EntryBuilder(Builder):
         return self.effect(f"call void @tj_parallel(ptr @{function}, {context.text}, {n.text})")
 
 
+class TaskBuilder(EntryBuilder):
+    """Builds a function of the entry point's module that runs a part of the program as a task: `void(ptr context, i64 share)`."""
+    can_leave = False
+
+    def __init__(self, module: Module, name: str, emitter: ProgramEmitter):
+        Builder.__init__(self, module, name, [("context", PTR), ("share", I64)], linkage="internal")
+        self.emitter = emitter
+        self.scratch_at = None
+
+
 class ProgramEmitter:
     """Emits the entry point of a program, and collects the kernels that it calls."""
 
@@ -119,6 +133,7 @@ class ProgramEmitter:
         self.tapes: list[Value] = []
         self.shared: dict[str, str] = {}
         self.module = Module(isa)
+        self.n_tasks = 0
 
     def emit(self, program: Program) -> Code:
         self.b = b = EntryBuilder(self.module, "ENTRY", self)
@@ -134,6 +149,14 @@ class ProgramEmitter:
         entry = f"tj_entry_{digest(text)}"
         self.modules[entry] = text.replace("@ENTRY(", f"@{entry}(")
         return Code(entry, list(self.modules.values()), program.arena, program, self.schedules, self.host)
+
+    @contextmanager
+    def task(self) -> Iterator[TaskBuilder]:
+        """What is emitted inside goes to a function of its own."""
+        self.n_tasks += 1
+        outer, self.b = self.b, TaskBuilder(self.module, f"task{self.n_tasks}", self)
+        yield self.b
+        self.b = outer
 
     # --- tapes: { ptr data, i64 capacity in bytes } on the stack
 
@@ -289,5 +312,5 @@ def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, vectors=True)
+    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of, vectors=True)
     return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))

@@ -24,7 +24,8 @@ from tracejit.lax.kinds import Contraction, Cut, Elementwise, View
 from tracejit.lax.loops import Scan
 from tracejit.transforms.passes.regions import Region, Uses, cuts_of, find_region, variables
 
-PART_BYTES = 1 << 22    # of one large value that a part has: it stays in the caches, and is work for many threads
+PART_BYTES = 1 << 20    # of one large value that a part has, if parts are computed at once: it stays in a thread's cache
+SHARED_BYTES = 1 << 22  # if one part is computed after another: it is work for many threads
 KEPT_BYTES = 1 << 27    # of large values that one loop may store for a later one
 MOST_PRODUCTS = 1.5     # times as many as before, as some are computed again
 LEAST_ROWS = 8
@@ -166,7 +167,7 @@ def part_size(region: Region, loops: Sequence[Loop]) -> int:
     every_trip = max(sum(v.type.nbytes for v, a in {*loop.inputs, *loop.outputs} if a is None) for loop in loops)
     per_index = max(v.type.nbytes for v in in_memory) // region.size
     is_summed = any(a is None for loop in loops for _, a in loop.outputs)
-    wanted = min(PART_BYTES, DEEPEST * per_index) if is_summed else PART_BYTES
+    wanted = min(SHARED_BYTES, DEEPEST * per_index) if is_summed else PART_BYTES
     step = max(wanted, every_trip) // max(per_index, 1)
     return rounded_part(region.size, step) if 2 * step <= region.size else 0
 
