@@ -334,3 +334,20 @@ def test_row_values_that_others_share_stay_in_their_order(rng):
     spread = np.log(high - low)
     for got, want in zip(tj.jit(f)(w), (spread, spread.sum(), w - low[:, None], np.exp(spread[::-1]) + low)):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_vectors_of_long_chains_fill_two_registers(rng):
+    """Long elementwise kernels; not short ones, few elements, complex numbers, or what lies apart in memory."""
+    chain = lambda x: jnp.exp(jnp.sin(x) * jnp.cos(x))
+    register = host_isa().lanes(np.dtype("f4"))
+
+    def lanes(f, x):
+        return generate(trace_closed(lambda x: [f(x)], [type_of(x)]), host_isa()).schedules[-1].lanes
+    x = normal(rng, 1000)
+    assert lanes(chain, x) == 2 * register and lanes(jnp.exp, x) == register
+    assert lanes(chain, x[:register]) == register and lanes(lambda x: chain(x[::3]), x) == register
+    for size in (1000, 1024, 9_000_017):     # with and without an end; streamed past the cache
+        x = normal(rng, size)
+        want = np.exp(np.sin(x) * np.cos(x))
+        assert np.abs(np.asarray(tj.jit(chain)(x)) - want).max() < 1e-6
+        assert np.array_equal(tj.jit(lambda x: chain(x) * (x > 0))(x) == 0, x <= 0)

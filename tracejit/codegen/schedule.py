@@ -15,6 +15,7 @@ TASK_COST = 1 << 16         # element operations that are worth a task of their 
 MOST_TASKS = 256
 MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
+LINE_BYTES = 64             # a line of the cache: no register is wider
 STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
 MOST_WRITTEN = 4            # elements of a last axis that is written out
 LEAST_CUT = 16              # elements of a last axis that is cut off
@@ -23,6 +24,7 @@ STRIP = 1024                # elements of a row in such a piece
 LEAST_ROWS = 64             # in a part of a strip
 MOST_PARTIAL = 1 << 16      # sums of parts
 LEAST_STRIDE = 5            # closer neighbours are loaded together
+LEAST_CHAIN = 8             # operations of a kernel whose vectors fill two registers
 
 
 @dataclass(eq=False)
@@ -158,8 +160,10 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     while lanes > 1 and n <= lanes // 2:
         lanes //= 2
     unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
-    if not kernel.fold_axes and long_ops(kernel.roots):
-        unroll = 1      # such operations fill the processor by themselves, and are most of what LLVM has to do
+    if not kernel.fold_axes and (cost > 48 or long_ops(kernel.roots)):
+        unroll = 1      # such operations fill a loop by themselves, and are most of what LLVM has to do
+        if across is None and n >= 8 * lanes and goes_abreast(kernel, vector, cost):
+            lanes *= 2
     while unroll > 1 and n < lanes * unroll:
         unroll //= 2
     if across is not None and (across.size % lanes or n % lanes):
@@ -192,6 +196,16 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
     streams = vector is not None and not along and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
+
+
+def goes_abreast(kernel: Kernel, vector: Axis | None, cost: float) -> bool:
+    """Whether a vector fills two registers, whose instructions take turns: in a long chain, each would wait for the one
+    before, and the next vector's are beyond what a processor looks ahead."""
+    if vector is None or cost <= LEAST_CHAIN and sum(long_ops(kernel.roots).values()) < 2:
+        return False
+    accesses = [(e.dtype, e.data[1]) for e in kernel.loads]
+    accesses += [(s.expr.dtype, s.offset) for stage in kernel.stages for s in stage.stores + stage.row_stores]
+    return all(dtype.kind != "c" and offset.coefficient(vector) in (0, 1) for dtype, offset in accesses)
 
 
 def turns_rows(kernel: Kernel, lanes: int) -> bool:
@@ -245,9 +259,10 @@ def may_stream(kernel: Kernel, vector: Axis, lanes: int) -> bool:
         return False
 
     def is_aligned(s: Store) -> bool:
-        others = [c for a, c in s.offset.terms if a is not vector]
-        return s.offset.coefficient(vector) == 1 and not any(c % lanes for c in (*others, s.offset.const)) and \
-            s.var.type.dtype.kind in "fiu" and lanes * s.var.type.dtype.itemsize in (16, 32, 64) and \
+        itemsize, others = s.var.type.dtype.itemsize, [c for a, c in s.offset.terms if a is not vector]
+        nbytes = min(lanes * itemsize, LINE_BYTES)
+        return s.offset.coefficient(vector) == 1 and not any(c * itemsize % nbytes for c in (*others, s.offset.const)) and \
+            s.var.type.dtype.kind in "fiu" and nbytes in (16, 32, LINE_BYTES) and \
             all(isinstance(a, Axis) for a, _ in s.offset.terms)
     return all(map(is_aligned, stores))
 

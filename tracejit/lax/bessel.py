@@ -75,6 +75,7 @@ def scaled_bessel(b, x, order: int):
 @op_dataclass
 class BesselI0e(Float):
     """exp(-|x|) times the modified Bessel function of order 0."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
 
     def eval(self, x): return in_f32(special("i0e"), x)
@@ -88,6 +89,7 @@ def bessel_i0e(x: Any) -> Any: return bind(BesselI0e(), x)
 @op_dataclass
 class BesselI1e(Float):
     """exp(-|x|) times the modified Bessel function of order 1."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
 
     def eval(self, x): return np.copysign(in_f32(special("i1e"), x), x)  # SciPy loses the sign of -0

@@ -324,6 +324,7 @@ def cummin(operand: Any, axis: int = 0, reverse: bool = False) -> Any:
 @op_dataclass
 class LogAddExp(Float):
     """log(exp(x) + exp(y)), without overflow."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 8
 
     def eval(self, x, y): return np.logaddexp(x, y)

@@ -164,6 +164,7 @@ def atan(x: Any) -> Any: return bind(Atan(), x)
 @op_dataclass
 class Atan2(Float):
     """The angle in [-pi, pi] of the point (y, x)."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 4
 
     def eval(self, x, y): return in_f32(np.arctan2, x, y)

@@ -318,6 +318,7 @@ def rsqrt(x: Any, *, accuracy: Any = None) -> Any: return bind(Rsqrt(), x)
 @op_dataclass
 class Cbrt(Float):
     """Cube root of x."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 2
 
     def eval(self, x): return np.cbrt(x)

@@ -155,6 +155,7 @@ class IncompleteGamma(Float):
 
     Outside of the domain, and where both are 0 and the limit depends on the path, it is nan.
     """
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 64
     series: ClassVar[Callable] = staticmethod(gamma_series)
     fraction: ClassVar[Callable] = staticmethod(gamma_fraction)

@@ -141,6 +141,7 @@ def beta_uniform(b, p, q, x, y):
 @op_dataclass
 class Betainc(Float):
     """The integral of t^(a-1) (1-t)^(b-1) from 0 to x, over that to 1."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 256
 
     def eval(self, a, b, x): return in_f32(special("betainc"), a, b, x)

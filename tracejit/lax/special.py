@@ -21,6 +21,7 @@ F64 = np.dtype("float64")
 @op_dataclass
 class Erf(Float):
     """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 4
 
     def eval(self, x): return in_f32(special("erf"), x)
@@ -33,6 +34,7 @@ def erf(x: Any) -> Any: return bind(Erf(), x)
 @op_dataclass
 class Erfc(Float):
     """1 - erf(x), exact for large x."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 4
 
     def eval(self, x): return in_f32(special("erfc"), x)
@@ -45,6 +47,7 @@ def erfc(x: Any) -> Any: return bind(Erfc(), x)
 @op_dataclass
 class Erfcx(Float):
     """exp(x^2) erfc(x), which decays like 1 / x."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 8
 
     def eval(self, x): return in_f32(special("erfcx"), x)
@@ -57,6 +60,7 @@ def erfcx(x: Any) -> Any: return bind(Erfcx(), x)
 @op_dataclass
 class ErfInv(Float):
     """The number whose erf is x."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 4
 
     def eval(self, x): return np.copysign(in_f32(special("erfinv"), x), x)  # SciPy loses the sign of -0
@@ -69,6 +73,7 @@ def erf_inv(x: Any) -> Any: return bind(ErfInv(), x)
 @op_dataclass
 class Lgamma(Float):
     """The logarithm of the absolute value of the gamma function."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
 
     def eval(self, x):
@@ -84,6 +89,7 @@ def lgamma(x: Any) -> Any: return bind(Lgamma(), x)
 @op_dataclass
 class Digamma(Float):
     """The derivative of lgamma."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 8
 
     def eval(self, x): return in_f32(special("digamma"), x)
@@ -102,6 +108,7 @@ _ZETA = (12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1.8924375803183791606e9
 @op_dataclass
 class Zeta(Float):
     """The Hurwitz zeta function: the sum over k >= 0 of (q + k) ** -x, by Euler and Maclaurin's formula."""
+    is_long: ClassVar[bool] = True
     ulp: ClassVar[float] = 16
 
     def eval(self, x, q):

@@ -10,6 +10,7 @@ from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch, Store, long_ops
 from tracejit.codegen.packs import LANES, LINE, PICK
 from tracejit.codegen.registers import CARRY
+from tracejit.codegen.schedule import LINE_BYTES
 from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
 
@@ -296,7 +297,7 @@ class Position:
         value = b.splat(value, self.lanes)
         if self.stride(offset) == 1:
             at = self.address(base, offset, dtype)
-            align = self.lanes * np.dtype(dtype).itemsize if nontemporal else None
+            align = min(self.lanes * np.dtype(dtype).itemsize, LINE_BYTES) if nontemporal else None
 
             def access(mask: Value | None) -> None:
                 b.store(value, at, align if mask is None else None, mask, nontemporal and mask is None)
