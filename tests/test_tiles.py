@@ -9,7 +9,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
-from tracejit.codegen.tiles import tiles_of
+from tracejit.codegen.tiles import asks, pieces_of, tiles_of
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import ArrayType
 
@@ -51,6 +51,36 @@ def test_whole_tiles_and_what_is_left():
     parts = tiles_of(generate(graph, host_isa()).program.steps[0].kernel)
     assert [[a.size for a in part.row_axes] for part, _ in parts] == [[6, 2, 16, 64], [101, 22], [5, 128]]
     assert [across is None for _, across in parts] == [False, True, True]
+
+
+@pytest.mark.parametrize("pads", [[((0, 40), (0, 0)), ((9, 31), (0, 0))], [((0, 0), (70, 0)), ((0, 0), (0, 70))],
+                                  [((3, 37), (5, 65)), ((40, 0), (0, 70))], [((-3, 43), (0, 70)), ((0, 40), (70, 0))]])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_sums_of_padded_operands_that_lie_across(dtype, pads):
+    """Both results are as large as the first pads say."""
+    x, y = numbers(dtype, 80, 110), numbers(dtype, 80, 110)
+    pad = lambda a, widths: lax.pad(a, np.zeros((), dtype), [(*w, 0) for w in widths])
+    shape = np.add((110, 80), [sum(w) for w in pads[0]])
+    wanted = np.zeros(shape, dtype)
+    for a, ((top, _), (left, _)) in zip((x, y), pads):
+        skip = max(-top, 0)
+        wanted[max(top, 0):top + 110, left:left + 80] += a.T[skip:]
+    found = tj.jit(lambda x, y: pad(x.T, pads[0]) + pad(y.T, pads[1]))(x, y)
+    np.testing.assert_array_equal(np.asarray(found), wanted)
+
+
+def test_pieces_ask_nothing():
+    def padded(n):
+        return lambda *xs: [sum(lax.pad(lax.transpose(x, (1, 0)), np.float32(0), [(0, 64 * (n - 1 - i), 0), (0, 0, 0)])
+                                for i, x in enumerate(xs))]
+    pieces = {}
+    for n in (3, 12):
+        types = [ArrayType((96, 64 * (i + 1)), np.dtype("f4")) for i in range(n)]
+        kernel, = [s.kernel for s in generate(trace_closed(padded(n), types), host_isa()).program.steps]
+        pieces[n] = pieces_of(kernel)
+    assert [[a.size for a in piece.row_axes] for piece in pieces[3]] == 3 * [[64, 96]]
+    assert not any(map(asks, pieces[3]))
+    assert len(pieces[12]) == 1 and asks(pieces[12][0])
 
 
 @pytest.mark.parametrize("n", [8, 10, 16, 23])

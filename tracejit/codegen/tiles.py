@@ -4,21 +4,46 @@
 """
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.schedule import LEAST_STRIDE, substituted
-from tracejit.codegen.zones import conditions_of
-from tracejit.ir.loops import Axis, Index, postorder
+from tracejit.codegen.zones import conditions_of, inside, intervals_of, nodes_of
+from tracejit.ir.loops import Axis, Index
 
 LINE_BYTES = 64
 WIDTH = 64              # elements of a tile along the axis that is written
+MOST_PIECES = 8         # of a kernel with conditions
 NEAR_BYTES = 1 << 14    # what an array may be to be read in any order
 
 
 def tiles_of(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:
-    """Kernels that together do what one does, those of whole tiles first; or the kernel itself. Of a tile also its first axis."""
-    found = crossing(kernel)
+    """Kernels that together do what one does, or the kernel itself. Of a tile also its first axis."""
+    return [tile for piece in pieces_of(kernel) for tile in tiles_of_piece(piece)]
+
+
+def pieces_of(kernel: Kernel) -> list[Kernel]:
+    """A kernel that reads across, such as a sum of padded arrays, cut where its conditions change."""
+    conditions = {c: None for e in nodes_of(kernel) for c in conditions_of(e)}
+    if not conditions or crossing(kernel) is None:
+        return [kernel]
+    intervals = [intervals_of(axis, conditions) for axis in kernel.row_axes]
+    if math.prod(map(len, intervals)) > MOST_PIECES:
+        return [kernel]
+    boxes = [dict(zip(kernel.row_axes, box)) for box in itertools.product(*intervals)]
+    pieces = [inside(kernel, box) for box in boxes]
+    return [kernel] if any(map(asks, pieces)) else [part(piece, box) for piece, box in zip(pieces, boxes)]
+
+
+def asks(kernel: Kernel) -> bool:
+    return any(conditions_of(e) for e in nodes_of(kernel))
+
+
+def tiles_of_piece(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:
+    """Those of whole tiles first."""
+    found = None if asks(kernel) else crossing(kernel)
     if found is None:
         return [(kernel, None)]
     (across, height), along = found, kernel.row_axes[-1]
@@ -36,11 +61,7 @@ def crossing(kernel: Kernel) -> tuple[Axis, int] | None:
     """The axis along which an operand lies that is read across, and how many of its elements are in a line."""
     if kernel.fold_axes or len(kernel.stages) > 1 or len(kernel.row_axes) < 2 or kernel.row_axes[-1].size < WIDTH:
         return None
-    along, nodes = kernel.row_axes[-1], set()
-    for root in kernel.roots:
-        nodes.update(postorder(root, nodes))
-    if any(conditions_of(e) for e in nodes):
-        return None
+    along = kernel.row_axes[-1]
     for e in kernel.loads:
         offset, item = e.data[1], e.dtype.itemsize
         far = abs(offset.coefficient(along)) >= LEAST_STRIDE and e.data[0].type.nbytes > NEAR_BYTES

@@ -36,10 +36,7 @@ def zones_of(kernel: Kernel, vector: Axis | None, lanes: int) -> list[Zone]:
     """The zones of which code is worth having, in the order of the vector axis; none without conditions."""
     if vector is None or vector not in kernel.row_axes:
         return []
-    roots = kernel.roots
-    nodes: set[Expr] = set()
-    for root in roots:
-        nodes.update(postorder(root, nodes))
+    nodes = nodes_of(kernel)
     conditions = list(dict.fromkeys(c for e in nodes for c in conditions_of(e)))
     if not conditions or len(nodes) > MOST_NODES:
         return []
@@ -56,18 +53,27 @@ def zones_of(kernel: Kernel, vector: Axis | None, lanes: int) -> list[Zone]:
     return sorted(found, key=lambda zone: zone.box[vector])
 
 
+def nodes_of(kernel: Kernel) -> set[Expr]:
+    nodes: set[Expr] = set()
+    for root in kernel.roots:
+        nodes.update(postorder(root, nodes))
+    return nodes
+
+
 def conditions_of(e: Expr) -> tuple[Inside, ...]:
     return e.data[2] if e.kind == LOAD else e.data if e.kind == WHERE else ()
 
 
 def boxes_of(axes: list[Axis], conditions: Iterable[Inside]) -> list[Box]:
     """All boxes between the places at which some condition changes."""
-    intervals = []
-    for axis in axes:
-        cuts = sorted({0, axis.size, *(cut for c in conditions for cut in cuts_of(c, axis))})
-        pieces = sorted(zip(cuts[:-1], cuts[1:]), key=lambda piece: piece[0] - piece[1])
-        intervals.append(pieces[:MOST_CUTS])
+    intervals = [sorted(intervals_of(axis, conditions), key=lambda piece: piece[0] - piece[1])[:MOST_CUTS] for axis in axes]
     return [dict(zip(axes, pieces)) for pieces in itertools.islice(itertools.product(*intervals), 256)]
+
+
+def intervals_of(axis: Axis, conditions: Iterable[Inside]) -> list[tuple[int, int]]:
+    """The intervals of an axis between the places at which some condition changes."""
+    cuts = sorted({0, axis.size, *(cut for c in conditions for cut in cuts_of(c, axis))})
+    return list(zip(cuts[:-1], cuts[1:]))
 
 
 def cuts_of(condition: Inside, axis: Axis) -> list[int]:
