@@ -232,6 +232,69 @@ def test_stacks_of_many_small_matrices():
     close(tj.vmap(linalg.solve, in_axes=(None, 0))(x[0], b), np.linalg.solve(x[:1], b))
 
 
+def special_stack(dtype, m: int, n: int) -> np.ndarray:
+    """Matrices that algorithms stumble over, among others."""
+    x = normal(dtype, 20, m, n)
+    x[1], x[2], x[3], x[4, :, 0] = 0, 1, np.eye(m, n), 0
+    x[5] = np.outer(np.arange(m), np.arange(n))
+    x[6] *= np.finfo(dtype).max / 1000
+    x[7] *= np.finfo(dtype).tiny * 1000
+    x[8] = x[8] * np.logspace(0, -30, n).astype(dtype)
+    return x
+
+
+def scaled_close(found, x, slack: float = 40.0) -> None:
+    """To the precision of the dtype, relative to each matrix."""
+    size = np.maximum(np.abs(x).max((-2, -1), keepdims=True), np.finfo(x.dtype).tiny)
+    np.testing.assert_allclose(found / size, x / size, rtol=0, atol=slack * np.finfo(x.dtype).eps)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 5), (5, 3), (4, 1), (12, 12), (20, 31), (31, 20)], ids=str)
+@pytest.mark.parametrize("full", [True, False])
+def test_orthogonal_factors_side_by_side(dtype, shape, full):
+    x, k = special_stack(dtype, *shape), min(shape)
+    q, r = map(np.asarray, linalg.qr(x, full_matrices=full))
+    is_identity(adjoint(q) @ q)
+    scaled_close(q @ r, x)
+    assert not np.tril(r, -1).any()
+    scaled_close(np.linalg.qr(x[8:], "r"), r[8:, :k], 200)     # and with LAPACK's signs
+    u, s, vh = map(np.asarray, linalg.svd(x, full_matrices=full))
+    is_identity(adjoint(u) @ u)
+    is_identity(vh @ adjoint(vh))
+    scaled_close(u[..., :k] * s[:, None] @ vh[:, :k], x, 100)
+    assert (np.diff(s) <= 0).all() and (s >= 0).all()
+    np.testing.assert_array_equal(linalg.svd(x, compute_uv=False), s)
+    scaled_close(s[:, None], np.linalg.svd(x, compute_uv=False)[:, None], 100)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 32])
+def test_eigenvalues_side_by_side(dtype, n):
+    x = special_stack(dtype, n, n)
+    x = x / 2 + adjoint(x) / 2
+    for lower in (True, False):
+        half = np.tril(x) if lower else np.triu(x)
+        v, w = map(np.asarray, linalg.eigh(half, lower=lower, symmetrize_input=False))
+        is_identity(adjoint(v) @ v)
+        scaled_close(v * w[:, None] @ adjoint(v), x, 100)
+        scaled_close(w[:, None], np.linalg.eigvalsh(x)[:, None], 100)
+        np.testing.assert_array_equal(eigvalsh(half, lower=lower, symmetrize_input=False), w)
+
+
+@EACH_DTYPE
+def test_what_is_side_by_side_does_not_see_its_neighbours(dtype):
+    x = definite(dtype, 20, 6, 6)
+    spoiled = x.copy()
+    spoiled[[1, 3, 17]] = [np.full((6, 6), v, dtype) for v in (np.nan, np.inf, 1)]
+    for f in (linalg.cholesky, linalg.lu, linalg.qr, linalg.eigh, linalg.svd, lambda a: linalg.solve(a, x)):
+        for one, other in zip(*(map(np.atleast_1d, tj.tree.leaves(f(a))) for a in (x, spoiled))):
+            kept = np.delete(np.arange(20), [1, 3, 17])
+            np.testing.assert_array_equal(np.asarray(one)[kept], np.asarray(other)[kept])
+            if one.dtype != np.int32:
+                assert np.isnan(np.asarray(other)[1]).any()
+
+
 # --- derivatives -----------------------------------------------------------------------------------------------------
 
 SPECTRA = {

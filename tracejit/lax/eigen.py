@@ -1,14 +1,15 @@
-"""Eigenvalues, singular values and the reductions that lead to them, of stacks of matrices."""
+"""Eigenvalues and singular values of stacks of matrices."""
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import complex_dtype, real_dtype, type_of
+from tracejit.lax import jacobi
 from tracejit.lax.broadcast import reduce_sum
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
@@ -65,6 +66,8 @@ class Eigh(Stacked):
     """Orthonormal eigenvectors (columns) and ascending real eigenvalues of symmetric or Hermitian matrices, or these alone."""
     lower: bool = True
     vectors: bool = True
+    largest_in_groups: ClassVar[int] = 32
+    largest_alone: ClassVar[int] = 4
     own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
@@ -122,6 +125,25 @@ class Eigh(Stacked):
         for out in vectors:
             fill_nan_if(f, info, columns, t.size, t.dtype)
             transposed(f, out, columns, n, n, t.dtype)
+
+    def group_areas(self, x):
+        n = x.shape[0]
+        return [(x.size, x.dtype), (n * (n | 1), x.dtype), (n, real_dtype(x.dtype))]
+
+    def group(self, group, ins, outs, areas, types):
+        """The vectors are rows while the work is done, and come where the matrix was."""
+        t, n = types[0], types[0].shape[0]
+        part = real_dtype(t.dtype)
+        group.get(ins[0], t.size, t.dtype, areas[0])
+        given, half = (group.matrix(area, width, transposed=self.lower, conjugated=self.lower)
+                       for area, width in zip(areas, (n, n | 1)))
+        values, square = group.matrix(areas[2], 1, part), group.matrix(areas[0], n)
+        vectors = replace(square, transposed=True) if self.vectors else None
+        jacobi.eigh(group, given, half, values, vectors, n)
+        group.put(areas[2], n, part, outs[-1])
+        if self.vectors:
+            jacobi.transpose_in_place(group, square, n)
+            group.put(areas[0], t.size, t.dtype, outs[0])
 
 
 def eigh(x: Any, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True,
@@ -280,6 +302,8 @@ class Svd(Stacked):
     """Descending singular values; with vectors, x = U diag(s) Vh, all columns of U and V or the first min(m, n)."""
     vectors: bool
     full_matrices: bool
+    largest_in_groups: ClassVar[int] = 32
+    largest_alone: ClassVar[int] = 4
     own_threads: ClassVar[int] = 40
     ulp: ClassVar[float] = 256
     multiple: ClassVar[bool] = True
@@ -346,6 +370,29 @@ class Svd(Stacked):
             fill_nan_if(f, info, source, own.size, own.dtype)
             transposed(f, out, source, *own.shape[::-1], own.dtype)
 
+    def group_areas(self, x):
+        s, *vectors = self.infer(x)
+        return [(x.size, x.dtype), (x.size, x.dtype), (s.size, s.dtype), (s.size, x.dtype), *[(t.size, t.dtype) for t in vectors]]
+
+    def group(self, group, ins, outs, areas, types):
+        """Of a wide matrix, those of its adjoint. Columns that are rotated lie together."""
+        (t,), (m, n), (s, *vectors) = types, types[0].shape, self.infer(types[0])
+        wide = m < n
+        group.get(ins[0], t.size, t.dtype, areas[0])
+        given = group.matrix(areas[0], n, transposed=wide, conjugated=wide)
+        x, values = group.matrix(areas[1], max(m, n), transposed=True), group.matrix(areas[2], 1, s.dtype)
+        if vectors:
+            taus, u = group.matrix(areas[3], 1), group.matrix(areas[4], vectors[0].shape[1], transposed=wide)
+            v = group.matrix(areas[5], n, transposed=True, conjugated=True)
+            left, right, k = (v, u, vectors[1].shape[0]) if wide else (u, v, vectors[0].shape[1])
+            jacobi.svd_vectors(group, given, x, values, left, right, taus, max(m, n), min(m, n), k)
+            if wide:
+                jacobi.transpose_in_place(group, u, m)
+        else:
+            jacobi.svd(group, given, x, values, max(m, n), min(m, n))
+        for area, out, own in zip((areas[2], *areas[4:]), outs, (s, *vectors)):
+            group.put(area, own.size, own.dtype, out)
+
 
 def singular_vector_tangents(t: Any, inner: Any, s: Any, u: Any, v: Any) -> tuple:
     """U' and (V')^H (Giles 2008, An extended collection of matrix derivative results; Townsend 2016)."""
@@ -387,131 +434,3 @@ def svd(x: Any, *, full_matrices: bool = True, compute_uv: bool = True, subset_b
         outs = [s, *([slice_in_dim(outs[1], start, stop, axis=last + 1),
                       slice_in_dim(outs[2], start, stop, axis=last)] if compute_uv else [])]
     return (outs[1], s, outs[2]) if compute_uv else s
-
-
-@op_dataclass
-class Schur(Stacked):
-    """x = Q T adjoint(Q), Q unitary; T upper triangular, for real x with 2x2 blocks for complex pairs."""
-    vectors: bool
-    own_threads: ClassVar[int] = 40
-    ulp: ClassVar[float] = 256
-    multiple: ClassVar[bool] = True
-
-    def infer(self, x):
-        self.lead(x), self.square(x)
-        return (x.strong(),) * (1 + self.vectors)
-
-    def one(self, x):
-        if not x.size:
-            return (x,) * (1 + self.vectors)
-        found = lapack("gees", x)(lambda *_: 0, x, compute_v=int(self.vectors))
-        outs = [found[0], found[-3]][:1 + self.vectors]
-        return [nan_like(v) for v in outs] if found[-1] else outs
-
-    def areas(self, x):
-        n = x.shape[0]
-        return [(x.size, x.dtype), (x.size, x.dtype), (work_size(n), x.dtype), (2 * n, x.dtype), (n + 2, INT)]
-
-    def lane(self, f, ins, outs, areas, types):
-        (x,), (columns, vectors, work, values, ints), (t,) = ins, areas, types
-        n, is_complex = t.shape[0], t.dtype.kind == "c"
-        selected, info, flags = (f.gep(ints, k, INT) for k in range(3))
-        transposed(f, columns, x, n, n, t.dtype)
-        second = f.gep(values, n, t.dtype)
-        f.routine(letter(t.dtype) + "gees", "V" if self.vectors else "N", "N", None, n, columns, n, selected,
-                  *([values] if is_complex else [values, second]), vectors, n, work, work_size(n),
-                  *([second] if is_complex else []), flags, info)
-        for out, source in zip(outs, (columns, vectors)):
-            fill_nan_if(f, info, source, t.size, t.dtype)
-            transposed(f, out, source, n, n, t.dtype)
-
-
-def schur(x: Any, *, compute_schur_vectors: bool = True, sort_eig_vals: bool = False, select_callable: Any = None):
-    """The Schur form T, and Q with x = Q T adjoint(Q), of stacks of square matrices; real input has a real form.
-
-    >>> import numpy as np
-    >>> t, q = schur(np.float64([[2, 0], [0, 3]]))
-    >>> np.asarray(t)
-    array([[2., 0.],
-           [0., 3.]])
-    """
-    if sort_eig_vals or select_callable is not None:
-        raise NotImplementedError("schur: the order of the eigenvalues is LAPACK's; sorting them is not supported")
-    return list(bind(Schur(bool(compute_schur_vectors)), x))
-
-
-@op_dataclass
-class Hessenberg(Stacked):
-    """x reduced to zeros below the first subdiagonal by reflectors, which are stored there, and their factors."""
-    ulp: ClassVar[float] = 64
-    multiple: ClassVar[bool] = True
-
-    def infer(self, x):
-        lead, n = self.lead(x), self.square(x)
-        if n == 0:
-            raise ShapeError(f"hessenberg: {x} has empty matrices", fix="give matrices of order 1 or more")
-        return x.strong(), stacked(lead, n - 1, of=x.dtype)
-
-    def one(self, x):
-        return lapack("gehrd", x)(x)[:2] if len(x) > 1 else (x, np.zeros(0))
-
-    def areas(self, x): return [(x.size, x.dtype), (work_size(*x.shape), x.dtype), (1, INT)]
-
-    def lane(self, f, ins, outs, areas, types):
-        (x,), (out, taus), (columns, work, info), (t,) = ins, outs, areas, types
-        n = t.shape[0]
-        transposed(f, columns, x, n, n, t.dtype)
-        f.routine(letter(t.dtype) + "gehrd", n, 1, n, columns, n, taus, work, work_size(n, n), info)
-        transposed(f, out, columns, n, n, t.dtype)
-
-
-def hessenberg(a: Any):
-    """(packed, taus): the Hessenberg form of square matrices with its reflectors below the first subdiagonal.
-
-    >>> import numpy as np
-    >>> [x.shape for x in hessenberg(np.eye(3))]
-    [(3, 3), (2,)]
-    """
-    return list(bind(Hessenberg(), a))
-
-
-@op_dataclass
-class Tridiagonal(Stacked):
-    """A symmetric or Hermitian matrix in tridiagonal form: packed reflectors, diagonal, off-diagonal, factors."""
-    lower: bool
-    ulp: ClassVar[float] = 64
-    multiple: ClassVar[bool] = True
-
-    def infer(self, x):
-        lead, n, part = self.lead(x), self.square(x), real_dtype(x.dtype)
-        if n == 0:
-            raise ShapeError(f"tridiagonal: {x} has empty matrices", fix="give matrices of order 1 or more")
-        return x.strong(), stacked(lead, n, of=part), stacked(lead, n - 1, of=part), stacked(lead, n - 1, of=x.dtype)
-
-    def one(self, x):
-        if len(x) == 1:
-            return x, x[0].real, np.zeros(0), np.zeros(0)
-        return lapack("hetrd" if x.dtype.kind == "c" else "sytrd", x)(x, lower=int(self.lower))[:4]
-
-    def areas(self, x): return [(x.size, x.dtype), (work_size(*x.shape), x.dtype), (1, INT)]
-
-    def lane(self, f, ins, outs, areas, types):
-        (x,), (out, *parts), (columns, work, info), (t,) = ins, outs, areas, types
-        n = t.shape[0]
-        transposed(f, columns, x, n, n, t.dtype)
-        name = letter(t.dtype) + ("hetrd" if t.dtype.kind == "c" else "sytrd")
-        f.routine(name, "L" if self.lower else "U", n, columns, n, *parts, work, work_size(n, n), info)
-        transposed(f, out, columns, n, n, t.dtype)
-
-
-def tridiagonal(a: Any, *, lower: bool = True):
-    """(packed, d, e, taus): the tridiagonal form of symmetric or Hermitian matrices, read from one half.
-
-    `d` is its diagonal, `e` its off-diagonal; the reflectors are stored beyond that in `packed`, their factors in
-    `taus`.
-
-    >>> import numpy as np
-    >>> [x.shape for x in tridiagonal(np.eye(3))]
-    [(3, 3), (3,), (2,), (2,)]
-    """
-    return list(bind(Tridiagonal(bool(lower)), a))

@@ -320,6 +320,22 @@ class Qr(Stacked):
         f.routine(reflectors(t.dtype, "gqr"), m, k, min(m, n), columns, m, taus, work, work_size(m, n), info)
         transposed(f, q, columns, k, m, t.dtype)
 
+    def group_areas(self, x):
+        (m, n), k = x.shape, x.shape[0] if self.full_matrices else min(x.shape)
+        return None if self.pivoting else [(m * n, x.dtype), (min(m, n), x.dtype), (m * k, x.dtype)]
+
+    def group(self, group, ins, outs, areas, types):
+        (m, n), dtype, f = types[0].shape, types[0].dtype, group.f
+        k, count = m if self.full_matrices else min(m, n), min(m, n)
+        group.get(ins[0], m * n, dtype, areas[0])
+        a, taus, q = (group.matrix(area, columns) for area, columns in zip(areas, (n, 1, k)))
+        side_by_side.reflect(group, a, taus, m, n)
+        side_by_side.product_of_reflectors(group, a, taus, q, m, k, count)
+        group.put(areas[2], m * k, dtype, outs[0])
+        with f.loop(0, count) as column, f.loop(f.add(column.index, 1), k) as row:
+            a[row.index, column.index] = f.const(0, dtype)
+        group.put(areas[0], k * n, dtype, outs[1])
+
     def pivoted(self, f, columns, order, taus, reals, work, info, t):
         m, n = t.shape
         with f.loop(0, n) as loop:  # 0: every column may move

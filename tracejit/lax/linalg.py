@@ -16,10 +16,10 @@ from tracejit.lax.eigen import SvdAlgorithm as SvdAlgorithm
 from tracejit.lax.eigen import diagonal_of
 from tracejit.lax.eigen import eig as eig
 from tracejit.lax.eigen import eigh as eigh
-from tracejit.lax.eigen import hessenberg as hessenberg
-from tracejit.lax.eigen import schur as schur
+from tracejit.lax.schur import hessenberg as hessenberg
+from tracejit.lax.schur import schur as schur
 from tracejit.lax.eigen import svd as svd
-from tracejit.lax.eigen import tridiagonal as tridiagonal
+from tracejit.lax.schur import tridiagonal as tridiagonal
 from tracejit.lax.elementwise import add, mul, neg
 from tracejit.lax.factorize import cholesky as cholesky
 from tracejit.lax.factorize import householder_product as householder_product

@@ -118,7 +118,7 @@ class TriangularSolve(Stacked):
         (t, u), direct = types, self.left_side != self.transpose_a
         for source, own, area in zip(ins, types, areas):
             group.get(source, own.size, own.dtype, area)
-        matrix = group.matrix(areas[0], t.shape[1], transposed=not direct)
+        matrix = group.matrix(areas[0], t.shape[1], transposed=not direct, conjugated=self.conjugate_a)
         x = group.matrix(areas[1], u.shape[1], transposed=not self.left_side)
         columns = u.shape[1 if self.left_side else 0]
         side_by_side.substitute(group, matrix, x, t.shape[0], columns, self.lower == direct, self.unit_diagonal)

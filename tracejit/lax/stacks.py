@@ -12,7 +12,7 @@ from tracejit.ir.types import ArrayType, short_name
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import count_up, identity
 from tracejit.lax.shares import MOST_SHARES, Shares
-from tracejit.lax.side_by_side import Group, fits, lanes_of
+from tracejit.lax.side_by_side import LARGEST, TINY, Group, fits, lanes_of
 
 LAPACK_LETTERS = {"f32": "s", "f64": "d", "c64": "c", "c128": "z"}
 
@@ -28,6 +28,8 @@ class Stacked(Opaque):
     makes_nan: ClassVar[bool] = True
     ranks: ClassVar[tuple[int, ...]] = (2,)
     integers: ClassVar[tuple[int, ...]] = ()   # operands that hold int32 positions
+    largest_in_groups: ClassVar[int] = LARGEST  # orders up to which many small matrices are done side by side, and few
+    largest_alone: ClassVar[int] = TINY
     own_threads: ClassVar[int] = 80            # from this order on the library's own threads are faster than ours
 
     def lead(self, *types: ArrayType) -> tuple[int, ...]:
@@ -120,7 +122,8 @@ class Stacked(Opaque):
 
     def in_groups(self, types) -> bool:
         own = self.own_types(types)
-        return fits(self.n_lanes(types), own) and self.group_areas(*own) is not None
+        allowed = fits(self.n_lanes(types), own, self.largest_in_groups, self.largest_alone)
+        return allowed and self.group_areas(*own) is not None
 
     def shares(self, types) -> Shares:
         own, n = self.own_types(types), self.n_lanes(types)

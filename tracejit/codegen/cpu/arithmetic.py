@@ -201,8 +201,11 @@ class Arithmetic:
         moved = self.sub(bits, self.convert(inward, int_type))
         return self.bitcast(self.or_(moved, self.convert(inexact, int_type)), total.dtype)
 
-    def mad(self, x: Any, y: Any, z: Any) -> Value:
-        """x * y + z, fused where that is the fast way: for polynomials, whose error allows either."""
+    def mad(self, x: Any, y: Any, z: Any) -> AnyValue:
+        """x * y + z, fused where that is the fast way: for polynomials and sums of products, whose error allows either."""
+        x, y, z = self.match(x, y, z)
+        if isinstance(x, ComplexValue):
+            return self.complex_mad(x, y, z)
         if self.isa.has_fma:
             return self.fma(x, y, z)
         return self.add(self.mul(x, y), z)

@@ -36,6 +36,10 @@ class Complex:
         re = self.sub(self.mul(x.re, y.re), self.mul(x.im, y.im))
         return ComplexValue(re, self.add(self.mul(x.re, y.im), self.mul(x.im, y.re)))
 
+    def complex_mad(self, x: ComplexValue, y: ComplexValue, z: ComplexValue) -> ComplexValue:
+        re = self.mad(x.re, y.re, self.mad(self.neg(x.im), y.im, z.re))
+        return ComplexValue(re, self.mad(x.re, y.im, self.mad(x.im, y.re, z.im)))
+
     def complex_div(self, x: ComplexValue, y: ComplexValue) -> ComplexValue:
         """Smith's method (1962): scaled by the larger part of y, so that squares cannot overflow."""
         wide = self.ge(self.abs(y.re), self.abs(y.im))
