@@ -11,7 +11,8 @@ import numpy as np
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax import (barrier, bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise,
-                          factorize, first_true, incomplete, incomplete_beta, index, reinterpret, shape, solve, special, window)
+                          factorize, first_true, incomplete, incomplete_beta, index, reinterpret, schur, shape, solve,
+                          special, window)
 from tracejit.lax.kinds import Op
 
 # Modules whose name in tracejit.lax is that of their main function.
@@ -328,23 +329,26 @@ def matrix_functions() -> list[Sample]:
         fact(factorize.Qr(True, False), tall, smooth=False),
         fact(solve.TriangularSolve(True, True, False, False, False), np.tril(square), uniform(-1, 1, 2, 3, 2)),
         fact(solve.TriangularSolve(False, False, True, False, True), np.triu(square[0]), uniform(-1, 1, 2, 3)),
-        *decompositions(fact, square, tall),
+        *decompositions(fact, square),
         *[fft_of(kind, (6,), x) for kind, x in (("FFT", complex_of(2, 6)), ("IFFT", complex_of(2, 6)), ("RFFT", uniform(-1, 1, 2, 6)),
                                                ("IRFFT", complex_of(2, 4)))],
         fft_of("FFT", (3, 4), complex_of(3, 4)), fft_of("RFFT", (3, 5), uniform(-1, 1, 3, 5)),
     ]
 
 
-def decompositions(fact: Callable[..., Sample], square: np.ndarray, tall: np.ndarray) -> list[Sample]:
-    """Their derivatives have tests of their own: vectors are unique up to their phases only."""
+def decompositions(fact: Callable[..., Sample], square: np.ndarray) -> list[Sample]:
+    """Their derivatives have tests of their own: vectors are unique up to their phases only, LAPACK's as far as it is what is called:
+    for few matrices that are not tiny."""
     lu, pivots, _ = factorize.Lu().eval(square)
+    symmetric, tall = uniform(-1, 1, 2, 5, 5), uniform(-1, 1, 6, 5)
+    symmetric += symmetric.mT
     reflectors = (uniform(-1, 1, 4, 2), uniform(0, 1, 2))
     return [
-        fact(eigen.Eigh(), spd(2), smooth=False), fact(eigen.Eigh(True, False), spd(2), smooth=False),
+        fact(eigen.Eigh(), symmetric, smooth=False), fact(eigen.Eigh(True, False), symmetric, smooth=False),
         fact(eigen.Eig(False, True, False), square, fixed=(0,)),
         fact(eigen.Svd(True, False), tall, smooth=False), fact(eigen.Svd(False, False), tall, smooth=False),
-        fact(eigen.Schur(True), square, fixed=(0,)), fact(eigen.Hessenberg(), square, fixed=(0,)),
-        fact(eigen.Tridiagonal(True), spd(), fixed=(0,)), fact(factorize.HouseholderProduct(), *reflectors, fixed=(0, 1)),
+        fact(schur.Schur(True), square, fixed=(0,)), fact(schur.Hessenberg(), square, fixed=(0,)),
+        fact(schur.Tridiagonal(True), spd(), fixed=(0,)), fact(factorize.HouseholderProduct(), *reflectors, fixed=(0, 1)),
         fact(factorize.Ormqr(True, False), *reflectors, uniform(-1, 1, 4, 3), fixed=(0, 1, 2)),
         fact(solve.LuSolve(), square, lu, pivots, uniform(-1, 1, 2, 3, 2), fixed=(0, 1, 2)),
         fact(solve.TridiagonalSolve(), uniform(-1, 1, 5), uniform(3, 4, 5), uniform(-1, 1, 5), uniform(-1, 1, 5, 2),

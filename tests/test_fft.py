@@ -38,7 +38,8 @@ def test_lengths(kind, n):
             check(kind, (n,), lead, dtype)
 
 
-@pytest.mark.parametrize("rows, n", [(8, 16), (17, 40), (16, 32), (33, 128), (20, 1030), (17, 512), (3, 1024), (2, 720)], ids=str)
+@pytest.mark.parametrize("rows, n", [(8, 16), (17, 40), (16, 32), (33, 128), (20, 1030), (17, 512), (3, 1024), (2, 720),
+                                     (17, 499), (20, 1009), (33, 97), (5, 1031), (3, 1543)], ids=str)
 @pytest.mark.parametrize("kind", NUMPY)
 def test_rows_that_fill_squares_of_registers_and_those_that_do_not(kind, rows, n):
     for dtype in ("f4", "f8"):
@@ -57,7 +58,7 @@ def test_several_axes(kind, lengths, lead):
 
 # long ones: sides of 17 ... 128 numbers, whole squares of registers and cut ones, real ones of odd length, large primes
 @pytest.mark.parametrize("lengths, lead", [((4116,), ()), ((7429,), (2,)), ((2 * 4116,), (2,)), ((6561,), ()), ((16384,), ()),
-                                           ((10006,), ()), ((5, 4913), ()), ((4913,), (17,)), ((8232,), (16,)), ((5003,), (2, 8))],
+                                           ((10006,), ()), ((10007,), (2,)), ((5, 4913), ()), ((4913,), (17,)), ((8232,), (16,)), ((5003,), (2, 8))],
                          ids=str)
 @pytest.mark.parametrize("kind", NUMPY)
 def test_long_ones(kind, lengths, lead):

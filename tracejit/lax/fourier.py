@@ -7,6 +7,7 @@ transformed together, side by side; then s starts at their number.
 """
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tracejit.lax.lapack import turned
 I64 = np.dtype("i8")
 LARGEST_RADIX = 31
 SIDE_BY_SIDE = 4096     # several longer ones would not fit the cache: they are done one at a time, or see long_fourier.py
+MOST_CONSTANTS = 16384  # longer filters are computed at run time
 SMALL_TABLE = 2048      # more roots than this are products of two tables' entries
 
 
@@ -44,8 +46,28 @@ def factors_of(n: int, width: int = 1) -> list[int] | None:
 
 
 def chirp_size(n: int) -> int:
-    """The length that Bluestein's algorithm works at."""
-    return 1 << (2 * n - 2).bit_length()
+    """The length that Bluestein's algorithm works at: a power of two, or three times one."""
+    power = 1 << (2 * n - 2).bit_length()
+    return 3 * power // 4 if 3 * power // 4 >= max(2 * n - 1, 192) else power
+
+
+def chirp(n: int, sign: int) -> np.ndarray:
+    """exp(sign pi i k k / n)."""
+    return np.exp(sign * 1j * np.pi / n * (np.arange(n, dtype=np.int64)**2 % (2 * n)))
+
+
+def chirp_filter(n: int, sign: int) -> np.ndarray:
+    """The transform of the conjugate chirp, wrapped around, by its length."""
+    size, wave = chirp_size(n), chirp(n, -sign)
+    wrapped = np.zeros(size, complex)
+    wrapped[:n], wrapped[size - n + 1:] = wave, wave[:0:-1]
+    return np.fft.fft(wrapped) / size if sign < 0 else np.fft.ifft(wrapped)
+
+
+@functools.lru_cache(maxsize=64)
+def chirp_tables(n: int, sign: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The chirp and its filter, where they are small enough to be constants of the program."""
+    return (chirp(n, sign), chirp_filter(n, sign)) if chirp_size(n) <= MOST_CONSTANTS else None
 
 
 def work_length(n: int) -> int:
@@ -66,6 +88,11 @@ class Planar:
     def store(self, f: Any, i: Any, x: tuple) -> None:
         for p, part in zip((self.re, self.im), x):
             f.store(part, f.gep(p, i, self.dtype))
+
+
+def constants(f: Any, x: np.ndarray, dtype: np.dtype) -> Planar:
+    """Complex numbers as a table of the program."""
+    return Planar(*[f.module.table(np.ascontiguousarray(part).astype(dtype)) for part in (x.real, x.imag)], dtype)
 
 
 def times(f: Any, x: tuple, y: tuple) -> tuple:
@@ -222,26 +249,35 @@ class Transform:
     def bluestein(self) -> None:
         """out[k] = w[k] sum over j of (x[j] w[j]) / w[k-j], w[k] = exp(sign pi i k k / n): a cyclic convolution."""
         f, n, width, size = self.f, self.n, self.width, chirp_size(self.n)
-        chirps = Roots(f, 2 * n, self.dtype)
-        chirp = lambda k, sign: chirps.at(f.rem(f.mul(k, k), 2 * n), sign)
-        self.scale_rows(self.front, self.back, n, lambda k: chirp(k, self.sign))
+        chirp, filter_ = self.chirp_and_filter(size)
+        self.scale_rows(self.front, self.back, n, chirp)
         self.clear(self.back, n * width, size * width)
-        filter_ = self.chirp_spectrum(chirp, size)
         front, back = run_passes(f, size, width, self.back, self.front, self.sign)
-        self.scale_rows(front, front, size, lambda k: filter_.load(f, k, 1))
+        self.scale_rows(front, front, size, filter_)
         front, back = run_passes(f, size, width, front, back, -self.sign)
-        self.scale_rows(front, back, n, lambda k: tuple(f.mul(v, 1 / size) for v in chirp(k, self.sign)))
+        self.scale_rows(front, back, n, chirp)
         self.front, self.back = back, front
 
+    def chirp_and_filter(self, size: int) -> tuple:
+        """Functions of a place."""
+        f, n = self.f, self.n
+        if tables := chirp_tables(n, self.sign):
+            both = [constants(f, x, self.dtype) for x in tables]
+            return tuple(lambda k, table=table: table.load(f, k, 1) for table in both)
+        chirps = Roots(f, 2 * n, self.dtype)
+        chirp = lambda k, sign: chirps.at(f.rem(f.mul(k, k), 2 * n), sign)
+        spectrum = self.chirp_spectrum(chirp, size)
+        return lambda k: chirp(k, self.sign), lambda k: tuple(f.mul(v, 1 / size) for v in spectrum.load(f, k, 1))
+
     def chirp_spectrum(self, chirp: Any, size: int) -> Planar:
-        """The transform of the conjugate chirp, wrapped around; `front` is free to work in."""
+        """The transform of the conjugate chirp, wrapped around; `back` is free to work in."""
         f = self.f
         self.clear(self.spare, 0, size)
         with f.loop(0, self.n) as loop:
             k, w = loop.index, chirp(loop.index, -self.sign)
             self.spare.store(f, k, w)
             f.when(f.gt(k, 0), lambda: self.spare.store(f, f.sub(size, k), w))
-        found, other = run_passes(f, size, 1, self.spare, self.front, self.sign)
+        found, _ = run_passes(f, size, 1, self.spare, self.back, self.sign)
         if found is not self.spare:
             each(f, size, self.dtype, lambda i, lanes: self.spare.store(f, i, found.load(f, i, lanes)))
         return self.spare

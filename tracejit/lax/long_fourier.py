@@ -7,12 +7,14 @@ A task takes `lanes` columns or rows side by side. What lies between them is in 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tracejit.lax.fourier import I64, Planar, Roots, chirp_size, factors_of, passes, times, unmixed
+from tracejit.lax.fourier import (I64, Planar, Roots, chirp_size, chirp_tables, constants, factors_of, passes, times,
+                                   unmixed)
 from tracejit.lax.lapack import turned
 from tracejit.lax.long_sort import in_parts
 from tracejit.lax.shares import MOST_SHARES, Shares
@@ -33,7 +35,7 @@ def fills_squares(n: int, part: np.dtype) -> bool:
     """Whether n numbers make a matrix of nearly whole squares: then one transform at a time, which stays in the first-level
     cache, is faster than several side by side."""
     if factors_of(n) is None:
-        return False
+        n = chirp_size(n)
     sides, lanes = sides_of(n), 64 // part.itemsize
     return sides[0] >= lanes and 2 * math.prod(-(-side // lanes) * lanes for side in sides) <= 3 * n
 
@@ -179,40 +181,52 @@ class LongChirps:
         self.scratch_bytes = self.areas + 4 * self.size * part.itemsize
 
     def emit(self, b: Any, source: Dense, target: Dense) -> None:
-        dtype = np.result_type(self.part, "c8")
+        dtype, lanes, tables = np.result_type(self.part, "c8"), b.isa.lanes(self.part), chirp_tables(self.n, self.sign)
         work, filter_ = (Dense(b.scratch(self.areas + k * self.size * dtype.itemsize), dtype) for k in range(2))
-        pair = [work.pointer, filter_.pointer]
-        lanes, size = b.isa.lanes(self.part), self.size
+        step = lanes if tables else 1       # a chirp that is not a table is computed number by number
 
-        def clear(f: Any, p: list, i: Any, step: int) -> None:
-            zero = f.const(0, self.part, step)
-            for area, pointer in zip((work, filter_), p):
-                area.at(pointer).store(f, i, (zero, zero))
+        def chirp_at(f: Any, k: Any, count: int) -> tuple:
+            if tables:
+                return constants(f, tables[0], self.part).load(f, k, count)
+            return Roots(f, 2 * self.n, self.part).at(f.rem(f.mul(k, k), 2 * self.n), self.sign)
 
-        def fill(f: Any, p: list, k: Any, step: int) -> None:
-            re, im = self.chirp(f, k)
-            work.at(p[0]).store(f, k, times(f, source.at(p[2]).load(f, k, 1), (re, im)))
-            wrapped = filter_.at(p[1])
-            wrapped.store(f, k, (re, f.neg(im)))
-            f.when(f.gt(k, 0), lambda: wrapped.store(f, f.sub(size, k), (re, f.neg(im))))
+        def fill(f: Any, p: list, k: Any, count: int) -> None:
+            work.at(p[0]).store(f, k, times(f, source.at(p[1]).load(f, k, count), chirp_at(f, k, count)))
 
-        def multiply(f: Any, p: list, i: Any, step: int) -> None:
-            x, y = (area.at(pointer).load(f, i, step) for area, pointer in zip((work, filter_), p))
-            work.at(p[0]).store(f, i, times(f, x, y))
+        def clear(f: Any, p: list, i: Any, count: int) -> None:
+            zero = f.const(0, self.part, count)
+            work.at(p[0]).store(f, f.add(i, self.n), (zero, zero))
 
-        def finish(f: Any, p: list, k: Any, step: int) -> None:
-            x = times(f, work.at(p[0]).load(f, k, 1), tuple(f.mul(v, 1 / size) for v in self.chirp(f, k)))
-            target.at(p[1]).store(f, k, x)
-        in_parts(b, size, pair, lanes, clear)
-        in_parts(b, self.n, [*pair, source.pointer], 1, fill)
-        self.there.emit(b, filter_, filter_)
+        def multiply(f: Any, p: list, i: Any, count: int) -> None:
+            by = constants(f, tables[1], self.part) if tables else filter_.at(p[1])
+            x = times(f, work.at(p[0]).load(f, i, count), by.load(f, i, count))
+            work.at(p[0]).store(f, i, x if tables else tuple(f.mul(v, 1 / self.size) for v in x))
+
+        def finish(f: Any, p: list, k: Any, count: int) -> None:
+            target.at(p[1]).store(f, k, times(f, work.at(p[0]).load(f, k, count), chirp_at(f, k, count)))
+        in_parts(b, self.n, [work.pointer, source.pointer], step, fill, repeatable=True)
+        in_parts(b, self.size - self.n, [work.pointer], lanes, clear, repeatable=True)
+        if not tables:
+            self.fill_filter(b, filter_, chirp_at)
         self.there.emit(b, work, work)
-        in_parts(b, size, pair, lanes, multiply)
+        in_parts(b, self.size, [work.pointer, filter_.pointer], lanes, multiply)
         self.back.emit(b, work, work)
-        in_parts(b, self.n, [work.pointer, target.pointer], 1, finish)
+        in_parts(b, self.n, [work.pointer, target.pointer], step, finish, repeatable=True)
 
-    def chirp(self, f: Any, k: Any) -> tuple:
-        return Roots(f, 2 * self.n, self.part).at(f.rem(f.mul(k, k), 2 * self.n), self.sign)
+    def fill_filter(self, b: Any, filter_: Dense, chirp_at: Callable) -> None:
+        """The transform of the conjugate chirp, wrapped around."""
+        def clear(f: Any, p: list, i: Any, count: int) -> None:
+            zero = f.const(0, self.part, count)
+            filter_.at(p[0]).store(f, i, (zero, zero))
+
+        def fill(f: Any, p: list, k: Any, count: int) -> None:
+            re, im = chirp_at(f, k, 1)
+            wrapped = filter_.at(p[0])
+            wrapped.store(f, k, (re, f.neg(im)))
+            f.when(f.gt(k, 0), lambda: wrapped.store(f, f.sub(self.size, k), (re, f.neg(im))))
+        in_parts(b, self.size, [filter_.pointer], b.isa.lanes(self.part), clear, repeatable=True)
+        in_parts(b, self.n, [filter_.pointer], 1, fill)
+        self.there.emit(b, filter_, filter_)
 
 
 def long_transform(n: int, sign: int, part: np.dtype, alone: bool) -> LongTransform | LongChirps:
@@ -228,8 +242,7 @@ def mix_halves(b: Any, h: int, source: Dense, target: Dense, part: np.dtype, to_
         k = f.add(i, 1)
         turn = times(f, tuple(f.splat(v, step) for v in roots_of(f).at(k, sign)), first_turns(f, step))
         x, y = own.load(f, k, step), own.load(f, f.sub(h - step + 1, k), step)
-        y = tuple(f.shuffle(v, None, range(step - 1, -1, -1)) for v in y) if step > 1 else y
-        out.store(f, k, unmixed(f, x, y, turn, to_spectrum))
+        out.store(f, k, unmixed(f, x, reversed_lanes(f, y), turn, to_spectrum))
 
     def ends(f: Any, p: list, areas: Any) -> None:
         own, out = source.at(p[0]), target.at(p[1])
@@ -246,20 +259,30 @@ def mix_halves(b: Any, h: int, source: Dense, target: Dense, part: np.dtype, to_
         return tuple(f.load(part, f.module.table(g(turns).astype(part)), step, invariant=True) for g in (np.cos, np.sin))
     sign, roots_of = -1 if to_spectrum else 1, lambda f: Roots(f, 2 * h, part)
     pointers = [source.pointer, target.pointer]
-    in_parts(b, h - 1, pointers, b.isa.lanes(part), mix)
+    in_parts(b, h - 1, pointers, b.isa.lanes(part), mix, repeatable=True)
     b.lanes(1, 1, [(p, 0) for p in pointers], 0, ends)
 
 
 def copy_half(b: Any, n: int, source: Dense, target: Dense) -> None:
-    in_parts(b, n // 2 + 1, [source.pointer, target.pointer], 1,
-             lambda f, p, i, step: target.at(p[1]).store(f, i, source.at(p[0]).load(f, i, step)))
+    in_parts(b, n // 2 + 1, [source.pointer, target.pointer], b.isa.lanes(target.dtype),
+             lambda f, p, i, step: target.at(p[1]).store(f, i, source.at(p[0]).load(f, i, step)), repeatable=True)
 
 
 def mirror(b: Any, n: int, source: Dense, target: Dense) -> None:
-    """The whole spectrum of n (odd) real numbers from its first half."""
-    def both(f: Any, p: list, k: Any, step: int) -> None:
-        out, (re, im) = target.at(p[1]), source.at(p[0]).load(f, k, 1)
-        im = f.select(f.eq(k, 0), f.const(0, im.dtype), im)
+    """The whole spectrum of n (odd) real numbers from its first half; the first of them is real, whatever is given."""
+    def both(f: Any, p: list, i: Any, step: int) -> None:
+        k, out = f.add(i, 1), target.at(p[1])
+        re, im = source.at(p[0]).load(f, k, step)
         out.store(f, k, (re, im))
-        f.when(f.gt(k, 0), lambda: out.store(f, f.sub(n, k), (re, f.neg(im))))
-    in_parts(b, n // 2 + 1, [source.pointer, target.pointer], 1, both)
+        out.store(f, f.sub(n - step + 1, k), reversed_lanes(f, (re, f.neg(im))))
+
+    def first(f: Any, p: list, areas: Any) -> None:
+        re, _ = source.at(p[0]).load(f, f.const(0, I64), 1)
+        target.at(p[1]).store(f, f.const(0, I64), (re, f.const(0, re.dtype)))
+    pointers = [source.pointer, target.pointer]
+    in_parts(b, n // 2, pointers, b.isa.lanes(source.dtype), both, repeatable=True)
+    b.lanes(1, 1, [(p, 0) for p in pointers], 0, first)
+
+
+def reversed_lanes(f: Any, x: tuple) -> tuple:
+    return tuple(f.shuffle(v, None, range(v.lanes - 1, -1, -1)) for v in x) if x[0].lanes > 1 else x

@@ -13,6 +13,7 @@ import numpy as np
 from tracejit.ir.types import is_float
 from tracejit.lax.radix import (I32, I64, U32, U64, Items, Strided, alone, bits_of_key, columns_of, key_of, load_bits,
                                 packed, place_in, restore_zeros, unsigned, with_places)
+from tracejit.lax.shares import WithinLane
 
 LONG = 1 << 16      # shorter lanes are sorted by one thread
 PARTS, STREAMS = 8, 2
@@ -36,15 +37,25 @@ def place_areas(n: int) -> list[tuple[int, np.dtype]]:
     return [(n, U64), (n, U32), (n, U64), (n, U32), (PARTS * STREAMS * SLOTS, I32), (n, U32)]
 
 
-def in_parts(b: Any, n: int, pointers: Sequence[Any], lanes: int, emit: At) -> None:
-    """emit(f, pointers, i, lanes) for vectors of indices, and with one lane for what is left, in parallel."""
+def in_parts(b: Any, n: int, pointers: Sequence[Any], lanes: int, emit: At, repeatable: bool = False) -> None:
+    """emit(f, pointers, i, lanes) for vectors of indices, and with one lane for what is left, in parallel.
+
+    What may be done twice is done for the last vector of a part whose length is no multiple: `repeatable`.
+    """
+    parts = 1 if isinstance(b, WithinLane) else PARTS
+    overlapping = repeatable and n >= parts * lanes
+
     def part(f: Any, own: list, scratch: Any) -> None:
-        first, last = (f.div(f.mul(f.add(f.lane, k), n), PARTS) for k in (0, 1))
+        first, last = (f.div(f.mul(f.add(f.lane, k), n), parts) for k in (0, 1))
+        if overlapping:
+            with f.loop(first, last, lanes) as loop:
+                emit(f, own, f.min(loop.index, f.sub(last, lanes)), lanes)
+            return
         middle = f.sub(last, f.rem(f.sub(last, first), lanes))
         for start, stop, step in ((first, middle, lanes), (middle, last, 1))[:1 if lanes == 1 else 2]:
             with f.loop(start, stop, step) as loop:
                 emit(f, own, loop.index, step)
-    b.lanes(PARTS, PARTS, [(p, 0) for p in pointers], 0, part)
+    b.lanes(parts, parts, [(p, 0) for p in pointers], 0, part)
 
 
 class LongLane:
