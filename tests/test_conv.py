@@ -219,6 +219,12 @@ def test_dot_general_is_einsum(spec, numbers):
             np.testing.assert_allclose(found[k], one, rtol=1e-12, atol=1e-12)
 
 
+def test_products_with_a_literal():
+    x = np.arange(3, dtype="f4")
+    for f in (lambda x: lax.dot_general(np.float32(2), x, (((), ()), ((), ()))), lambda x: lax.dot_general(x, np.float32(2), (((), ()), ((), ())))):
+        assert np.array_equal(tj.jit(f)(x), 2 * x)
+
+
 def test_dtypes_of_products():
     half, small = np.ones((2, 3), np.float16), np.ones((3, 2), np.int8)
     assert lax.dot(half, small).dtype == np.float16

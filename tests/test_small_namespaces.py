@@ -315,7 +315,7 @@ def test_linear_call_of_trees_lanes_and_closures() -> None:
 
 
 def test_misuse_of_linear_call() -> None:
-    with pytest.raises(TypeError, match="the transpose returns"):
+    with pytest.raises(TypeError, match="transpose output pytree structure must match"):
         linear_call(lambda _, x: x, lambda _, ct: (ct, ct), (), 1.)
     with pytest.raises(tj.errors.UnexpectedTracerError, match="linear_call"):
         tj.grad(divide)(3., 1.)

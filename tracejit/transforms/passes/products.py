@@ -127,7 +127,7 @@ def lower_dot(op: DotGeneral, x, y):
 
 def repeated_batches(op: DotGeneral, side: int, v: Var) -> list[int]:
     """Which pairs of batch axes read the same array again and again, of an operand that is repeated along such axes only."""
-    made = v.eqn
+    made = v.eqn if isinstance(v, Var) else None
     if made is None or not isinstance(made.op, BroadcastInDim) or not isinstance(made.inputs[0], Var):
         return []
     dims = made.op.dimensions
