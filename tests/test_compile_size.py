@@ -9,6 +9,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
+from tracejit.codegen.registers import MOST_NODES, Builder, NotInRegisters
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import bfloat16, type_of
 from tracejit.transforms.passes.pipeline import PASSES
@@ -94,3 +95,18 @@ def test_rows_gathers_and_reversals_in_one_loop():
     f = lambda x: jnp.exp(x[:, at]) + jnp.sin(x[:, ::-1][:, :7]) * jnp.exp(lax.slice(x, (0, 0), (5, 14), (1, 2)))
     want = np.exp(x[:, at]) + np.sin(x[:, ::-1][:, :7]) * np.exp(x[:, :14:2])
     np.testing.assert_allclose(tj.jit(f)(x), want, rtol=2e-6, atol=1e-6)
+
+
+def test_a_loop_too_long_for_registers_is_given_up_at_once():
+    def f(ws, x):
+        def body(c, _):
+            for k in range(12):
+                c = jnp.tanh(c * 1.1 + jnp.roll(c, k)) @ ws[k % 3]
+            return c, c.sum()
+        return lax.scan(body, x, None, length=3)
+    graph = trace_closed(lambda ws, x: [*f(ws, x)], [type_of(np.ones(s, np.float32)) for s in ((3, 16, 16), (16,))])
+    [eqn] = [e for e in graph.eqns if e.op.name == "scan"]
+    builder = Builder(eqn, [eqn.op.body])
+    with pytest.raises(NotInRegisters, match="too long"):
+        builder.build()
+    assert len(builder.pull.nodes) < 1.2 * MOST_NODES

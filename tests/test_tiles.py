@@ -114,3 +114,24 @@ def test_short_rows_are_stored_in_squares(n):
     loss = lambda x: -tj.nn.log_softmax(x)[np.arange(133), labels].sum()
     one_hot = np.eye(n)[labels]
     np.testing.assert_allclose(np.asarray(tj.jit(tj.grad(loss))(x)), e / e.sum(1, keepdims=True) - one_hot, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [8, 10, 16, 23, 40])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_long_code_for_short_rows_is_a_loop_over_the_lines_of_a_square(dtype, n):
+    x, tight = numbers(dtype, 133, n) / 50, 1e-2 if dtype == "f2" else 1e-5
+    graph = trace_closed(lambda x: [jnp.tanh(jnp.exp(x)).sum(1)], [ArrayType((133, n), np.dtype(dtype))])
+    assert sum(text.count("llvm.fabs.v") for text in generate(graph, host_isa()).modules) < 12
+    y, total, largest = tj.jit(lambda x: (jnp.tanh(x) * 2, jnp.tanh(x).sum(1), jnp.exp(x).max(1)))(x)
+    wide = x.astype("f8")
+    np.testing.assert_allclose(np.asarray(y), np.tanh(wide) * 2, rtol=tight, atol=tight)
+    np.testing.assert_allclose(np.asarray(total), np.tanh(wide).sum(1), rtol=tight, atol=10 * tight)
+    np.testing.assert_allclose(np.asarray(largest), np.exp(wide).max(1), rtol=tight)
+
+
+@pytest.mark.parametrize("dtype, rows, columns", [("f4", 64, 128), ("f4", 300, 17), ("f8", 65, 131), ("f2", 130, 99)])
+def test_long_code_for_operands_that_lie_across(dtype, rows, columns):
+    x, y = numbers(dtype, rows, columns) / 50, numbers(dtype, columns, rows) / 50
+    found = tj.jit(lambda x, y: jnp.tanh(x.T) + y)(x, y)
+    tight = 4e-3 if dtype == "f2" else 1e-6
+    np.testing.assert_allclose(np.asarray(found), np.tanh(x.T.astype("f8")) + y, rtol=tight, atol=tight)

@@ -130,11 +130,14 @@ class Builder:
             loop.alive = self.alive(loop)
             loop.records = self.recorded()
         loop.arrays = self.arrays()
-        if len(self.pull.nodes) > MOST_NODES:
-            raise NotInRegisters("its body is too long")
+        self.check_length()
         self.check_uniform(loop)
         self.check_sums(loop)
         return loop
+
+    def check_length(self) -> None:
+        if len(self.pull.nodes) > MOST_NODES:
+            raise NotInRegisters("its body is too long")
 
     def counters_of(self, eqn: Eqn) -> dict[int, Index]:
         """Carried integers that begin as a constant and change by one: what each is in terms of the trip."""
@@ -194,6 +197,7 @@ class Builder:
         return {p: (kind, i - starts[kind]) for i, (p, kind) in enumerate(zip(graph.params, kinds))}
 
     def leaf(self, var: Var, index: tuple) -> Expr | None:
+        self.check_length()     # here too: guarded views of products can grow to hundreds of times what fits
         role = self.roles.get(var)
         if role is None:
             eqn = self.producers[var]

@@ -234,14 +234,9 @@ class Position:
         at = b.splat(self.number(offset), self.lanes)
         return b.gather(dtype, base, at, mask, other)
 
-    def line(self, e: Expr, lanes: int):
-        """A load of this scalar position and of what follows in memory."""
-        var, offset, _ = e.data
-        return self.b.load(e.dtype, self.b.gep(self.buffers[var], self.number(offset), e.dtype), lanes)
-
-    def store_line(self, s: Store, value: Value) -> None:
-        """A vector stored at this scalar position and what follows in memory."""
-        self.b.store(value, self.b.gep(self.buffers[s.var], self.number(s.offset), s.var.type.dtype))
+    def place(self, var, offset: Index, dtype) -> Value:
+        """Where an element of this scalar position is."""
+        return self.b.gep(self.buffers[var], self.number(offset), dtype)
 
     def backwards(self, base: Value, offset: Index, dtype, mask: Value | None, other):
         """Lanes that lie in memory in reverse order: a vector that ends with the first lane."""

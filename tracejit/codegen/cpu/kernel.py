@@ -16,7 +16,8 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
 from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups, repeated
-from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
+from tracejit.codegen.cpu.squares import Square, each_line
+from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops
 from tracejit.codegen.schedule import Schedule, lies_across, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
@@ -65,6 +66,7 @@ class KernelEmitter:
             width = plan.lanes * plan.unroll if not plan.along else 1
             self.bases[copy] = b.alloca(n * width * copy.type.dtype.itemsize)
         self.depends = Dependence(plan.kernel.passed_on)
+        self.is_long = bool(long_ops(plan.kernel.roots))
         self.zones = [] if plan.along or plan.by_rows else zones_of(plan.kernel, plan.vector, plan.lanes)
 
     def emit(self) -> None:
@@ -216,13 +218,19 @@ class KernelEmitter:
             column = here.inner({plan.vector: along.index}, plan.vector, lanes)
             column.hoist(self.kernel.roots, {plan.across})
             with b.loop(0, plan.across.size, lanes) as across:
-                rows = [column.inner({plan.across: b.add(across.index, k)}, plan.vector, lanes) for k in range(lanes)]
-                for e in crossing:
-                    lines = [here.inner({plan.across: across.index, plan.vector: b.add(along.index, k)}) for k in range(lanes)]
-                    for row, value in zip(rows, turned(b, [line.line(e, lanes) for line in lines])):
-                        row.values[e] = value
-                for row in rows:
-                    self.columns([row], None)
+                squares = self.squares_of(crossing, here.inner({plan.across: across.index, plan.vector: along.index}), plan.vector, lanes)
+
+                def row(k: Value, carries: list) -> list:
+                    here = column.inner({plan.across: b.add(across.index, k)}, plan.vector, lanes)
+                    here.values.own |= {e: square[k] for e, square in squares.items()}
+                    self.columns([here], None)
+                    return carries
+                each_line(b, range(lanes), self.is_long, [], row)
+
+    def squares_of(self, loads: Sequence[Expr], corner: Position, vector: Axis, lanes: int) -> dict[Expr, Square]:
+        """What lies along another axis than the vectors, in vectors."""
+        return {e: Square(self.b, e.dtype, lanes, self.is_long).read(corner.place(*e.data[:2], e.dtype), e.data[1].coefficient(vector))
+                for e in loads}
 
     def hoist(self, here: Position, inside: set) -> None:
         here.hoist([e for e in self.kernel.roots], {*inside, ROW})
@@ -304,29 +312,36 @@ class KernelEmitter:
         shape = [[len(s) for s in states]]
         with b.loop(0, n - n % lanes, lanes, carries=[v for s in states for v in s]) as loop:
             [mine] = regroup(loop.carries, shape)
-            loop.carry(*[v for s in self.turned_square(p, stage, mine, axis, loop.index, range(lanes)) for v in s])
+            loop.carry(*[v for s in self.turned_square(p, stage, mine, axis, loop.index) for v in s])
         [states] = regroup(loop.results, shape)
         if n % lanes:
-            states = self.turned_square(p, stage, states, axis, b.const(n - lanes, I64), range(lanes - n % lanes, lanes))
+            states = self.turned_square(p, stage, states, axis, b.const(n - lanes, I64), lanes - n % lanes)
         return states
 
-    def turned_square(self, p: Position, stage: Stage, states, axis: Axis, first: Value, columns: range):
-        """Of a square, `columns` are folded, and all are stored."""
+    def turned_square(self, p: Position, stage: Stage, states, axis: Axis, first: Value, done: int = 0):
+        """Of a square, the columns from `done` on are folded, and all are stored."""
         b, lanes, top = self.b, p.lanes, p.axes[p.vector]
         loads, stores = self.crossing(stage, axis, p)
-        points = [p.inner({axis: b.add(first, k)}, p.vector, lanes) for k in range(lanes)]
-        lines = [p.inner({p.vector: b.add(top, k), axis: first}) for k in range(lanes)]
-        for e in loads:
-            for point, value in zip(points, turned(b, [line.line(e, lanes) for line in lines])):
-                point.values[e] = value
-        others = Stage([s for s in stage.stores if s not in stores], stage.folds)
-        for k in columns:
-            states = self.point(points[k], others, states)
-        for s in stores:
-            values = [b.splat(point.value(s.expr), lanes) for point in points]
-            for line, value in zip(lines, turned(b, values)):
-                line.store_line(s, value)
-        return states
+        corner = p.inner({p.vector: top, axis: first})
+        squares = self.squares_of(loads, corner, p.vector, lanes)
+        kept = {s: Square(b, s.expr.dtype, lanes, self.is_long) for s in stores}
+        folding = Stage([s for s in stage.stores if s not in stores], stage.folds)
+        shape = [[len(s) for s in states]]
+
+        def column(k: Value, carries: list, to_fold: Stage) -> list:
+            point = p.inner({axis: b.add(first, k)}, p.vector, lanes)
+            point.values.own |= {e: square[k] for e, square in squares.items()}
+            for s, square in kept.items():
+                square[k] = b.splat(point.value(s.expr), lanes)
+            [mine] = regroup(carries, shape if to_fold.folds else [[]])
+            return [v for s in self.point(point, to_fold, mine) for v in s]
+        flat = [v for s in states for v in s]
+        if done and kept:
+            each_line(b, range(done), self.is_long, [], lambda k, _: column(k, [], Stage([], [])))
+        flat = each_line(b, range(done, lanes), self.is_long, flat, lambda k, carries: column(k, carries, folding))
+        for s, square in kept.items():
+            square.write(corner.place(s.var, s.offset, s.expr.dtype), s.offset.coefficient(p.vector))
+        return regroup(flat, shape)[0]
 
     def stage_roots(self, stage: Stage) -> list[Expr]:
         return [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
@@ -466,19 +481,6 @@ class KernelEmitter:
         for axis in self.kernel.row_axes:
             row = b.add(b.mul(row, axis.size), p.axes[axis])
         return row
-
-
-def turned(b: Builder, rows: list[Value]) -> list[Value]:
-    """The columns of a square of vectors: blocks beside the diagonal change places, of half the size in each round."""
-    rows, n, size = list(rows), len(rows), len(rows) // 2
-    while size:
-        for i in range(n):
-            if not i & size:
-                upper, lower = rows[i], rows[i + size]
-                rows[i] = b.shuffle(upper, lower, [k if not k & size else n + k - size for k in range(n)])
-                rows[i + size] = b.shuffle(upper, lower, [k + size if not k & size else n + k for k in range(n)])
-        size //= 2
-    return rows
 
 
 def regroup(flat: Sequence, shape: list[list[int]]) -> list[list[list]]:
