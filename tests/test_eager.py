@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.ir.types import ArrayType
 from tracejit.runtime import array
@@ -74,3 +75,49 @@ def test_errors_name_the_users_line():
     add, _ = counted()
     with pytest.raises(TypeError, match="test_eager.py"):
         add(f32(1, 2), f32(1, 2, 3))
+
+
+def test_static_arguments_are_compiled_in():
+    traces = []
+
+    def scaled(x, by=2, shift=None, *, name="a"):
+        traces.append((by, name))
+        out = lax.mul(x, np.float32(by))
+        return out if shift is None else lax.add(out, shift)
+    f, x = eager(scaled, ["by", "name"]), f32(1, 2)
+    for _ in range(3):
+        np.testing.assert_array_equal(f(x), [2, 4])
+        np.testing.assert_array_equal(f(x, 3, x), [4, 8])
+        np.testing.assert_array_equal(f(x, name="b", by=3), [3, 6])
+        np.testing.assert_array_equal(f(x=x, by=True), [1, 2])      # equal to 1, and another argument
+        np.testing.assert_array_equal(f(x, by=1), [1, 2])
+    assert len(traces) == 5
+    np.testing.assert_array_equal(f(np.ones(2, np.float32)), [2, 2])    # no Array: at once
+    assert len(traces) == 6
+    with pytest.raises(TypeError):
+        f(x, [1, 2], x, x)
+
+
+def test_many_static_arguments_are_forgotten(monkeypatch):
+    monkeypatch.setattr("tracejit.runtime.eager.MOST_PROGRAMS", 3)
+    f = eager(lambda x, by: lax.mul(x, np.float32(by)), ["by"])
+    for by in [*range(8), *range(8)]:
+        np.testing.assert_array_equal(f(f32(1, 2), by), [by, 2 * by])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (24,), (1, 24, 1), (4, 1, 6)])
+def test_arrays_of_other_shapes_share_memory(shape):
+    x = jnp.arange(24.0).reshape(4, 6) + 1
+    y = x.reshape(shape)
+    assert y.shape == shape and y.dtype == x.dtype and (y is x or y.unsafe_buffer_pointer() == x.unsafe_buffer_pointer())
+    step = tj.jit(lambda x: x + 1, donate_argnums=0)
+    wanted = np.asarray(x).reshape(shape)
+    z = step(x)         # the memory stays as long as y does
+    assert x.is_deleted()
+    np.testing.assert_array_equal(y, wanted)
+    np.testing.assert_array_equal(z, wanted.reshape(4, 6) + 1)
+    other = step(y)
+    np.testing.assert_array_equal(other, wanted + 1)
+    for same in (jnp.expand_dims(z, (0, 2)), z[None], jnp.squeeze(z[:, None]), z.ravel(), z[..., None]):
+        assert same.unsafe_buffer_pointer() == z.unsafe_buffer_pointer()
+    assert jnp.zeros((0, 3)).reshape(3, 0).shape == (3, 0)

@@ -1,6 +1,7 @@
 """Repeating and summing, each other's transposes; reordering axes; the arrays that are made of nothing else: full, iota."""
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -105,6 +106,8 @@ class BroadcastInDim(View):
         raise ShapeError(f"broadcast_in_dim: cannot place the axes of {x} at {dims} of shape {self.shape}",
                          source=user_source(), fix="give each axis a place of its own where the shape has the axis's "
                          "size (or the axis has size 1)")
+
+    def lies_as(self, x): return math.prod(self.shape) == x.size
 
     def eval(self, x):
         shape = [1] * len(self.shape)

@@ -158,6 +158,10 @@ class Op(Operation):
     def infer(self, *types):
         raise NotImplementedError(f"{type(self).__name__}.infer")
 
+    def lies_as(self, *types: ArrayType) -> bool:
+        """Whether the result's elements lie in memory as the first operand's: it needs none of its own."""
+        return False
+
     def accepted(self, dtype: np.dtype) -> np.dtype:
         """The dtype itself, if it is of a kind that the op accepts."""
         if kind_of(dtype) in self.accepts:

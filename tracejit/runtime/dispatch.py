@@ -32,8 +32,8 @@ def pointer_table(addresses: Sequence[int]) -> ctypes.Array:
     return (ctypes.c_void_p * max(len(addresses), 1))(*addresses)
 
 
-def check_inputs(args: Sequence[Any], code: Executable) -> list[Any]:
-    leaves = [leaf for spec in args for leaf in specs.leaves_of(spec)]
+def check_inputs(args: Sequence[Any], names: Sequence[str], code: Executable) -> list[Any]:
+    leaves = specs.leaves_of_call(args, names)
     types = tuple(leaf if isinstance(leaf, array.ArrayType) else leaf.type for leaf in leaves)
     same = len(types) == len(code.in_types) and all(
         (t.shape, t.dtype) == (u.shape, u.dtype) for t, u in zip(types, code.in_types))
@@ -49,7 +49,7 @@ def fill_arguments(entry: Entry, keep: list[Any], args: Sequence[Any], names: tu
         keep.append(table)
         return
     matcher = specs.Matcher()
-    matcher.walk_all(args, 0)
+    matcher.walk_call(args, names)
     program = specs.instructions(matcher.rows)
     entry.program, entry.n_cells = ctypes.addressof(program), matcher.n_cells
     entry.names = id(names) if names else None
@@ -96,7 +96,7 @@ def fill_donation(entry: Entry, keep: list[Any], code: Executable, leaves: Seque
 
 def make_entry(args: Sequence[Any], code: Executable, result: Any, names: Sequence[str], consumed: Sequence[int],
                word: int) -> tuple[Entry, list]:
-    leaves = check_inputs(args, code)
+    leaves = check_inputs(args, names, code)
     keep: list[Any] = []
     entry = Entry(n_args=len(args), n_in=len(code.in_types), n_consts=len(code.consts), n_out=len(code.out_types),
                   config=word)
@@ -250,7 +250,7 @@ class PlainJitted:
     def add_entry(self, args: Sequence[Any], code: Executable, result: Any, names: Sequence[str] = (),
                   consumed: Sequence[int] = (), any_settings: bool = False) -> bool:
         """Nothing is remembered here: False."""
-        check_inputs(args, code)
+        check_inputs(args, names, code)
         return False
 
     def clear_entries(self) -> None:

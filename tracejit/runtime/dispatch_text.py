@@ -33,7 +33,7 @@ class Instruction(ctypes.Structure):
 
 
 class NumpySpec(ctypes.Structure):
-    """What a NumPy argument must be for its memory to be used as it is."""
+    """What a NumPy argument must be for its memory, or a dense copy, to be used as it is."""
     _fields_ = [("type", ctypes.c_void_p), ("dtype", ctypes.c_void_p), ("rank", ctypes.c_int64),
                 ("dims", ctypes.c_void_p)]
 

@@ -285,8 +285,6 @@ class Compiler:
 
     def teach(self, args, kwargs, code: Executable, traced: Traced, donated, wide: bool) -> None:
         """Let native dispatch handle calls of this signature from now on."""
-        if list(kwargs) != sorted(kwargs):  # native dispatch passes them as they come, the program takes them sorted
-            return
         try:
             described = [self.spec(i, x, len(args), wide) for i, x in enumerate(args)]
             described += [specs.Static(v) if k in self.signature.static_names else spec_of(v, wide)

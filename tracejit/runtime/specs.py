@@ -32,7 +32,7 @@ class Scalar:
 
 
 class HostArray:
-    """A dense NumPy array of exactly this dtype and shape; its memory is used as it is."""
+    """A NumPy array of exactly this dtype and shape; its memory is used as it is, or a copy where it is not dense."""
 
     def __init__(self, type: ArrayType) -> None:
         self.type = type
@@ -103,6 +103,12 @@ def leaves_of(spec: Any) -> list[Any]:
     return [leaf for child in children for leaf in leaves_of(child)]
 
 
+def leaves_of_call(args: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """The leaves of a call's arguments, of which the last are keywords, in the order of the inputs: keywords by name."""
+    n = len(args) - len(names)
+    return leaves_of(tuple(args[:n])) + leaves_of(dict(zip(names, args[n:])))
+
+
 class Matcher:
     """Collects the rows that match one call, and what must stay alive for them."""
 
@@ -148,14 +154,22 @@ class Matcher:
         """Rows come in the order of insertion, which is how native code iterates; numbers go by sorted key."""
         if type(spec) is not dict:
             raise Unsupported(type(spec))
+        self.rows.append((dispatch_text.DICTIONARY, len(spec), self.address(tuple(spec)), id(dict)))
+        return self.walk_named(spec, number)
+
+    def walk_named(self, spec: dict, number: int) -> int:
         starts = {}
         for key, child in sorted_items(spec):
             starts[key] = number
             number += len(leaves_of(child))
-        self.rows.append((dispatch_text.DICTIONARY, len(spec), self.address(tuple(spec)), id(dict)))
         for key, child in spec.items():
             self.walk(child, starts[key])
         return number
+
+    def walk_call(self, args: Sequence[Any], names: Sequence[str]) -> None:
+        """Rows for the arguments as a call passes them, the last of them keywords."""
+        n = len(args) - len(names)
+        self.walk_named(dict(zip(names, args[n:])), self.walk_all(args[:n], 0))
 
     def static_row(self, spec: Any) -> Row:
         if spec is None:

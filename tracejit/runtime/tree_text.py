@@ -5,7 +5,9 @@ whole call, since other Python code may change the containers meanwhile. Abbrevi
 """
 from __future__ import annotations
 
-TEXT = """
+from tracejit.runtime.native import c_string
+
+TEXT = c_string("copy_text", "copy") + """
 @_Py_TrueStruct = external global i8
 declare i32 @PyDict_Next(ptr, ptr, ptr, ptr)
 declare ptr @PyDict_GetItem(ptr, ptr)
@@ -17,6 +19,7 @@ declare i32 @PyList_SetItem(ptr, i64, ptr)
 declare ptr @PyTuple_New(i64)
 declare ptr @PyObject_Call(ptr, ptr, ptr)
 declare ptr @PyObject_CallFunctionObjArgs(ptr, ...)
+declare ptr @PyObject_CallMethod(ptr, ptr, ptr, ...)
 @PyTuple_Type = external global i8
 declare i32 @PyObject_RichCompareBool(ptr, ptr, i32)
 declare double @PyFloat_AsDouble(ptr)
@@ -156,10 +159,20 @@ convert:
   %stored = call i1 @store_scalar(ptr %x, i64 %n, ptr %cell)
   br i1 %stored, label %leaf, label %no
 numpy:
-  %is_dense = call i1 @is_dense(ptr %x, ptr %arg)
-  br i1 %is_dense, label %numpy_leaf, label %no
+  %fits_spec = call i1 @fits_spec(ptr %x, ptr %arg)
+  br i1 %fits_spec, label %numpy_flags, label %no
+numpy_flags:
+  %flags = get i32, %x, NUMPY_FLAGS
+  %kept = and i32 %flags, $NUMPY_DENSE
+  %dense = icmp eq i32 %kept, $NUMPY_DENSE
+  br i1 %dense, label %numpy_leaf, label %numpy_copy
+numpy_copy:
+  %copy = call ptr (ptr, ptr, ptr, ...) @PyObject_CallMethod(ptr %x, ptr @copy_text, ptr null)
+  %no_copy = icmp eq ptr %copy, null
+  br i1 %no_copy, label %error, label %numpy_leaf
 numpy_leaf:
-  %numpy_data = get ptr, %x, NUMPY_DATA
+  %host = phi ptr [%x, %numpy_flags], [%copy, %numpy_copy]
+  %numpy_data = get ptr, %host, NUMPY_DATA
   br label %leaf
 numpy_scalar:
   %is_numpy_scalar = icmp eq ptr %type, %arg
@@ -168,11 +181,15 @@ numpy_scalar:
 leaf:
   %data = phi ptr [%array_data, %array_info], [%scalar_data, %numpy_scalar], [%cell, %convert],
                   [%numpy_data, %numpy_leaf]
+  %held = phi ptr [%x, %array_info], [%x, %numpy_scalar], [%x, %convert], [%host, %numpy_leaf]
   %number = get i64, %step, I_LEAF
   %ins = get ptr, %state, S_INS
   put_item ptr %data, %ins, %number
   %holders = get ptr, %state, S_HOLDERS
-  put_item ptr %x, %holders, %number
+  put_item ptr %held, %holders, %number
+  %is_new = icmp ne ptr %held, %x
+  br i1 %is_new, label %yes, label %hold
+hold:
   call void @Py_IncRef(ptr %x)
   br label %yes
 equal:
@@ -304,8 +321,8 @@ no:
   ret i1 false
 }
 
-; A NumPy array of the given type, dtype and shape, dense and aligned.
-define internal i1 @is_dense(ptr %x, ptr %spec) #0 {
+; A NumPy array of the given type, dtype and shape.
+define internal i1 @fits_spec(ptr %x, ptr %spec) #0 {
 entry:
   %type = get ptr, %x, TYPE
   %right_type = get ptr, %spec, N_TYPE
@@ -315,18 +332,14 @@ fields:
   %dtype = get ptr, %x, NUMPY_DTYPE
   %right_dtype = get ptr, %spec, N_DTYPE
   %same_dtype = icmp eq ptr %dtype, %right_dtype
-  %flags = get i32, %x, NUMPY_FLAGS
-  %kept = and i32 %flags, $NUMPY_DENSE
-  %dense = icmp eq i32 %kept, $NUMPY_DENSE
   %rank = get i32, %x, NUMPY_RANK
   %rank64 = sext i32 %rank to i64
   %right_rank = get i64, %spec, N_RANK
   %same_rank = icmp eq i64 %rank64, %right_rank
-  %a = and i1 %same_dtype, %dense
-  %b = and i1 %a, %same_rank
+  %both = and i1 %same_dtype, %same_rank
   %dims = get ptr, %x, NUMPY_DIMS
   %right_dims = get ptr, %spec, N_DIMS
-  br i1 %b, label %head, label %no
+  br i1 %both, label %head, label %no
 head:
   %i = phi i64 [0, %fields], [%i1, %step]
   %more = icmp ult i64 %i, %rank64

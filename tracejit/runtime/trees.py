@@ -17,17 +17,13 @@ from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.specs import Call, HostArray, HostScalar, Node, Scalar, Unsupported
 
 
-def is_plain(x: np.ndarray) -> bool:
-    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative and x.dtype != FLOAT0
-
-
 def leaf_of(x: Any, wide: bool) -> Any:
     """The spec of one leaf; Unsupported for what must be converted in Python at each call."""
     if isinstance(x, ArrayImpl):
         return x.type
     if type(x) in (bool, int, float, complex):
         return Scalar(type_of(wide_number(x) if wide else x), type(x))
-    if type(x) is np.ndarray and is_plain(x) and x.dtype == type_of(x).dtype:
+    if type(x) is np.ndarray and x.dtype.isnative and x.dtype == type_of(x).dtype != FLOAT0:
         return HostArray(type_of(x))
     if isinstance(x, np.generic) and x.dtype == type_of(x).dtype != bfloat16:
         return HostScalar(type_of(x))
