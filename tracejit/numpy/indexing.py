@@ -123,6 +123,8 @@ def read(
     entries = entries_of(x.shape, idx)
     if known and not isinstance(fill_value, (Array, np.ndarray)):
         kind = kind_of_index(entries, x.shape, clamp=True) if mode is None and wrap_negative_indices else None
+        if kind is not None and NEW in kind[0] and all(k in (WHOLE, NEW, PARTED) for k in kind[0]):
+            return lax.reshape(x, block_shape(entries))     # the same memory
         if kind is not None:
             return reader(kind[0], options)(x, *kind[1])
     return read_entries(x, entries, *options)

@@ -60,7 +60,8 @@ def eager(fun: Callable[..., Any], static: Sequence[str] = ()) -> Any:
 
     def is_known(args: tuple, kwargs: dict) -> bool:
         if not fixed:
-            return not kwargs and all(is_plain(x) and not is_wide_int(x) for x in args) and any(x.__class__ in CONCRETE for x in args)
+            known = not kwargs and all(is_plain(x) and not is_wide_int(x) for x in args)
+            return known and any(x.__class__ in CONCRETE for x in args)
         if len(args) > len(names):
             return False
         given = [*zip(names, args), *kwargs.items()]

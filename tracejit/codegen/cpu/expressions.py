@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
-from tracejit.codegen.kernels import Scratch, Store, long_ops
+from tracejit.codegen.kernels import Scratch, long_ops
 from tracejit.codegen.packs import LANES, LINE, PICK
 from tracejit.codegen.registers import CARRY
 from tracejit.codegen.schedule import LINE_BYTES

@@ -218,7 +218,8 @@ class KernelEmitter:
             column = here.inner({plan.vector: along.index}, plan.vector, lanes)
             column.hoist(self.kernel.roots, {plan.across})
             with b.loop(0, plan.across.size, lanes) as across:
-                squares = self.squares_of(crossing, here.inner({plan.across: across.index, plan.vector: along.index}), plan.vector, lanes)
+                corner = here.inner({plan.across: across.index, plan.vector: along.index})
+                squares = self.squares_of(crossing, corner, plan.vector, lanes)
 
                 def row(k: Value, carries: list) -> list:
                     here = column.inner({plan.across: b.add(across.index, k)}, plan.vector, lanes)
@@ -229,8 +230,11 @@ class KernelEmitter:
 
     def squares_of(self, loads: Sequence[Expr], corner: Position, vector: Axis, lanes: int) -> dict[Expr, Square]:
         """What lies along another axis than the vectors, in vectors."""
-        return {e: Square(self.b, e.dtype, lanes, self.is_long).read(corner.place(*e.data[:2], e.dtype), e.data[1].coefficient(vector))
-                for e in loads}
+        squares = {e: Square(self.b, e.dtype, lanes, self.is_long) for e in loads}
+        for e, square in squares.items():
+            var, offset, _ = e.data
+            square.read(corner.place(var, offset, e.dtype), offset.coefficient(vector))
+        return squares
 
     def hoist(self, here: Position, inside: set) -> None:
         here.hoist([e for e in self.kernel.roots], {*inside, ROW})
