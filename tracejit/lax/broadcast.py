@@ -36,7 +36,7 @@ def axis_of(name: str, axis: Any, ndim: int, from_end: bool = False) -> int:
     i, first = operator.index(axis), -ndim if from_end else 0
     if first <= i < ndim:
         return i % ndim
-    raise ShapeError(f"{name}: axis {i} is out of range for an array with {ndim} axes", source=user_source(),
+    raise ShapeError(f"{name}: axis {i} is out of bounds for array of dimension {ndim}", source=user_source(),
                      fix=f"give an axis from {first} to {ndim - 1}" if ndim else "a zero-dimensional array has no axes")
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import CarryTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
+from tracejit.errors import ConcretizationTypeError, DtypeError, ShapeError, TreeError, filtered, user_source
 from tracejit.ir.cells import Cell, discharging, of_values, read_all, write_all
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
 from tracejit.ir.types import ArrayType, is_integer, kind_of, promote, type_of, with_wide_numbers
+from tracejit.lax.agreement import branch_error, branch_structure_error, carry_error, carry_structure_error, check_callable
+from tracejit.lax.agreement import index_type, predicate_type
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import axis_of, full, is_own
@@ -23,6 +25,7 @@ from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
 from tracejit.lax.loops import COUNT, Scan, While
 from tracejit.lax.shape import concatenate, index_in_dim, pad, reshape, rev, slice_in_dim, stack
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
+from tracejit.tree_util import treedef_is_strict_leaf
 
 
 # --- tracing functions of pytrees -----------------------------------------------------------------------------
@@ -114,10 +117,8 @@ def cond(pred, true_fun: Callable, false_fun: Callable, *operands: Any, operand:
         (on_false, false_one), on_true, true_one = operands, true_fun, false_fun
         return cond(pred, lambda x, _: true_one(x), lambda _, y: false_one(y), on_true, on_false)
     operands = operands if operand is ... else (*operands, operand)
-    t = type_of(pred)
-    if t.ndim:
-        raise ShapeError(f"cond: the predicate must be a scalar, got {t}", source=user_source(),
-                         fix="use jnp.where to choose element by element, or vmap over cond")
+    check_callable("cond", "true_fun and false_fun arguments", true_fun, false_fun)
+    t = predicate_type(pred)
     known = step_by_step(pred)
     if known is not None:
         return (true_fun if known else false_fun)(*operands)
@@ -136,11 +137,10 @@ def switch(index, branches: Sequence[Callable], *operands: Any, operand: Any = .
     """
     branches = tuple(branches)
     operands = operands if operand is ... else (*operands, operand)
-    t = type_of(index)
-    if t.ndim or not is_integer(t.dtype):
-        raise DtypeError(f"switch: the index must be an integer scalar, got {t}", source=user_source())
+    check_callable("switch", "branches argument should be a sequence whose elements", *branches)
+    index_type(index)
     if not branches:
-        raise ValueError("switch: there must be at least one branch")
+        raise ValueError("Empty branch sequence: switch needs a branch")
     if len(branches) == 1:
         return branches[0](*operands)
     known = step_by_step(index)
@@ -185,9 +185,10 @@ def choose(what: str, index, functions, operands, names) -> Any:
     out_tree, types = traced[0][2], traced[0][0].out_types
     for (graph, _, tree), name in zip(traced[1:], names[1:]):
         if tree != out_tree:
-            raise TreeError(f"{what} branch outputs must have the same pytree structure, but {names[0]} and {name} return\n"
-                            f"  {out_tree}\n  {tree}", source=user_source(), fix="return the same pytree from every branch")
-        types = [branch_type(*pair) or mismatch(what, names[0], name, *pair) for pair in zip(types, graph.out_types)]
+            raise branch_structure_error(what, (names[0], name), (out_tree, tree))
+        pairs, types = list(zip(types, graph.out_types)), [branch_type(*pair) for pair in zip(types, graph.out_types)]
+        if None in types:
+            raise branch_error(what, (names[0], name), tree, types.index(None), pairs[types.index(None)])
     union = union_of(*[captured for _, captured, _ in traced])
     branches = tuple(with_captures(converted(g, types), captured, union) for g, captured, _ in traced)
     return unflatten(out_tree, chosen(index, branches, [*union, *leaves]))
@@ -209,15 +210,10 @@ def branch_type(a: ArrayType, b: ArrayType) -> ArrayType | None:
     return common_type((a, b)) if kind_of(a.dtype) == kind_of(b.dtype) else None
 
 
-def mismatch(what: str, a: str, b: str, type_a: ArrayType, type_b: ArrayType):
-    raise DtypeError(f"{what}: {a} returns {type_a} where {b} returns {type_b}", source=user_source(),
-                     fix="make the branches return equal shapes and dtypes, e.g. with .astype or jnp.broadcast_to")
-
-
 # --- loops ---------------------------------------------------------------------------------------------------------
 
-def trace_loop_body(what: str, f: Callable, carry: Any, to_carry: Callable):
-    """Trace a loop body at types of the carry that it keeps; weak carries take the type the body gives them.
+def trace_loop_body(what: str, body: Callable, f: Callable, carry: Any, to_carry: Callable):
+    """Trace a loop body at types of the carry that it keeps, by f(types); weak carries take the type the body gives them.
 
     `to_carry(result)` picks the new carry out of f's result. Returns graph, captured, out tree, carry leaves.
     """
@@ -228,13 +224,12 @@ def trace_loop_body(what: str, f: Callable, carry: Any, to_carry: Callable):
         graph, captured, out_tree = f(types)
         new_tree, new_types = to_carry(out_tree, graph.out_types)
         if new_tree != carry_tree:
-            raise CarryTypeError(f"{what}: the carry goes in as {carry_tree} and comes out as {new_tree}",
-                                 source=user_source(), fix="return a carry of the structure that the body was given")
+            raise carry_structure_error(what, body, carry_tree, new_tree)
         kept = [grown_type(a, b) for a, b in zip(types, new_types)]
         if all(a is b for a, b in zip(kept, types)):
             for (path, _), was, now in zip(paths, types, new_types):
                 if common_type((was, now)) is None:
-                    raise carry_error(what, keystr(path), was, now)
+                    raise carry_error(what, body, keystr(path), was, now)
             return graph, captured, out_tree, leaves
         leaves = [convert_type(x, t) for x, t in zip(leaves, kept)]
     raise AssertionError("the carry types did not settle")
@@ -246,13 +241,6 @@ def grown_type(was: ArrayType, now: ArrayType) -> ArrayType:
         return was
     dtype, weak = promote([(was.dtype, True), (now.dtype, now.weak_type)])
     return ArrayType(was.shape, dtype, weak and dtype == was.dtype)
-
-
-def carry_error(what: str, path: str, was: ArrayType, now: ArrayType) -> CarryTypeError:
-    cast = f"cast it in the body with .astype('{was.dtype}'), or start from a {now.dtype} carry" \
-        if was.shape == now.shape else "keep its shape, e.g. start from an array of the final shape"
-    return CarryTypeError(f"{what}: the carry{path and ' at ' + path} goes in as {was} and comes out as {now}",
-                          source=user_source(), fix=cast)
 
 
 def scan_of_values(scan, cells: list, f: Callable, init: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -277,6 +265,7 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reve
     >>> lax.scan(lambda c, x: (c + x, c * x), np.float32(0), np.arange(4, dtype=np.float32))
     (Array(6., dtype=float32), Array([0., 0., 2., 9.], dtype=float32))
     """
+    check_callable("scan", "f argument", f)
     init, xs = with_wide_numbers_in((init, xs))
     xs_leaves, xs_tree = tree_flatten(xs)
     n = scan_length(xs_leaves, length)
@@ -288,15 +277,15 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reve
         def checked(carry, x):
             result = f(carry, x)
             if not isinstance(result, tuple) or len(result) != 2:
-                raise TreeError(f"scan: the body must return a pair (carry, y), got {type(result).__name__}",
-                                source=user_source(), fix="return carry, y   (y may be None)")
+                raise TreeError(f"scan body output must be a pair, got {result}.", source=user_source(),
+                                fix="return carry, y   (y may be None)")
             return result
         return trace_tree(checked, (init, xs), types + x_types)
 
     def to_carry(tree, types):
         first = tree.children()[0]
         return first, types[:first.num_leaves]
-    graph, captured, out_tree, leaves = trace_loop_body("scan", trace_body, init, to_carry)
+    graph, captured, out_tree, leaves = trace_loop_body("scan", f, trace_body, init, to_carry)
     carry_types = [type_of(x) for x in leaves]
     graph = converted(graph, carry_types + graph.out_types[len(leaves):])
     op = Scan(graph, len(captured), len(leaves), n, bool(reverse))
@@ -312,13 +301,25 @@ def scan_length(xs_leaves: list, length) -> int:
                              source=user_source())
         sizes.append(type_of(x).shape[0])
     if length is not None:
-        sizes.append(int(length))
+        length = int_of_length(length)
+        if any(n != length for n in sizes):
+            raise ShapeError(f"scan got `length` argument of {length} which disagrees with leading axis sizes {sizes}.",
+                             source=user_source())
+        return length
     if not sizes:
-        raise ValueError("scan: give xs or a length")
+        raise ValueError("scan got no values to scan over and `length` not provided.")
     if len(set(sizes)) > 1:
-        raise ShapeError(f"scan: the leading axes of xs{' and the length' if length is not None else ''} differ: "
-                         + ", ".join(str(n) for n in sizes), source=user_source())
+        raise ShapeError(f"scan got values with different leading axis sizes: {', '.join(str(n) for n in sizes)}.",
+                         source=user_source())
     return sizes[0]
+
+
+def int_of_length(length: Any) -> int:
+    if concrete_value(length) is None:
+        raise ConcretizationTypeError("Abstract tracer value encountered where concrete value is expected: the `length` argument "
+                                      f"to `scan` expects a concrete `int` value, got {length}",
+                                      fix="use fori_loop or while_loop, whose number of trips may be traced")
+    return int(length)
 
 
 def while_of_values(while_loop, cells: list, cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
@@ -339,6 +340,7 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     >>> lax.while_loop(lambda x: x < 100., lambda x: x * 2., 3.)
     Array(192., dtype=float32, weak_type=True)
     """
+    check_callable("while_loop", "body_fun and cond_fun arguments", body_fun, cond_fun)
     if config.disable_jit:
         known = step_by_step(cond_fun(init_val))
         while known is not None:
@@ -351,11 +353,12 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
 
     def trace_body(types):
         return trace_tree(body_fun, (init_val,), types)
-    body, body_consts, _, leaves = trace_loop_body("while_loop", trace_body, init_val, lambda tree, types: (tree, types))
+    body, body_consts, _, leaves = trace_loop_body("while_loop", body_fun, trace_body, init_val, lambda tree, types: (tree, types))
     types = [type_of(x) for x in leaves]
-    test, test_consts, _ = trace_tree(cond_fun, (init_val,), types)
-    if len(test.results) != 1 or test.out_types[0].shape != () or test.out_types[0].dtype != bool:
-        raise DtypeError(f"while_loop: cond_fun must return a boolean scalar, got {test.out_types}", source=user_source())
+    test, test_consts, test_tree = trace_tree(cond_fun, (init_val,), types)
+    if not treedef_is_strict_leaf(test_tree) or test.out_types[0].shape != () or test.out_types[0].dtype != bool:
+        got = f"output type(s) {test.out_types}" if treedef_is_strict_leaf(test_tree) else f"pytree {test_tree}"
+        raise DtypeError(f"cond_fun must return a boolean scalar, but got {got}.", source=user_source())
     op = While(test, converted(body, types), len(test_consts), len(body_consts))
     outs = bind(op, *test_consts, *body_consts, *leaves)
     return unflatten(tree_flatten(init_val)[1], outs)
@@ -379,13 +382,14 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
     >>> lax.fori_loop(0, 5, lambda i, s: s + i, 0)
     Array(10, dtype=int32, weak_type=True)
     """
+    check_callable("fori_loop", "body_fun argument", body_fun)
     lower, upper = (int(x) if isinstance(x, (float, np.floating)) else x for x in (lower, upper))
     static = all(isinstance(x, (int, np.integer)) for x in (lower, upper))
     i_type = loop_counter_type(lower, upper)
     start = convert_type(lower, i_type)
 
-    def step(carry, _):
-        i, value = carry
+    def step(loop_carry, _):
+        i, value = loop_carry
         return (add(i, convert_type(1, i_type)), body_fun(i, value)), None
     if static:
         return scan(step, (start, init_val), None, length=builtins.max(0, int(upper) - int(lower)))[0][1]
@@ -394,7 +398,7 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
 
     def trace_body(types):
         return trace_tree(lambda carry: step(carry, None)[0], ((start, init_val),), types)
-    graph, captured, _, leaves = trace_loop_body("fori_loop", trace_body, (start, init_val),
+    graph, captured, _, leaves = trace_loop_body("fori_loop", lambda loop_carry: 0, trace_body, (start, init_val),
                                                  lambda tree, types: (tree, types))
     op = Scan(converted(graph, [type_of(x) for x in leaves]), len(captured), len(leaves), None)
     outs = bind(op, trips, *captured, *leaves)
@@ -409,7 +413,8 @@ def loop_counter_type(lower, upper) -> ArrayType:
             raise DtypeError(f"fori_loop: the bounds must be integer scalars, got {t}", source=user_source())
     common = common_type((a, b))
     if common is None:
-        raise DtypeError(f"fori_loop: the bounds have different dtypes, {a} and {b}", source=user_source())
+        raise DtypeError(f"lower and upper arguments to fori_loop must have equal types, got {a.dtype} and {b.dtype}",
+                         source=user_source())
     if all(concrete_value(x) is not None for x in (lower, upper)):
         return type_of(0)
     return ArrayType((), common.dtype, a.weak_type and a.dtype == common.dtype)
@@ -457,10 +462,12 @@ def associative_scan(fn: Callable, elems: Any, reverse: bool = False, axis: int 
     >>> lax.associative_scan(lax.add, np.arange(5, dtype=np.int32))
     Array([ 0,  1,  3,  6, 10], dtype=int32)
     """
+    check_callable("associative_scan", "fn argument", fn)
     leaves, tree = tree_flatten(elems)
     axis = axis_of("associative_scan", axis, type_of(leaves[0]).ndim, from_end=True)
     if len({type_of(x).shape[axis] for x in leaves}) > 1:
-        raise ShapeError("associative_scan: the leaves differ in length along the axis", source=user_source())
+        raise ShapeError("Array inputs to associative_scan must have the same first dimension. "
+                         f"(saw: {[type_of(x).shape for x in leaves]})", source=user_source())
     combine = lambda a, b: tree_flatten(fn(unflatten(tree, a), unflatten(tree, b)))[0]
     leaves = [rev(x, (axis,)) for x in leaves] if reverse else leaves
     outs = prefixes(combine, leaves, axis)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from tracejit.errors import TreeError, filtered, user_source
+from tracejit.errors import ShapeError, TreeError, filtered, user_source
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, replay, subgraphs
 from tracejit.ir.trace import bind, inline, sourced, trace_closed
 from tracejit.ir.types import type_of
@@ -94,7 +94,8 @@ class LinearSolve(Call):
     def transpose(self, ctx, cts, *args):
         n, size = len(args) - self.size, self.size
         if self.adjoint is None:
-            raise TypeError("custom_linear_solve: reverse mode needs transpose_solve, or symmetric=True")
+            raise TypeError("transpose_solve required for backwards mode automatic differentiation of custom_linear_solve, or "
+                            "symmetric=True")
         cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts[:size], self.graph.out_types)]
         vecmat = ctx.transpose(self.matvec, [False] * len(self.places) + [True] * size)
         solver = with_map(self.adjoint, self.label, vecmat)
@@ -117,15 +118,17 @@ def places_of(values: Sequence, among: Sequence) -> tuple[int, ...]:
     return tuple(where[id(x)] for x in values)
 
 
-def solver_of(what: str, solve: Callable, tree: Any, types: Sequence) -> tuple[Graph, list, Any]:
-    """A traced solver of a tree of these types, whose result must be such a tree."""
+def solver_of(what: str, like: str, solve: Callable, tree: Any, types: Sequence) -> tuple[Graph, list, Any]:
+    """A traced solver of a tree of these types, called `like` by the user, whose result must be such a tree."""
     graph, captured, out_tree = trace_tree(solve, (tree,), types)
     structure = tree_flatten(tree)[1]
     shapes = [t.shape for t in graph.out_types[:len(types)]]
-    if out_tree != structure or shapes != [t.shape for t in types]:
-        have = f"{out_tree} of {[str(t) for t in graph.out_types]}"
-        raise TreeError(f"{what}: the solution must be like the right-hand side, {structure} of {[str(t) for t in types]}; "
-                        f"it is {have}", source=user_source(), fix="return a solution for each leaf of the right-hand side")
+    if out_tree != structure:
+        raise TreeError(f"{what}() output pytree structure must match {like}, got {out_tree} and {structure}.",
+                        source=user_source())
+    if shapes != [t.shape for t in types]:
+        raise ShapeError(f"{what}() output shapes must match {like}, got {shapes} and {[t.shape for t in types]}",
+                         source=user_source())
     return converted(graph, types), captured, out_tree
 
 
@@ -144,9 +147,9 @@ def custom_linear_solve(matvec: Callable, b: Any, solve: Callable, transpose_sol
     leaves, structure = tree_flatten(b)
     types = [type_of(x).strong() for x in leaves]
     whole = lambda f: (lambda right: f(right)[0]) if has_aux else f
-    mat_graph, mat_captured, _ = solver_of("custom_linear_solve: matvec", matvec, b, types)
+    mat_graph, mat_captured, _ = solver_of("matvec", "b", matvec, b, types)
     run = lambda right: solve(matvec, right)
-    graph, captured, _ = solver_of("custom_linear_solve", whole(run), b, types)
+    graph, captured, _ = solver_of("solve", "b", whole(run), b, types)
     aux_tree = None
     if has_aux:
         graph, captured, aux_tree = trace_tree(run, (b,), types)
@@ -156,7 +159,7 @@ def custom_linear_solve(matvec: Callable, b: Any, solve: Callable, transpose_sol
             cts = [convert_type(x, t) for x, t in zip(tree_flatten(ct)[0], types)]
             return unflatten(structure, bind(LinearMap(label, tuple(types)), *mat_captured, *cts))
         back = lambda ct: (solve if transpose_solve is None else transpose_solve)(vecmat, ct)
-        adjoint, adjoint_captured, _ = solver_of("custom_linear_solve: transpose_solve", whole(back), b, types)
+        adjoint, adjoint_captured, _ = solver_of("transpose_solve", "b", whole(back), b, types)
     consts = union_of(mat_captured, captured, adjoint_captured)
     op = LinearSolve(with_captures(graph, captured, consts), mat_graph, places_of(mat_captured, consts),
                      adjoint and with_captures(adjoint, adjoint_captured, consts), label)
@@ -223,11 +226,11 @@ def custom_root(f: Callable, initial_guess: Any, solve: Callable, tangent_solve:
     """
     leaves, structure = tree_flatten(initial_guess)
     types = [type_of(x).strong() for x in leaves]
-    f_graph, f_captured, _ = solver_of("custom_root: f", f, initial_guess, types)
+    f_graph, f_captured, _ = solver_of("f", "initial_guess", f, initial_guess, types)
     run = lambda guess: solve(f, guess)
     label = label_of(f_graph)
     graph, captured, out_tree = trace_tree(run, (initial_guess,), types) if has_aux else \
-        solver_of("custom_root", run, initial_guess, types)
+        solver_of("solve", "initial_guess", run, initial_guess, types)
 
     def tangent(x, y):
         point = tree_flatten(x)[0]

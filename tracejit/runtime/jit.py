@@ -31,7 +31,7 @@ from tracejit.runtime.on_demand import compiler
 from tracejit.runtime.placed import on_host, place_of, resolved
 from tracejit.runtime.stages import Staged, check_options
 from tracejit.runtime.trees import result_of, spec_of
-from tracejit.transforms.arguments import argument_names
+from tracejit.ir.arguments import argument_names
 
 
 # Calls of one program may differ to native dispatch: its arrays may be NumPy's, its numbers Python's.

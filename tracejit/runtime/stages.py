@@ -16,7 +16,7 @@ from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.on_demand import OnDemand, compiler
 from tracejit.runtime.placed import on_host
-from tracejit.transforms.arguments import argument_names
+from tracejit.ir.arguments import argument_names
 from tracejit.transforms.inspect import ClosedGraph, struct_of
 
 work = OnDemand("tracejit.runtime.work")

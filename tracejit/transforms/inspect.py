@@ -13,7 +13,7 @@ from tracejit.ir.trace import axis_bound, bound_axes, running_known, trace
 from tracejit.ir.types import ArrayType, canonicalize_dtype, is_inexact, type_of, with_wide_numbers
 from tracejit.pytree import COMPOSITES, PyTreeDef, tree_flatten, unflatten
 from tracejit.transforms.ad import linearize_graph
-from tracejit.transforms.arguments import argument_names
+from tracejit.ir.arguments import argument_names
 from tracejit.tree_util import tree_map
 
 

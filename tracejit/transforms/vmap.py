@@ -16,7 +16,7 @@ from tracejit.ir.trace import axis_bound, call, hooks, inline, trace, trace_clos
 from tracejit.ir.types import ArrayType, is_array_like, type_of, with_wide_numbers
 from tracejit.pytree import COMPOSITES, keystr, tree_flatten, tree_flatten_with_path, unflatten
 from tracejit.tree_util import broadcast_prefix, tree_leaves
-from tracejit.transforms.arguments import argument_names
+from tracejit.ir.arguments import argument_names
 from tracejit.transforms.batching import Batch, batch_values
 
 
