@@ -109,7 +109,7 @@ def test_every_op_has_samples():
         importlib.import_module(module.name)
     sampled = {type(s.op) for s in SAMPLES}
     leaves = [c for c in all_ops() if not c.__subclasses__() and c.__module__.startswith("tracejit.lax.")]
-    by_programs = {f"tracejit.lax.{name}" for name in ("custom", "implicit", "parallel", "callback", "collectives", "checks")}
+    by_programs = {f"tracejit.lax.{name}" for name in ("custom", "implicit", "parallel", "callback", "collectives", "checks", "words")}
     missing = [c.__name__ for c in leaves
                if c not in sampled and not issubclass(c, Control) and c.__module__ not in by_programs]
     assert not missing

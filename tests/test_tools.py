@@ -12,6 +12,7 @@ from tracejit.ir.graph import Graph
 from tracejit.lax.elementary import Exp
 from tracejit.runtime import compile as compiler
 from tracejit.tools import doctor, where
+from tracejit.transforms.passes.pipeline import IMPROVING
 
 X = np.linspace(0, 1, 1200, dtype=np.float32).reshape(12, 100)
 
@@ -43,7 +44,8 @@ def test_checks_name_the_guilty_pass(monkeypatch):
     def broken(graph: Graph) -> Graph:
         return Graph(graph.params, graph.eqns[1:], graph.results)
     for guilty, change, words in (("swap results", wrong, "changed result 0"), ("lose a line", broken, "not well formed")):
-        monkeypatch.setattr(compiler, "IMPROVING", (*compiler.IMPROVING, (guilty, change)))
+        passes = (*IMPROVING, (guilty, change))
+        monkeypatch.setattr(compiler, "improving", lambda words, passes=passes: passes)
         with config.setting(check=True), pytest.raises(CompileError, match=f"`{guilty}`.*{words}"):
             tj.jit(lambda x: jnp.exp(x) + jnp.sin(x))(X)
         monkeypatch.undo()

@@ -25,7 +25,7 @@ from tracejit.runtime.placed import PlacedArray, on_host, place_of
 from tracejit.runtime.report import Report as Report
 from tracejit.runtime.report import log as log
 from tracejit.runtime.report import reports as reports
-from tracejit.transforms.passes.pipeline import IMPROVING, INLINING
+from tracejit.transforms.passes.pipeline import INLINING, improving
 
 for_device = OnDemand("tracejit.runtime.cuda.executable")
 LONG_KERNEL = 1 << 17       # elements of a kernel from which a call releases the GIL
@@ -53,7 +53,7 @@ def compile_for_host(graph: Graph, consts: Sequence[Any], donated: Sequence[int]
     key = None if whole else programs.key_of_program(graph, isa, donated)
     built, code, kept = report.stage("look up", programs.find, key), None, []
     if built is None:
-        for name, change in IMPROVING:
+        for name, change in improving(words=isa.words):
             graph = report.stage(name, change, graph)
         code = report.stage("generate", generate, graph, isa, [graph.params[i] for i in donated])
         kept = [callbacks.offer(c.symbol, callbacks.Callback(c.function, c.in_types, c.out_types)) for c in code.host]

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .gemm_pack import copy_block, kernels_of, pack_table
-from .gemm_text import RARELY, Function, Record
+from .gemm_text import ALWAYS, RARELY, Function, Record
 from .gemm_tile import Tile, even_parts, tile_part
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
 from .gemm_vector import JOB as VECTOR_JOB
@@ -118,14 +118,14 @@ class _Plan:
 
 
 @functools.cache
-def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int = 1) -> int:
+def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int = 1, element: np.dtype | None = None) -> int:
     """Bytes that a call with these sizes may use as scratch memory.
 
     >>> from tracejit.codegen.cpu.isa import host_isa
     >>> gemm_scratch(np.dtype("f4"), host_isa(), 8, 8, 8) % 64
     0
     """
-    plan = _Plan(Tile(isa, np.dtype(dtype)))
+    plan = _Plan(Tile(isa, np.dtype(dtype), element))
     tile, depth = plan.tile, plan.packed_depth(max(1, min(k, plan.most_depth)))
     b_items = -(-min(n, plan.cols) // tile.nr) * tile.nr * depth
     a_items = -(-min(m, plan.rows) // plan.lanes) * plan.lanes * depth
@@ -133,16 +133,17 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
     return one * (min(batch, _MOST_TASKS) if batch > 1 else 1)
 
 
-def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int]) -> Routine:
-    """The matrix product (f32, f64, or integers, which wrap) for calls with these members of CALL.
+def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int], element: np.dtype | None = None) -> Routine:
+    """The matrix product (f32, f64, or integers, which wrap) for calls with these members of CALL. `element`: what the operands
+    are made of, where they are read by the word (K and strides count words, and a_col is 1); `dtype` is then that of the sums.
 
     >>> from tracejit.codegen.cpu.isa import host_isa
     >>> one = dict(M=1, N=9, K=9, a_row=9, a_col=1, b_row=9, b_col=1)
     >>> gemm_routine(np.dtype("f4"), host_isa(), one).name.split("_")[0]
     'gemv'
     """
-    tile = Tile(isa, np.dtype(dtype))
-    if fields["K"] and is_vector(fields):
+    tile = Tile(isa, np.dtype(dtype), element)
+    if fields["K"] and is_vector(fields) and not element:
         step = fields["b_row"] if fields["N"] == 1 and 1 in (fields["a_row"], fields["a_col"]) else fields["a_col"]
         return routine_of(_vector_part(tile), pack_table(tile, {"any"} if step != 1 else ()))
     packs = pack_table(tile, _kinds_of_copies(_Plan(tile), fields))
@@ -159,7 +160,8 @@ def _kinds_of_copies(plan: _Plan, fields: Mapping[str, int]) -> set[str]:
         kinds |= {"rows"} if fields["a_col"] == 1 else {"columns"} if fields["a_row"] == 1 else set()
     if fields["b_col"] != 1:
         kinds.add("columns" if fields["b_row"] == 1 else "any")
-    elif m > _PASSES_ALIASING * tile.mr and n * k * plan.size > _LEAST_REUSED or not tile.free_masks and n % plan.lanes:
+    elif (tile.in_tiles or m > _PASSES_ALIASING * tile.mr and n * k * plan.size > _LEAST_REUSED
+          or not tile.free_masks and n % plan.lanes):
         kinds.add("panels")
     return kinds
 
@@ -195,7 +197,7 @@ def _declarations(tile: Tile) -> str:
 def _matrix_part(tile: Tile) -> Part:
     plan = _Plan(tile)
     body = "".join((run_text(), _pack_b(plan), _pack_task(plan), _tile_task(plan), _product(plan), _batch_task(), _entry()))
-    return part_of(tile.isa, f"gemm_{tile.dtype.str[1:]}", _declarations(tile), body)
+    return part_of(tile.isa, f"gemm_{tile.element or tile.dtype.str[1:]}", _declarations(tile), body)
 
 
 @functools.cache
@@ -326,7 +328,7 @@ def _product(plan: _Plan) -> str:
     _start_job(f, plan, job, m, n, k)
     fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
     k_blocks = f.ceil_div(f.max(f.sub(k, plan.depth // 4), 1), plan.depth)
-    k_step = f.round_up(f.ceil_div(k, k_blocks), 8)
+    k_step = f.round_up(f.ceil_div(k, k_blocks), plan.tile.step)
     n_step = f.round_up(f.ceil_div(n, f.ceil_div(n, plan.cols)), plan.tile.nr)
     m_step = f.round_up(f.ceil_div(m, f.ceil_div(m, plan.rows)), plan.tile.mr)
     with f.loop(0, n, n_step) as cols, f.loop(0, k_blocks) as block, f.loop(0, m, m_step) as rows:
@@ -369,7 +371,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     aliases = f.compare("eq", f.rem(bk, 4096), 0)
     passes = f.select(aliases, _PASSES_ALIASING, _PASSES)
     reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), _LEAST_REUSED))
-    pack_b = f.either(reused, f.compare("ne", bn, size))
+    pack_b = f.either(reused, f.compare("ne", bn, size)) if not tile.in_tiles else ALWAYS
     if not tile.free_masks:
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
     ctx, pitch, kernels = CALL.get(f, "%call", "ctx", "ldc", "kernels")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .gemm_text import Function, Vector
+from .gemm_words import PER_SIDE, ROWS, TILES, WORDS, WordVector, words_kernel
 from .isa import Isa
 from .routine import Part, part_of
 
@@ -25,7 +26,8 @@ _ROUND = 48  # multiply-adds per round; many more, and LLVM takes long and spill
 
 @dataclass(frozen=True)
 class Tile:
-    """The register tile for one dtype: f32, f64 or an integer.
+    """The register tile for one dtype: f32, f64 or an integer. `element`: what lies in the words of 32 bits that the operands
+    are made of, where instructions multiply all of a word; the dtype is then that of the sums.
 
     >>> from tracejit.codegen.cpu.isa import Isa
     >>> tile = Tile(Isa("avx512", "", "", 512, 32, "", ""), np.dtype("f4"))
@@ -35,6 +37,7 @@ class Tile:
 
     isa: Isa
     dtype: np.dtype
+    element: np.dtype | None = None
 
     @property
     def size(self) -> int:
@@ -42,7 +45,12 @@ class Tile:
 
     @functools.cached_property
     def vector(self) -> Vector:
-        return Vector(self.isa, self.dtype)
+        return WordVector(self.isa, self.dtype) if self.element and not self.in_tiles else Vector(self.isa, self.dtype)
+
+    @property
+    def in_tiles(self) -> bool:
+        """Are sums and operands in registers of tiles, rather than vectors?"""
+        return str(self.element) in ("int8", "bfloat16")
 
     @property
     def nv(self) -> int:
@@ -51,11 +59,18 @@ class Tile:
     @property
     def mr(self) -> int:
         """Rows: all registers but those for one row of B and one element of A."""
+        if self.in_tiles:
+            return PER_SIDE * ROWS
         return (self.isa.n_registers - self.nv - 1) // self.nv
 
     @property
     def nr(self) -> int:
         return self.nv * self.vector.lanes
+
+    @property
+    def step(self) -> int:
+        """K is cut at multiples of it."""
+        return WORDS if self.in_tiles else 8
 
     @property
     def unroll(self) -> int:
@@ -75,7 +90,8 @@ def tile_part(tile: Tile, masked: int, vectors: int, rows: int) -> Part:
     A kernel without masks of its own, as a masked load takes a turn of a unit that multiplies on Intel's processors.
     """
     head = f"declare void @llvm.prefetch.p0(ptr, i32, i32, i32)\n{tile.vector.declarations()}"
-    name = f"tile_{tile.dtype.str[1:]}_{masked}_{vectors}_{rows}"
+    head += TILES if tile.in_tiles else ""
+    name = f"tile_{tile.element or tile.dtype.str[1:]}_{masked}_{vectors}_{rows}"
     return part_of(tile.isa, name, head, _kernel(tile, rows, vectors, masked))
 
 
@@ -88,6 +104,9 @@ def even_parts(size: int, most: int) -> set[int]:
 def _kernel(tile: Tile, rows: int, vectors: int, masked: int) -> str:
     f, vector = Function("ENTRY", KERNEL_PARAMS), tile.vector
     masks = tile_masks(f, vector, vectors, masked)
+    if tile.in_tiles:
+        words_kernel(f, vector, tile.element, rows, masks)
+        return f.text()
     prefetch_tile(f, vector, rows, vectors)
     finish_tile(f, vector, _products(f, tile, rows, vectors, masks if tile.free_masks else [None] * vectors), masks)
     return f.text()

@@ -1,8 +1,10 @@
 """The host (or a forced) instruction set -> vector width, register count and LLVM target text."""
 from __future__ import annotations
 
+import ctypes
 import functools
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
@@ -62,6 +64,20 @@ class Isa:
         """Whether lines that are read a few bytes of each at a time come sooner if they are asked for (measured on Zen 3 and 4)."""
         return self.cpu.startswith("znver")
 
+    @property
+    def has_tiles(self) -> bool:
+        """Does the processor multiply tiles of int8 and bfloat16 (AMX), and does the system let this process use them?"""
+        return self.has_avx512 and all(f"+amx-{name}" in self.features.split(",") for name in ("tile", "int8", "bf16"))
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """The small dtypes whose products are made by the word of 32 bits, and what lies in the words then: one instruction
+        multiplies and adds all of a word."""
+        if not self.triple.startswith("x86_64"):
+            return {}
+        pairs = dict.fromkeys(("int8", "uint8", "int16"), "int16")
+        return pairs | ({"int8": "int8", "bfloat16": "bfloat16"} if self.has_tiles else {})
+
     def masks(self, dtype: np.dtype) -> bool:
         """Are there vector loads and stores of some lanes only?"""
         return self.has_avx512 or self.name == "avx2" and np.dtype(dtype).itemsize >= 4
@@ -111,8 +127,18 @@ _X86 = {  # name: (generic cpu, vector bits, vector registers)
 }
 
 
+def _may_use_tiles() -> bool:
+    """Linux gives a process the registers of tiles when it asks for them: for itself, its threads and its children."""
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    if platform.system() != "Linux":
+        return False
+    return ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0
+
+
 def _x86_isa(wanted: str, triple: str) -> Isa:
     host = dict(llvm.get_host_cpu_features())
+    if host.get("amx-tile") and not _may_use_tiles():
+        host |= {name: False for name in host if name.startswith("amx")}
     best = _best_x86(host)
     order = list(_X86)
     if wanted not in _X86 or order.index(wanted) < order.index(best):

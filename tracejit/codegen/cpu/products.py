@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
@@ -20,6 +21,7 @@ from tracejit.ir.graph import Eqn
 from tracejit.ir.types import ArrayType
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
+from tracejit.lax.words import WordProduct
 from tracejit.transforms.passes.products import merged_axes
 
 NULL = Value("null", PTR)
@@ -31,7 +33,15 @@ def scratch_bytes(isa: Isa, eqn: Eqn) -> int:
     if isinstance(eqn.op, ConvGeneralDilated):
         return conv_calls(convolution_of(eqn), x.dtype, isa)[1]
     fields = gemm_fields(eqn)
-    return gemm_scratch(x.dtype, isa, fields["M"], fields["N"], fields["K"], fields["batch0"] * fields["batch1"])
+    dtype, element = dtypes_of(eqn)
+    return gemm_scratch(dtype, isa, fields["M"], fields["N"], fields["K"], fields["batch0"] * fields["batch1"], element)
+
+
+def dtypes_of(eqn: Eqn) -> tuple[np.dtype, np.dtype | None]:
+    """Of the sums of a product, and of what lies in the words of its operands, if they are read by the word."""
+    if isinstance(eqn.op, WordProduct):
+        return eqn.op.preferred, eqn.op.dtype
+    return eqn.inputs[0].type.dtype, None
 
 
 def blocks_of(isa: Isa, eqn: Eqn) -> Blocks | None:
@@ -53,7 +63,7 @@ def panel_width(eqn: Eqn, isa: Isa) -> int:
     if isinstance(eqn.op, ConvGeneralDilated):
         return 1
     fields = gemm_fields(eqn)
-    return Tile(isa, eqn.inputs[0].type.dtype).nr if fields["M"] > 1 and fields["N"] > 1 else 1
+    return Tile(isa, *dtypes_of(eqn)).nr if fields["M"] > 1 and fields["N"] > 1 else 1
 
 
 def gemm_fields(eqn: Eqn) -> dict[str, int]:
@@ -63,6 +73,8 @@ def gemm_fields(eqn: Eqn) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=256)       # deep programs repeat their layers
 def fields_of_product(op: DotGeneral, x: ArrayType, y: ArrayType) -> dict[str, int]:
+    if isinstance(op, WordProduct):
+        return fields_of_words(op, x, y)
     spec = op.spec(x.ndim, y.ndim)
     m, a_row = merged_axes(x.shape, spec.free[0])[0]
     n, b_col = merged_axes(y.shape, spec.free[1])[0]
@@ -76,6 +88,14 @@ def fields_of_product(op: DotGeneral, x: ArrayType, y: ArrayType) -> dict[str, i
     (_, b0), (_, b1) = pad(b_batch)
     return dict(M=m, N=n, K=k, a_row=a_row, a_col=a_col, b_row=b_row, b_col=b_col, ldc=n, ldd=0, batch0=batch0,
                 batch1=batch1, a0=a0, a1=a1, b0=b0, b1=b1, c0=batch1 * m * n, c1=m * n, d0=0, d1=0)
+
+
+def fields_of_words(op: WordProduct, x: ArrayType, y: ArrayType) -> dict[str, int]:
+    batch, m, n = op.infer(x, y).shape
+    k = x.shape[2] * op.dtype.itemsize // 4
+    b_row, b_col = (1, k) if y.dtype == op.dtype else (n, 1)
+    return dict(M=m, N=n, K=k, a_row=k, a_col=1, b_row=b_row, b_col=b_col, ldc=n, ldd=0, batch0=1, batch1=batch,
+                a0=0, a1=m * k, b0=0, b1=k * n, c0=0, c1=m * n, d0=0, d1=0)
 
 
 def unmerged_batch(shape, axes) -> list[tuple[int, int]]:
@@ -92,7 +112,8 @@ def emit_contraction(emitter, eqn: Eqn, ins: list[Value], out: Value, epilogue: 
 def emit_product(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value], out: Value) -> None:
     b = emitter.b
     fields = gemm_fields(eqn)
-    routine = added(emitter, gemm_routine(eqn.inputs[0].type.dtype, emitter.isa, fields))
+    dtype, element = dtypes_of(eqn)
+    routine = added(emitter, gemm_routine(dtype, emitter.isa, fields, element))
     pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, scratch=b.scratch_at) | epilogue
     call_routine(b, routine.name, CALL, pointers, fields | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}, routine.kernels)
 

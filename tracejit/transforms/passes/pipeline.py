@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
@@ -44,8 +44,9 @@ INLINING: tuple[tuple[str, Pass], ...] = (
     ("remove dead code", remove_dead),
 )   # what is left says all of what the program computes
 
-def improving(halves: bool = False, parts: bool = True) -> tuple[tuple[str, Pass], ...]:
-    """`halves`: the back end multiplies 16-bit floats. `parts`: its loops cost little."""
+def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str] = {}) -> tuple[tuple[str, Pass], ...]:
+    """`halves`: the back end multiplies 16-bit floats. `parts`: its loops cost little. `words`: dtypes that it multiplies by
+    the word, and what it wants in the words."""
     return (
         ("simplify", simplify),
         ("remove what became dead", remove_dead),
@@ -54,7 +55,7 @@ def improving(halves: bool = False, parts: bool = True) -> tuple[tuple[str, Pass
         *((("leave out what masks drop", everywhere(leave_out_masked)), ("cut large values", everywhere(cut_large_values)),
            ("remove what was cut", remove_dead)) if parts else ()),
         ("choose lanes", everywhere(lower_choices)),
-        ("lower products", everywhere(partial(lower_products, halves=halves))),
+        ("lower products", everywhere(partial(lower_products, halves=halves, words=words))),
         ("lower updates", everywhere(lower_updates)),
         ("remove what was replaced", remove_dead),
         ("store joins", everywhere(store_joins)),

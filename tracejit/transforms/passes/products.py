@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 
 import numpy as np
 
@@ -18,11 +19,14 @@ from tracejit.lax.broadcast import BroadcastInDim, Transpose
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.window import Track, windows_of
+from tracejit.lax.words import WordProduct
 from tracejit.transforms.passes.conv_layout import as_product, features_last, is_stencil, stencil
 
+dtype_of_name = {str(dtype): dtype for dtype in (np.dtype("int8"), np.dtype("int16"), bfloat16)}.__getitem__
 HALVES = (np.dtype("float16"), bfloat16)
 LEAST_WORK = 1 << 10  # multiply-adds above which a call saves more than it costs
 SHORT = 4             # contracted elements
+LEAST_WORDS = 16      # contracted elements of a product by the word
 FEW = 4               # rows or columns for which a matrix of another dtype is not converted first
 
 
@@ -47,10 +51,16 @@ def is_plain(op: DotGeneral, x, y) -> bool:
     return all(len(merged_axes(*g)) == 1 for g in groups) and max(batch) <= 2
 
 
-def lower_products(graph: Graph, halves: bool = False) -> Graph:
-    """`halves`: whether the back end multiplies 16-bit floats, with sums in f32."""
+def lower_products(graph: Graph, halves: bool = False, words: Mapping[str, str] = {}) -> Graph:
+    """`halves`: whether the back end multiplies 16-bit floats, with sums in f32. `words`: dtypes that it multiplies by the word,
+    and what it wants in the words."""
     if not any(isinstance(eqn.op, (DotGeneral, ConvGeneralDilated)) for eqn in graph.eqns):
         return graph
+
+    def dot_of(dtype: np.dtype):
+        if str(dtype) in words:
+            return partial(word_dot, element=dtype_of_name(words[str(dtype)]))
+        return half_dot if halves and dtype in HALVES else lower_dot
 
     turned = turned_products(graph)
     operands: dict[Eqn, list] = dict.fromkeys(turned.values(), ())
@@ -60,15 +70,16 @@ def lower_products(graph: Graph, halves: bool = False) -> Graph:
             with sourced(eqn.source):
                 x, y = operands[turned[eqn]]
                 op, x, y = exchanged(turned[eqn].op), as_var(y), as_var(x)
-                return [(half_dot if halves and x.type.dtype in HALVES else lower_dot)(op, x, y)]
+                return [dot_of(x.type.dtype)(op, x, y)]
         if eqn in operands:
             operands[eqn] = inputs
             return [None]
-        lower = lower_dot if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
+        dtype = eqn.inputs[0].type.dtype if eqn.inputs else None
+        lower = dot_of(dtype) if isinstance(eqn.op, DotGeneral) else lower_conv if isinstance(eqn.op, ConvGeneralDilated) else None
         if lower is None:
             return record_eqn(eqn, inputs)
-        if halves and eqn.inputs[0].type.dtype in HALVES:
-            lower = half_dot if lower is lower_dot else half_conv
+        if halves and lower is lower_conv and dtype in HALVES:
+            lower = half_conv
         if lower is lower_conv and not halves and is_stencil(eqn.op, *inputs):
             lower = stencil
         with sourced(eqn.source):
@@ -176,6 +187,44 @@ def half_dot(op: DotGeneral, x, y):
         return lower_dot(op, x, y)
     op, x, y = through_transposes(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def word_dot(op: DotGeneral, x, y, element: np.dtype):
+    """A product of numbers of 8 or 16 bits by the word, where sums in 32 bits are as exact as is asked for."""
+    spec, out = op.spec(x.type.ndim, y.type.ndim), op.infer(x.type, y.type)
+    size = lambda t, axes: math.prod(t.shape[a] for a in axes)
+    nb, k = size(x.type, spec.batch[0]), size(x.type, spec.contract[0])
+    m, n = size(x.type, spec.free[0]), size(y.type, spec.free[1])
+    sums = np.dtype("int32" if element.kind == "i" else "float32")
+    enough = out.dtype in (*HALVES, sums) if sums.kind == "f" else out.dtype.kind in "iu" and out.dtype.itemsize <= 4
+    if not enough or min(m, n) <= FEW or m * n * k <= LEAST_WORK or k < LEAST_WORDS:
+        return lower_dot(op, x, y)
+    x, y = cast(x, element), cast(y, element)
+    x = lax.reshape(lax.transpose(x, spec.batch[0] + spec.free[0] + spec.contract[0]), (nb, m, k))
+    in_rows = y.type.ndim - 1 in spec.contract[1]
+    order = (spec.free[1], spec.contract[1]) if in_rows else (spec.contract[1], spec.free[1])
+    y = lax.reshape(lax.transpose(y, spec.batch[1] + order[0] + order[1]), (nb, n, k) if in_rows else (nb, k, n))
+    per = 4 // element.itemsize
+    x, y = filled(x, 2, per), filled(y, 2 if in_rows else 1, per)
+    if not in_rows:
+        y = in_words(y, per)
+    product = bind(WordProduct(((2,), (2 if in_rows else 1,)), ((0,), (0,)), None, sums, element), x, y)
+    return cast(lax.reshape(product, out.shape), out.dtype)
+
+
+def filled(x, axis: int, per: int):
+    """x with zeros behind an axis up to a multiple of `per`."""
+    missing = -x.type.shape[axis] % per
+    return lax.pad(x, np.zeros((), x.type.dtype), [(0, missing * (a == axis), 0) for a in range(x.type.ndim)]) if missing else x
+
+
+def in_words(y, per: int):
+    """(batch, k, n) -> (batch, k / per, n), `per` elements that follow each other along k in each word."""
+    b, k, n = y.type.shape
+    bits = lax.bitcast_convert_type(y, np.dtype(f"uint{32 // per}"))
+    lines = lax.reshape(bits, (b, k // per, per, n))
+    words = [cast(lax.squeeze(lax.slice_in_dim(lines, i, i + 1, axis=2), (2,)), np.dtype("uint32")) for i in range(per)]
+    return reduce(lax.bitwise_or, [lax.shift_left(w, np.uint32(32 // per * i)) if i else w for i, w in enumerate(words)])
 
 
 def half_conv(op: ConvGeneralDilated, x, w):
