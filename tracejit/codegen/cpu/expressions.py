@@ -140,7 +140,8 @@ class Position:
             condition = self.condition(e.data)
             return args[0] if condition is None else b.select(condition, *args)
         if e.kind == LINE:
-            return self.line(e.args[0], e.data)
+            var, offset, _ = e.args[0].data
+            return b.load(e.dtype, self.place(var, offset, e.dtype), e.data)
         if e.kind == PICK:
             return b.shuffle(*args[:1], args[1] if len(args) > 1 else None, e.data)
         if e.kind == LANES:
