@@ -6,10 +6,14 @@ import pytest
 from test_loops import loops_of
 
 import tracejit as tj
-import tracejit.codegen.cpu.loops as cpu_loops
+import tracejit.codegen.cpu.program as cpu_program
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.codegen.cpu.isa import host_isa
+from tracejit.codegen.contraction import contract
+from tracejit.codegen.lower import subgraphs_of
 from tracejit.codegen.packs import PICK, packed, trip_time
+from tracejit.codegen.registers import register_loop
 from tracejit.ir.graph import evaluate
 from tracejit.ir.trace import trace
 from tracejit.ir.types import type_of
@@ -103,7 +107,7 @@ def run(f, args, monkeypatch, pack):
         with pytest.MonkeyPatch.context() as always:
             always.setattr("tracejit.codegen.packs.WORTH", 1e9)
             return packed(loop, lanes) if pack else loop
-    monkeypatch.setattr(cpu_loops, "packed", change)
+    monkeypatch.setattr(cpu_program, "packed", change)
     return [np.asarray(x) for x in tj.jit(lambda *args: f(*args))(*args)]
 
 
@@ -138,24 +142,65 @@ def test_gradients_too(name, monkeypatch):
 
 
 def test_vectors_are_taken_where_they_save_time():
-    def loop_of(name):
-        f, args = PROGRAMS[name]
-        return loops_of(lambda *args: jnp.concatenate([jnp.ravel(x).astype(float) for x in flat(f)(*args)]), *args)[0].registers
+    def loop_of(f, *args):
+        [step] = loops_of(lambda *args: jnp.concatenate([jnp.ravel(x).astype(float) for x in flat(f)(*args)]), *args)
+        return contract(register_loop(step.eqn, subgraphs_of(step.eqn.op)))
     for name in ("kalman", "viterbi", "gates", "affine 4 f4", "affine 9 f4"):
-        loop = loop_of(name)
+        loop = loop_of(PROGRAMS[name][0], *PROGRAMS[name][1])
         found = packed(loop, LANES)
         assert trip_time(found) < trip_time(loop) and any(c.widths != [1] * len(c.points) for c in found.carried)
 
     def lorenz(s, _):
         x, y, z = s
         return s + .01 * jnp.stack([10. * (y - x), x * (28. - z) - y, x * y - 8 / 3 * z]), None
-    [step] = loops_of(lambda s: lax.scan(lorenz, s, None, length=9)[0], np.ones(3))
-    assert packed(step.registers, LANES) is step.registers      # nothing is alike
+    loop = loop_of(lambda s: lax.scan(lorenz, s, None, length=9)[0], np.ones(3))
+    assert packed(loop, LANES) is loop      # nothing is alike
 
 
 def test_a_product_of_matrices_is_a_few_vectors():
     [step] = loops_of(lambda a, xs: lax.scan(lambda c, x: (c @ x, None), a, xs)[0], np.eye(4, dtype=np.float32), np.ones((9, 4, 4), np.float32))
-    found = packed(step.registers, LANES)
-    [[product]] = found.next
+    found = step.registers
+    [[product, *_]] = found.next
     count = lambda e, kind: (e.kind == kind) + sum(count(a, kind) for a in e.args)
-    assert found.carried[0].widths == [16] and count(product, PICK) <= 8
+    width = min(16, host_isa().lanes(np.dtype(np.float32)))
+    assert found.carried[0].widths == [width] * (16 // width) and count(product, PICK) <= 8
+
+
+def bodies(n):
+    """Bodies that attract each other: more elements are carried than there are registers, and axes that lanes could be."""
+    x, v = np.random.default_rng(0).normal(size=(2, n, 3)).astype(np.float32)
+
+    def pull(x):
+        d = x[None] - x[:, None]
+        return jnp.sum(d * (jnp.sum(d * d, -1) + .1)[..., None] ** -1.5, 1)
+
+    def f(x, v):
+        def step(c, _):
+            x, v, a = c
+            x = x + .01 * v + .5e-4 * a
+            b = pull(x)
+            return (x, v + .005 * (a + b), b), None
+        return lax.scan(step, (x, v, pull(x)), None, length=20)[0][0]
+    return f, x, v
+
+
+@pytest.mark.parametrize("n, in_registers", [(4, True), (10, True), (40, False)])
+def test_many_elements_that_share_vectors_stay_in_registers(n, in_registers):
+    f, x, v = bodies(n)
+    assert (loops_of(f, x, v)[-1].registers is not None) == in_registers
+    a, y, w = None, x.astype(float), v.astype(float)
+    for k in range(21):
+        d = y[None] - y[:, None]
+        b = (d * ((d * d).sum(-1) + .1)[..., None] ** -1.5).sum(1)
+        if k:
+            w = w + .005 * (a + b)
+        a = b
+        if k < 20:
+            y = y + .01 * w + .5e-4 * a
+    np.testing.assert_allclose(tj.jit(f)(x, v), y, rtol=1e-4, atol=1e-5)
+    wide = x.astype(float), v.astype(float)
+    energy = tj.jit(lambda x: jnp.sum(f(x, wide[1]) ** 2))
+    step = np.zeros_like(wide[0])
+    step[1, 2] = 1e-6
+    slope = (energy(wide[0] + step) - energy(wide[0] - step)) / 2e-6
+    np.testing.assert_allclose(tj.jit(tj.grad(energy))(wide[0])[1, 2], slope, rtol=1e-6)

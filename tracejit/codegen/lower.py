@@ -30,7 +30,8 @@ LONG_ROW = 64           # elements of a row, of which most are in code without c
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
     why it cannot run a loop in registers ("": it can), the scratch memory of one that does, which epilogues it takes,
-    how many trips of a loop it runs at once, and whether it folds rows one after another in vectors."""
+    how many trips of a loop it runs at once, whether it folds rows one after another in vectors, and how it computes
+    elements of a loop in registers side by side (None: not)."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
     refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
@@ -38,6 +39,7 @@ class Target:
     takes: Takes = lambda kernel, product: True
     shares_of: Callable[[Eqn, Sequence[Program]], int] = lambda eqn, programs: 1
     vectors: bool = False
+    packed: Callable[[RegisterLoop], RegisterLoop] | None = None
 
 
 def lower(graph: Graph, target: Target, owned: Sequence[Var] = (), donated: Sequence[Var] = ()) -> Program:
@@ -234,9 +236,10 @@ def loop_in_registers(eqn: Eqn, target: Target) -> tuple[RegisterLoop | None, st
     if isinstance(eqn.op, Cond):
         return None, ""
     try:
-        loop = register_loop(eqn, subgraphs_of(eqn.op))
+        loop = contract(register_loop(eqn, subgraphs_of(eqn.op), target.packed is not None))
+        loop = target.packed(loop) if target.packed else loop
         why_not = target.refusal(eqn, loop)
-        return (None, why_not) if why_not else (contract(loop), "")
+        return (None, why_not) if why_not else (loop, "")
     except NotInRegisters as reason:
         return None, str(reason)
 

@@ -24,7 +24,7 @@ LANES = "lanes"     # the args side by side
 PICK = "pick"       # lanes of args[0], or of it and args[1] behind it; data: their numbers; of a single one, a scalar
 WIDTHS = (2, 4, 8, 16)
 TRAPS = {"div", "rem"}      # of integers: one instruction for each lane
-WORTH = 1.                  # of a trip's time may be left
+WORTH = .97                 # of a trip's time may be left
 
 # cycles until a result is there; what else takes 4
 LATENCY = {"div": 12, "sqrt": 15, "rsqrt": 20, "select": 2, "select_n": 2, "eq": 3, "ne": 3, "lt": 3, "le": 3, "gt": 3, "ge": 3}
@@ -232,7 +232,7 @@ def packs(e: Expr) -> bool:
 # --- how long a trip takes
 
 def trip_time(loop: RegisterLoop) -> float:
-    """Cycles: what a trip issues, or what it waits for from one carry to the next, and a part of the other."""
+    """Cycles: what a trip issues, or what it waits for from one carry to the next, with half of the other."""
     order = in_order(loop.roots)
     varies: dict[Expr, bool] = {}
     ready: dict[Expr, float] = {}
@@ -246,7 +246,7 @@ def trip_time(loop: RegisterLoop) -> float:
         work += issued(e, varies) if varies[e] else 0
     wait = max((ready[e] for row in loop.next for e in row), default=0)
     issue = work / PORTS
-    return max(issue, wait) + max(min(issue, wait), 0) / 4
+    return max(issue, wait) + max(min(issue, wait), 0) / 2
 
 
 def latency(e: Expr) -> float:

@@ -28,7 +28,9 @@ from tracejit.lax.loops import Scan, While, cut
 LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
 CARRY = "carry"         # Expr: an element of the carry before the trip; data: (number of the carry, offset of the element)
 MOST_ELEMENTS = 48      # carried elements per lane
-MOST_NODES = 3000
+MOST_SIDE_BY_SIDE = 512 # carried elements, where they may share vectors
+MOST_WRITTEN_OUT = 3200 # elements that a trip of such a loop computes
+MOST_NODES = 6000
 MOST_FOLDED = 64
 LANE_SIZE = 9           # axes at least this long are lanes
 
@@ -79,17 +81,35 @@ class RegisterLoop:
             [e for w in self.writes for e in w.roots]
 
 
-def register_loop(eqn: Eqn, graphs: list[Graph]) -> RegisterLoop:
-    """The loop in registers; NotInRegisters if it does not fit."""
+def register_loop(eqn: Eqn, graphs: list[Graph], side_by_side: bool = False) -> RegisterLoop:
+    """The loop in registers; NotInRegisters if it does not fit. `side_by_side`: elements may share vectors.
+    (Without a carry it is trips that run side by side.)"""
     try:
-        return Builder(eqn, graphs).build()
+        try:
+            return Builder(eqn, graphs).build()
+        except NotInRegisters:
+            if not side_by_side or not eqn.op.n_carry or not is_written_out(graphs[-1]):
+                raise
+        return Builder(eqn, graphs, MOST_SIDE_BY_SIDE).build()
     except RecursionError:
         raise NotInRegisters("its body is too deep") from None
 
 
+def is_written_out(body: Graph) -> bool:
+    """Whether a trip computes so few elements that each may be an expression."""
+    eqns = [e for e in body.eqns if not isinstance(e.op, View)]
+    return all(isinstance(e.op, (Elementwise, Reduction, DotGeneral)) for e in eqns) and sum(map(terms, eqns)) <= MOST_WRITTEN_OUT
+
+
+def terms(eqn: Eqn) -> int:
+    """How many elements an equation makes, or folds."""
+    contracted = math.prod(eqn.inputs[0].type.shape[a] for a in eqn.op.contract[0]) if isinstance(eqn.op, DotGeneral) else 1
+    return contracted * max(x.type.size for x in (eqn.outputs if contracted > 1 else (*eqn.inputs, *eqn.outputs)))
+
+
 class Builder:
-    def __init__(self, eqn: Eqn, graphs: list[Graph]):
-        self.eqn, self.op = eqn, eqn.op
+    def __init__(self, eqn: Eqn, graphs: list[Graph], most: int = MOST_ELEMENTS):
+        self.eqn, self.op, self.most = eqn, eqn.op, most
         self.body = graphs[-1]
         self.cond = graphs[0] if isinstance(self.op, While) else None
         if isinstance(self.op, While):
@@ -110,12 +130,12 @@ class Builder:
         n = self.n_carry
         outs = self.body.results
         carry_types = [r.type for r in outs[:n]]
-        sizes = lane_sizes([t for k, t in enumerate(carry_types) if k not in self.tables])
+        sizes = lane_sizes([t for k, t in enumerate(carry_types) if k not in self.tables], self.most)
         if sizes and self.tables:
             raise NotInRegisters("its lanes change an array at places known only at run time")
         self.lane_axes = [Axis(f"l{k}", size) for k, size in enumerate(sizes)]
         self.carried = [Carried(t, (), [], True) if k in self.tables else self.carried_of(t) for k, t in enumerate(carry_types)]
-        if sum(len(c.points) for c in self.carried) > MOST_ELEMENTS:
+        if sum(len(c.points) for c in self.carried) > self.most:
             raise NotInRegisters("its carry does not fit in registers")
         self.pull = Pull(self.leaf, self.producers)
         self.counters = self.counters_of(self.eqn)
@@ -174,6 +194,8 @@ class Builder:
 
     def check_sums(self, loop: RegisterLoop) -> None:
         """Sums over lanes must be nothing but added to their own carry."""
+        if not self.lane_axes:
+            return
         mine = {(k, self.place(k, j)): loop.next[k][j] for k, j in loop.summed}
         for root in loop.roots:
             for e in postorder(root, ()):
@@ -183,7 +205,7 @@ class Builder:
     def carried_of(self, t: ArrayType) -> Carried:
         dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
         if dims is None:
-            if t.size > MOST_ELEMENTS:
+            if t.size > self.most:
                 raise NotInRegisters(f"a carry of type {t} shares no lanes with the others")
             dims = ()
         ranges = [range(1) if d in dims else range(n) for d, n in enumerate(t.shape)]
@@ -301,12 +323,12 @@ class Builder:
             t = result.type
             dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
             if dims is None:
-                if t.size > MOST_ELEMENTS or self.lane_axes and t.size > 1:
+                if t.size > self.most or self.lane_axes and t.size > 1:
                     raise NotInRegisters("what it stacks shares no lanes with the carry")
                 dims = ()
             lane_of = {d: Index({a: 1}) for d, a in zip(dims, self.lane_axes)}
             ranges = [range(1) if d in dims else range(n) for d, n in enumerate(t.shape)]
-            if math.prod(map(len, ranges)) > MOST_ELEMENTS:
+            if math.prod(map(len, ranges)) > self.most:
                 raise NotInRegisters("it stacks many elements")
             for at in itertools.product(*ranges):
                 index = tuple(lane_of.get(d, Index((), i)) for d, i in enumerate(at))
@@ -407,10 +429,10 @@ def without_conversions(e: Expr) -> Expr:
     return e
 
 
-def lane_sizes(types: list[ArrayType]) -> list[int]:
+def lane_sizes(types: list[ArrayType], most: int) -> list[int]:
     """The lane axes' sizes, from the largest carried array; none if everything is small."""
     largest = max(types, key=lambda t: t.size, default=None)
-    if largest is None or sum(t.size for t in types) <= MOST_ELEMENTS:
+    if largest is None or sum(t.size for t in types) <= most:
         return []
     return [n for n in largest.shape if n >= LANE_SIZE]
 

@@ -15,7 +15,6 @@ from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter, interrupt_flag, loads_in
 from tracejit.codegen.cpu.trips import emit_trips
 from tracejit.codegen.lower import ControlStep, aligned, carry_operands, carry_params, size_of
-from tracejit.codegen.packs import packed
 from tracejit.codegen.registers import RegisterLoop
 from tracejit.ir.graph import Var
 from tracejit.lax.branches import Cond
@@ -46,8 +45,6 @@ class LoopEmitter:
         """One kernel with the whole loop inside."""
         b, op, emitter = self.b, self.op, self.emitter
         is_scan = isinstance(op, Scan)
-        module = emitter.new_module()
-        loop = packed(loop, module.isa.lanes)
         pointers: dict[Any, Value] = {}
         if is_scan:
             count, consts, carry, xs = op.parts(self.ins)
@@ -63,6 +60,7 @@ class LoopEmitter:
         pointers |= {("init", k): p for k, p in enumerate(carry)} | {("out", k): p for k, p in enumerate(outs)}
         used = [v for v in loads_in(loop)]
         buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))], *(["parts"] if loop.summed else [])]
+        module = emitter.new_module()
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
                                      is_scan and op.reverse)
         kernel.emit()

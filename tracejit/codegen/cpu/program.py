@@ -24,6 +24,7 @@ from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
 from tracejit.codegen.cpu.register_loops import refusal
 from tracejit.codegen.cpu.trips import shares_of
+from tracejit.codegen.packs import packed
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
 from tracejit.codegen.schedule import Schedule, regular, schedule
@@ -312,5 +313,6 @@ def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     def scratch_of(eqn: Eqn) -> int:
         return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
             eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of, vectors=True)
+    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of, vectors=True,
+                    packed=lambda loop: packed(loop, isa.lanes))
     return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))

@@ -12,7 +12,7 @@ from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Val
 from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
 from tracejit.codegen.packs import padded
-from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
+from tracejit.codegen.registers import CARRY, MOST_ELEMENTS, Carried, RegisterLoop
 from tracejit.ir.graph import Eqn, Var
 from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
 from tracejit.lax.dot import DotGeneral
@@ -31,12 +31,18 @@ OFTEN_WAITED_FOR = 9        # uses from which a long op is a function, where eac
 
 
 def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
-    """Without lanes, an elementary function of n elements is n scalar ones: beyond some, steps on vectors take less time."""
+    """Without lanes, elementary functions may be scalar ones: beyond some, steps on vectors take less time."""
+    if loop.lanes:
+        return ""
+    if sum(len(c.points) for c in loop.carried) > MOST_ELEMENTS:
+        return "its carry does not fit in registers"
     body = eqn.op.body
     folds = sum(isinstance(e.op, (Reduction, DotGeneral)) for e in body.eqns)
-    sizes = [e.outputs[0].type.size for e in body.eqns if isinstance(e.op, (Transcendental, Log, Pow))]
-    saved = sum(n - -(-n // FUNCTION_LANES) for n in sizes)
-    return "its elementary functions fill vectors" if not loop.lanes and saved > STEP_COST * (1 + folds) else ""
+    long = [e for e in body.eqns if isinstance(e.op, (Transcendental, Log, Pow))]
+    ops = {e.op for e in long}
+    calls = sum(e.kind == APPLY and e.data in ops for e in nodes_of(loop.roots))
+    saved = calls - sum(-(-e.outputs[0].type.size // FUNCTION_LANES) for e in long)
+    return "its elementary functions fill vectors" if saved > STEP_COST * (1 + folds) else ""
 
 
 class RegisterLoopEmitter:
