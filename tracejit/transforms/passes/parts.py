@@ -22,7 +22,7 @@ from tracejit.ir.types import ArrayType
 from tracejit.lax.broadcast import resized
 from tracejit.lax.kinds import Contraction, Cut, Elementwise, View
 from tracejit.lax.loops import Scan
-from tracejit.transforms.passes.regions import Region, Uses, cuts_of, find_region, variables
+from tracejit.transforms.passes.regions import EXPANSION, Region, Uses, cuts_of, find_region, variables
 
 PART_BYTES = 1 << 20    # of one large value that a part has, if parts are computed at once: it stays in a thread's cache
 SHARED_BYTES = 1 << 22  # if one part is computed after another: it is work for many threads
@@ -49,7 +49,7 @@ def seeds(eqn: Eqn) -> list[Key]:
     if not isinstance(eqn.op, Contraction) or eqn.outputs[0].type.nbytes < 2 * PART_BYTES:
         return []
     out = eqn.outputs[0]
-    if out.type.size < 4 * max(x.type.size for x in eqn.inputs):
+    if out.type.size < EXPANSION * max(x.type.size for x in eqn.inputs):
         return []
     return [(out, c.out) for c in cuts_of(eqn) if c.out is not None and out.type.shape[c.out] > 1]
 
@@ -162,7 +162,7 @@ def part_size(region: Region, loops: Sequence[Loop]) -> int:
     saved = sum(v.type.nbytes for v in in_memory - stored)
     products = [sum(isinstance(eqn.op, Contraction) for eqn in eqns)
                 for eqns in (region.members, [eqn for loop in loops for eqn, _ in loop.steps.values()])]
-    if MOST_PRODUCTS * products[0] < products[1] or saved < max(PART_BYTES, 2 * sum(v.type.nbytes for v in around)):
+    if MOST_PRODUCTS * products[0] < products[1] or saved < max(PART_BYTES, sum(v.type.nbytes for v in around)):
         return 0
     every_trip = max(sum(v.type.nbytes for v, a in {*loop.inputs, *loop.outputs} if a is None) for loop in loops)
     per_index = max(v.type.nbytes for v in in_memory) // region.size
