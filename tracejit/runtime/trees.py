@@ -23,7 +23,7 @@ def leaf_of(x: Any, wide: bool) -> Any:
         return x.type
     if type(x) in (bool, int, float, complex):
         return Scalar(type_of(wide_number(x) if wide else x), type(x))
-    if type(x) is np.ndarray and x.dtype.isnative and x.dtype == type_of(x).dtype != FLOAT0:
+    if type(x) is np.ndarray and x.dtype.isnative and x.dtype != FLOAT0 and x.dtype == type_of(x).dtype:
         return HostArray(type_of(x))
     if isinstance(x, np.generic) and x.dtype == type_of(x).dtype != bfloat16:
         return HostScalar(type_of(x))
