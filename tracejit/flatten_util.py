@@ -1,14 +1,15 @@
 """Pytrees of arrays <-> one flat vector."""
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import ShapeError, filtered
-from tracejit.tree_util import tree_flatten, tree_unflatten
+from tracejit.tree_util import PyTreeDef, tree_flatten, tree_unflatten
 
 
 @filtered
@@ -24,25 +25,32 @@ def ravel_pytree(pytree):
     """
     leaves, treedef = tree_flatten(pytree)
     if not leaves:
-        return jnp.zeros((0,), jnp.float32), partial(unraveled, treedef, (), (), np.dtype("float32"))
+        return jnp.zeros((0,), jnp.float32), Unravel(treedef, (), (), np.dtype("float32"))
     dtypes = tuple(np.dtype(jnp.result_type(leaf)) for leaf in leaves)
     common = np.dtype(jnp.result_type(*dtypes))
     flat = lax.concatenate([jnp.ravel(jnp.asarray(leaf)).astype(common) for leaf in leaves], 0)
-    return flat, partial(unraveled, treedef, tuple(map(np.shape, leaves)), dtypes, common)
+    return flat, Unravel(treedef, tuple(map(np.shape, leaves)), dtypes, common)
 
 
-@filtered
-def unraveled(treedef, shapes, dtypes, common, flat):
-    if not shapes:
-        return tree_unflatten(treedef, [])
-    if len({*dtypes}) > 1 and flat.dtype != common:
-        raise TypeError(f"unravel takes a vector of dtype {common}, got {flat.dtype}")
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    if np.shape(flat) != (sum(sizes),):
-        raise ShapeError(f"unravel takes a vector of shape {(sum(sizes),)}, got {np.shape(flat)}")
-    ends = np.cumsum([0, *sizes]).tolist()
-    parts = [lax.slice_in_dim(flat, ends[i], ends[i + 1]).reshape(shape) for i, shape in enumerate(shapes)]
-    # Leaves of one dtype come back in the dtype of the vector, so that unravel serves for tangents of other dtypes too.
-    if len({*dtypes}) > 1:
-        parts = [part.astype(dtype) for part, dtype in zip(parts, dtypes)]
-    return tree_unflatten(treedef, parts)
+@dataclass(frozen=True)
+class Unravel:
+    """The way from a vector back to a tree; that of another tree of the same form is equal: a static argument of jit."""
+    treedef: PyTreeDef
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype, ...]
+    common: np.dtype
+
+    @filtered
+    def __call__(self, flat: Any) -> Any:
+        mixed = len({*self.dtypes}) > 1
+        if not self.shapes:
+            return tree_unflatten(self.treedef, [])
+        if mixed and flat.dtype != self.common:
+            raise TypeError(f"unravel function given array of dtype {flat.dtype}, but expected dtype {self.common}")
+        sizes = [int(np.prod(shape)) for shape in self.shapes]
+        if np.shape(flat) != (sum(sizes),):
+            raise ShapeError(f"unravel takes a vector of shape {(sum(sizes),)}, got {np.shape(flat)}")
+        ends = np.cumsum([0, *sizes]).tolist()
+        parts = [lax.slice_in_dim(flat, ends[i], ends[i + 1]).reshape(shape) for i, shape in enumerate(self.shapes)]
+        # Leaves of one dtype come back in the dtype of the vector, so that unravel serves for tangents of other dtypes too.
+        return tree_unflatten(self.treedef, [part.astype(t) for part, t in zip(parts, self.dtypes)] if mixed else parts)

@@ -12,7 +12,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from reprlib import Repr
+from typing import Any, NamedTuple
 
 from tracejit.errors import TreeError
 
@@ -52,6 +53,9 @@ class FlattenedIndexKey:
     """The step into a registered type that does not name its children."""
     key: int
 
+    def __hash__(self) -> int:
+        return hash((FlattenedIndexKey, self.key))
+
     def __str__(self) -> str:
         return f"[<flat index {self.key}>]"
 
@@ -78,8 +82,15 @@ class Kind:
     def metadata(self, aux: Any) -> Any:
         return aux
 
+    def refusal(self, tree: Any) -> str:
+        """Why `tree`, which is of another kind, does not fit."""
+        return f"Expected {self.type.__name__}, got {brief(tree)}."
+
 
 class NoneKind(Kind):
+    def refusal(self, tree: Any) -> str:
+        return f"Expected None, got {brief(tree)}."
+
     def flatten(self, tree: None) -> tuple[Sequence[Any], Any]:
         return (), None
 
@@ -121,6 +132,11 @@ class NamedTupleKind(Kind):
 
     def show(self, aux: Any, children: list[str]) -> str:
         return f"CustomNode(namedtuple[{self.type.__name__}], [{', '.join(children)}])"
+
+    def refusal(self, tree: Any) -> str:
+        if isinstance(kind_of(type(tree)), NamedTupleKind):
+            return f"Named tuple type mismatch: expected type: {self.type}, tuple: {brief(tree)}."
+        return f"Expected named tuple, got {brief(tree)}."
 
 
 class Words(tuple[str, ...]):
@@ -176,8 +192,15 @@ class DictKind(Kind):
         return list(aux)
 
 
-class OrderedDictKind(Kind):
+class ClassKind(Kind):
+    """A class whose metadata is its own matter."""
     interned = False
+
+    def refusal(self, tree: Any) -> str:
+        return f"Custom node type mismatch: expected type: {self.type}, value: {brief(tree)}."
+
+
+class OrderedDictKind(ClassKind):
 
     def flatten(self, tree: OrderedDict[Any, Any]) -> tuple[Sequence[Any], Any]:
         return tuple(tree.values()), tuple(tree)
@@ -189,8 +212,7 @@ class OrderedDictKind(Kind):
         return [DictKey(k) for k in tree]
 
 
-class DefaultDictKind(Kind):
-    interned = False
+class DefaultDictKind(ClassKind):
 
     def flatten(self, tree: defaultdict[Any, Any]) -> tuple[Sequence[Any], Any]:
         keys = sorted_keys(tuple(tree))
@@ -203,9 +225,8 @@ class DefaultDictKind(Kind):
         return [DictKey(k) for k in sorted_keys(tuple(tree))]
 
 
-class CustomKind(Kind):
+class CustomKind(ClassKind):
     """A registered type, by the functions that were registered for it."""
-    interned = False
 
     def __init__(self, node_type: type, flatten: Callable[[Any], tuple[Iterable[Any], Any]],
                  unflatten: Callable[[Any, Any], Any],
@@ -216,9 +237,15 @@ class CustomKind(Kind):
 
     def flatten(self, tree: Any) -> tuple[Sequence[Any], Any]:
         parts = self.flatten_function(tree)
+        rule = "The to_iterable function for a custom PyTree node should return a (children, aux_data) tuple"
         if not (isinstance(parts, tuple) and len(parts) == 2):
-            raise TreeError(f"the flatten function of {self.type.__name__} must return (children, aux), got {parts!r}")
-        return tuple(parts[0]), parts[1]
+            raise TreeError(f"{rule}, got {parts!r} for a {self.type.__name__}")
+        try:
+            return tuple(parts[0]), parts[1]
+        except TypeError:
+            if isinstance(parts[0], Iterable):
+                raise  # an error of the function's own generator
+            raise TreeError(f"{rule} where 'children' is iterable, got {parts!r} for a {self.type.__name__}") from None
 
     def unflatten(self, aux: Any, children: list[Any]) -> Any:
         return self.unflatten_function(aux, tuple(children))
@@ -262,7 +289,7 @@ def visible_kind_of(cls: type) -> Kind | None:
 def register(kind: Kind) -> None:
     known = KINDS.get(kind.type)
     if known is not None and not isinstance(known, NamedTupleKind):
-        raise ValueError(f"{kind.type.__qualname__} is already a pytree node type")
+        raise ValueError(f"Duplicate custom PyTreeDef type registration for {kind.type}.")
     KINDS[kind.type] = kind
     LEAF_TYPES.discard(kind.type)
 
@@ -296,7 +323,15 @@ class PyTreeDef:
         if not isinstance(other, PyTreeDef):
             return NotImplemented
         return (self.kind is other.kind and self.num_nodes == other.num_nodes
-                and self.aux == other.aux and self.nodes == other.nodes)
+                and self.has_metadata(other.aux) and self.nodes == other.nodes)
+
+    def has_metadata(self, aux: Any) -> bool:
+        try:
+            return bool(self.aux == aux)
+        except Exception as error:
+            raise ValueError("Exception raised while checking equality of metadata fields of pytree. Make sure that "
+                             "metadata fields are hashable and have simple equality semantics. "
+                             "(Note: arrays cannot be passed as metadata fields!)") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (treedef_of, (self.kind and self.kind.type, self.aux, self.nodes))
@@ -314,6 +349,22 @@ class PyTreeDef:
     def flatten_up_to(self, tree: Any) -> list[Any]:
         """The subtrees of `tree` at this structure's leaves; TreeError where the structures differ."""
         return flatten_up_to(self, tree)
+
+    def walk(self, f_node: Callable[[tuple[Any, ...], Any], Any], f_leaf: Callable[[Any], Any] | None,
+             leaves: Iterable[Any], /) -> Any:
+        """f_leaf of each leaf, then f_node(results of the children, metadata) of each node, from the leaves up.
+
+        >>> tree_flatten([1, (2, 3)])[1].walk(lambda children, metadata: sum(children), lambda x: 10 * x, [1, 2, 3])
+        60
+        """
+        remaining = iter(leaves)
+
+        def result(node: PyTreeDef) -> Any:
+            if node.kind is None:
+                return next(remaining) if f_leaf is None else f_leaf(next(remaining))
+            return f_node(tuple([result(child) for child in node.nodes]), node.kind.metadata(node.aux))
+
+        return result(self)
 
     def children(self) -> list[PyTreeDef]:
         return list(self.nodes)
@@ -433,7 +484,8 @@ def unflatten(treedef: PyTreeDef, leaves: Iterable[Any]) -> Any:
     if not isinstance(leaves, (list, tuple)):
         leaves = list(leaves)
     if len(leaves) != treedef.num_leaves:
-        raise TreeError(f"{treedef!r} has {treedef.num_leaves} leaves, got {len(leaves)}")
+        raise TreeError(f"Too {'few' if len(leaves) < treedef.num_leaves else 'many'} leaves for PyTreeDef; expected "
+                        f"{treedef.num_leaves}, got {len(leaves)} for {treedef!r}")
     return build(treedef, iter(leaves))
 
 
@@ -455,11 +507,21 @@ def flatten_up_to(treedef: PyTreeDef, tree: Any) -> list[Any]:
     subtrees: list[Any] = []
     if not collect_up_to(treedef, tree, subtrees):
         path, problem = next(differences(treedef, tree, ()))
-        raise TreeError(f"pytrees differ at {keystr(path) or 'the root'}: {problem}")
+        raise problem.error("tree", path)
     return subtrees
 
 
-def differences(treedef: PyTreeDef, tree: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+class Difference(NamedTuple):
+    """In what a tree does not begin as it should, and the particulars."""
+    aspect: str
+    particulars: str
+
+    def error(self, name: str, path: KeyPath) -> TreeError:
+        return TreeError(f"pytree structure error: different {self.aspect} at key path\n    {name}{keystr(path)}\n"
+                         f"{self.particulars}")
+
+
+def differences(treedef: PyTreeDef, tree: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Difference]]:
     """The paths at which `tree` does not begin like `treedef`, with what was expected and found there."""
     problem = difference_here(treedef, tree)
     if problem:
@@ -470,19 +532,29 @@ def differences(treedef: PyTreeDef, tree: Any, path: KeyPath) -> Iterator[tuple[
             yield from differences(node, child, (*path, key))
 
 
-def difference_here(treedef: PyTreeDef, tree: Any) -> str:
+def difference_here(treedef: PyTreeDef, tree: Any) -> Difference | None:
     kind = treedef.kind
     if kind is None:
-        return ""
-    name = kind.type.__name__
+        return None
     if kind_of(type(tree)) is not kind:
-        return f"expected {name}, got {type(tree).__name__}"
-    children, aux = kind.flatten(tree)
+        return Difference("types", kind.refusal(tree))
+    (children, aux), n = kind.flatten(tree), len(treedef.nodes)
+    counts = f"{len(children)} != {n}"
     if isinstance(kind, DictKind) and aux != treedef.aux:
-        return f"expected the keys {list(treedef.aux)}, got {list(aux)}"
-    if len(children) != len(treedef.nodes):
-        return f"expected {name} of length {len(treedef.nodes)}, got length {len(children)}"
-    return "" if aux == treedef.aux else f"expected {name} with metadata {treedef.aux!r}, got {aux!r}"
+        return Difference("pytree metadata" if len(aux) == n else "numbers of pytree children",
+                          f"Dict key mismatch; expected keys: {list(treedef.aux)}; present keys: {list(aux)}.")
+    if len(children) != n and isinstance(kind, (ListKind, TupleKind)):
+        name = kind.type.__name__
+        return Difference(f"lengths of {name}", f"{name.title()} arity mismatch: {counts}; {name}: {brief(tree)}.")
+    if len(children) != n:
+        return Difference("numbers of pytree children", f"Custom type arity mismatch: {counts}; value: {brief(tree)}.")
+    return None if aux == treedef.aux else Difference(
+        "pytree metadata", f"Mismatch custom node data: {treedef.aux!r} != {aux!r}; value: {brief(tree)}.")
+
+
+BRIEF = Repr()
+BRIEF.maxother = BRIEF.maxstring = 100
+brief = BRIEF.repr
 
 
 def tree_flatten_with_path(tree: Any, is_leaf: Callable[..., bool] | None = None,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tracejit import pytree
 from tracejit.errors import TreeError, filtered
 from tracejit.pytree import (
-    KINDS, LEAF, CustomKind, DictKey, FlattenedIndexKey, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef,
+    KINDS, LEAF, CustomKind, DictKey, FlattenedIndexKey, Difference, GetAttrKey, IsLeaf, KeyPath, Kind, PyTreeDef,
     SequenceKey, difference_here, differences, keystr, node_of, register, treedef_of, unflatten, visible_kind_of)
 
 __all__ = [
@@ -169,7 +169,7 @@ def tree_transpose(outer_treedef: PyTreeDef, inner_treedef: PyTreeDef | None, py
         inner_treedef = tree_structure(subtrees[0]) if subtrees else LEAF
     n = inner_treedef.num_leaves
     if len(leaves) != n * outer_treedef.num_leaves:
-        raise TreeError(f"tree_transpose: expected {outer_treedef.compose(inner_treedef)!r}, got {treedef!r}")
+        raise TreeError(f"tree_transpose: Mismatch\n{treedef}\n != \n{outer_treedef.compose(inner_treedef)}")
     return inner_treedef.unflatten([outer_treedef.unflatten(leaves[i::n]) for i in range(n)])
 
 
@@ -212,10 +212,12 @@ def prefix_errors(prefix_tree: Any, full_tree: Any,
     """A function for each place where `prefix_tree` does not fit: argument name -> error that names the path.
 
     >>> print(prefix_errors((0, [0]), (1, {}))[0]("in_axes").what)
-    in_axes[1]: expected list, got dict
+    pytree structure error: different types at key path
+        in_axes[1]
+    Expected list, got {}.
     """
-    def error_at(path: KeyPath, problem: str) -> Callable[[str], ValueError]:
-        return lambda name: TreeError(f"{name}{keystr(path)}: {problem}")
+    def error_at(path: KeyPath, problem: Difference) -> Callable[[str], ValueError]:
+        return lambda name: problem.error(name, path)
     prefix = tree_structure(prefix_tree, is_leaf)
     return [error_at(path, problem) for path, problem in differences(prefix, full_tree, ())]
 
@@ -239,7 +241,7 @@ def equality_errors(tree1: Any, tree2: Any,
             children, aux = kind.flatten(one)
             problem = difference_here(node_of(kind, aux, (LEAF,) * len(children)), two)
             if problem:
-                yield path, kind.type.__name__, kind.type.__name__, problem
+                yield path, kind.type.__name__, kind.type.__name__, problem.particulars
             else:
                 for key, child, match in zip(kind.keys(one), children, kind.flatten(two)[0]):
                     yield from walk(child, match, (*path, key))
@@ -389,8 +391,8 @@ def static(**kwargs: Any) -> Any:
 
 def dataclass_fields(nodetype: type) -> tuple[list[str], list[str]]:
     if not dataclasses.is_dataclass(nodetype):
-        raise TypeError(f"register_dataclass: {nodetype.__qualname__} is not a dataclass, "
-                        "so data_fields and meta_fields must be given")
+        raise TypeError("register_dataclass: data_fields and meta_fields are required when nodetype is not a dataclass. "
+                        f"Got nodetype={nodetype}.")
     fields = [f for f in dataclasses.fields(nodetype) if f.init]
     meta = [f.name for f in fields if f.metadata.get("static", False)]
     return [f.name for f in fields if f.name not in meta], meta
@@ -400,11 +402,12 @@ def check_fields(nodetype: type, given: set[str], dropped: set[str]) -> None:
     if not dataclasses.is_dataclass(nodetype):
         return
     known = {f.name for f in dataclasses.fields(nodetype) if f.init}
+    rule = (f"{nodetype.__qualname__}: data_fields and meta_fields must include all dataclass fields with ``init=True`` "
+            "and only them")
     if missing := known - given - dropped:
-        raise ValueError(f"register_dataclass: {nodetype.__qualname__} has more fields: {sorted(missing)}; "
-                         "name them in data_fields, meta_fields or drop_fields")
+        raise ValueError(f"{rule}. Missing fields: {missing}. Add them to drop_fields to suppress this error.")
     if unknown := given - known:
-        raise ValueError(f"register_dataclass: {nodetype.__qualname__} has no init fields {sorted(unknown)}")
+        raise ValueError(f"{rule}. Unexpected fields: {unknown}.")
 
 
 def register_dataclass(nodetype: Any = None, data_fields: Sequence[str] | None = None,
@@ -425,10 +428,11 @@ def register_dataclass(nodetype: Any = None, data_fields: Sequence[str] | None =
         return functools.partial(register_dataclass, data_fields=data_fields, meta_fields=meta_fields,
                                  drop_fields=drop_fields)
     if (data_fields is None) != (meta_fields is None):
-        raise TypeError("register_dataclass: give both data_fields and meta_fields, or neither")
+        raise TypeError("register_dataclass: data_fields and meta_fields must both be specified when either is specified. "
+                        f"Got {data_fields=} {meta_fields=}.")
     data, meta = dataclass_fields(nodetype) if data_fields is None else (list(data_fields), list(meta_fields or ()))
     if {*data} & {*meta}:
-        raise ValueError(f"register_dataclass: {sorted({*data} & {*meta})} cannot be both data and metadata")
+        raise ValueError(f"data_fields and meta_fields must not overlap. Overlapping fields: {({*data} & {*meta})}.")
     check_fields(nodetype, {*data, *meta}, {*drop_fields})
     data = [name for name in data if name not in drop_fields]
     register(dataclass_kind(nodetype, data, meta))
@@ -473,7 +477,7 @@ class Opaque:
         return self.function(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Opaque) and self.function == other.function
+        return bool(self.function == (other.function if isinstance(other, Opaque) else other))
 
     def __hash__(self) -> int:
         return hash(self.function)
