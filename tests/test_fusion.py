@@ -7,6 +7,7 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.codegen import schedule
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
 from tracejit.codegen.fuse import MOST_MEMBERS
@@ -351,3 +352,18 @@ def test_vectors_of_long_chains_fill_two_registers(rng):
         want = np.exp(np.sin(x) * np.cos(x))
         assert np.abs(np.asarray(tj.jit(chain)(x)) - want).max() < 1e-6
         assert np.array_equal(tj.jit(lambda x: chain(x) * (x > 0))(x) == 0, x <= 0)
+
+
+@pytest.mark.parametrize("shape", [(70, 128), (33, 100), (5, 3, 64), (64,)])
+def test_large_results_of_rows_are_streamed(rng, shape, monkeypatch):
+    """What a row's later stages read again is kept in the cache; only results go past it."""
+    def f(x):
+        kept = jnp.exp(x - x.max(-1, keepdims=True))
+        y = kept / kept.sum(-1, keepdims=True)
+        return y, (y - y.mean(-1, keepdims=True)) * x, x.astype("bfloat16") / x.sum(-1, keepdims=True)
+    x = normal(rng, *shape)
+    want = [np.asarray(v).tobytes() for v in tj.jit(f)(x)]
+    monkeypatch.setattr(schedule, "STREAM_BYTES", 0)
+    assert [np.asarray(v).tobytes() for v in tj.jit(lambda x: f(x))(x)] == want
+    graph = trace_closed(lambda x: list(f(x)), [type_of(x)])
+    assert any(s.streams for s in generate(graph, host_isa()).schedules if s.kernel.fold_axes) == (shape[-1] % 16 == 0)

@@ -194,7 +194,7 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     if not turned and goes_by_rows(kernel, vector, along, lanes * unroll, widest):
         return by_rows(kernel, vector, lanes, unroll)
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
-    streams = vector is not None and not along and may_stream(kernel, vector, lanes)
+    streams = vector is not None and (along or not kernel.fold_axes) and not chunk and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
 
 
@@ -254,8 +254,9 @@ def by_rows(kernel: Kernel, vector: Axis, lanes: int, unroll: int) -> Schedule:
 
 def may_stream(kernel: Kernel, vector: Axis, lanes: int) -> bool:
     """Whether a kernel writes much, in whole aligned vector registers."""
-    stores = kernel.stages[0].stores + kernel.stages[0].row_stores
-    if kernel.fold_axes or len(kernel.stages) > 1 or kernel.size * sum(s.var.type.dtype.itemsize for s in stores) <= STREAM_BYTES:
+    stores = [s for stage in kernel.stages for s in stage.stores + ([] if kernel.fold_axes else stage.row_stores)]
+    stores = [s for s in stores if s.var not in kernel.scratch]
+    if kernel.size * sum(s.var.type.dtype.itemsize for s in stores) <= STREAM_BYTES:
         return False
 
     def is_aligned(s: Store) -> bool:

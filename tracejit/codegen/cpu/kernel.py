@@ -370,7 +370,7 @@ class KernelEmitter:
                 p.store_group(group[0].var, group[0].offset, [values[s] for s in group], group[0].var.type.dtype)
             else:
                 [s] = group
-                p.store(s.var, s.offset, values[s], s.var.type.dtype, self.plan.streams)
+                p.store(s.var, s.offset, values[s], s.var.type.dtype, self.plan.streams and s.var not in self.kernel.scratch)
 
     def groups(self, p: Position, stores: Sequence[Store]) -> list[list[Store]]:
         """Stores to neighbouring places in each lane together, if they leave no gap between lanes."""
