@@ -26,6 +26,7 @@ dtype_of_name = {str(dtype): dtype for dtype in (np.dtype("int8"), np.dtype("int
 HALVES = (np.dtype("float16"), bfloat16)
 LEAST_WORK = 1 << 10  # multiply-adds above which a call saves more than it costs
 SHORT = 4             # contracted elements
+FEW_LINES, LONG_LINE = 6, 128     # of a product of lines, of which copies for a routine would cost more than it saves
 LEAST_WORDS = 16      # contracted elements of a product by the word
 FEW = 4               # rows or columns for which a matrix of another dtype is not converted first
 
@@ -133,7 +134,29 @@ def lower_dot(op: DotGeneral, x, y):
     if x.type.dtype.kind not in "fiu" or work <= LEAST_WORK or k <= SHORT:
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
+    if k >= LONG_LINE and are_lines(op, x, y) and 1 < min(outputs_of(op, x, y)) <= FEW_LINES:
+        return line_products(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
+
+
+def outputs_of(op: DotGeneral, x, y) -> list[int]:
+    """How many rows x and y have, in a batch entry."""
+    return [math.prod(v.type.shape[a] for a in axes) for v, axes in zip((x, y), op.spec(x.type.ndim, y.type.ndim).free)]
+
+
+def are_lines(op: DotGeneral, x, y) -> bool:
+    """Whether what is contracted lies side by side in both operands."""
+    return all(axes == tuple(range(v.type.ndim - len(axes), v.type.ndim)) for v, axes in zip((x, y), op.contract))
+
+
+def line_products(op: DotGeneral, x, y):
+    """Each line of one operand times each of the few lines of the other, which are walked inside, while it is in the cache."""
+    (few, many), spec = outputs_of(op, x, y), op.spec(x.type.ndim, y.type.ndim)
+    if few >= many:
+        return sum_of_products(spec, x, y)
+    nb, ni, nj = len(spec.batch[0]), len(spec.free[0]), len(spec.free[1])
+    turned = sum_of_products(exchanged(op).spec(y.type.ndim, x.type.ndim), y, x)
+    return lax.transpose(turned, (*range(nb), *range(nb + nj, nb + nj + ni), *range(nb, nb + nj)))
 
 
 def repeated_batches(op: DotGeneral, side: int, v: Var) -> list[int]:
@@ -172,9 +195,11 @@ def converted_dot(op: DotGeneral, x, y, dtype: np.dtype):
     """The product of the operands converted to `dtype`; a matrix of which each element is used a few times only is
     converted as it is read, rather than to a matrix in memory."""
     spec = op.spec(x.type.ndim, y.type.ndim)
-    is_narrow = any(math.prod(v.type.shape[a] for a in axes) <= FEW for v, axes in zip((x, y), spec.free))
+    is_narrow = min(outputs_of(op, x, y)) <= FEW
     x, y = cast(x, dtype), cast(y, dtype)
-    return sum_of_products(spec, x, y) if is_narrow else lower_dot(DotGeneral(op.contract, op.batch_axes), x, y)
+    if is_narrow:
+        return line_products(op, x, y) if are_lines(op, x, y) else sum_of_products(spec, x, y)
+    return lower_dot(DotGeneral(op.contract, op.batch_axes), x, y)
 
 
 def half_dot(op: DotGeneral, x, y):
