@@ -216,6 +216,7 @@ def half_dot(op: DotGeneral, x, y):
 
 def word_dot(op: DotGeneral, x, y, element: np.dtype):
     """A product of numbers of 8 or 16 bits by the word, where sums in 32 bits are as exact as is asked for."""
+    op, x, y = through_transposes(op, x, y)
     spec, out = op.spec(x.type.ndim, y.type.ndim), op.infer(x.type, y.type)
     size = lambda t, axes: math.prod(t.shape[a] for a in axes)
     nb, k = size(x.type, spec.batch[0]), size(x.type, spec.contract[0])
