@@ -15,7 +15,7 @@ from tracejit.errors import DtypeError
 from tracejit.ir.graph import Graph, Lit, replay
 from tracejit.ir.text import parse
 from tracejit.ir.trace import bind, trace_closed
-from tracejit.ir.types import SHORT_NAMES, ArrayType, bfloat16, is_inexact, kind_of, real_dtype, type_of
+from tracejit.ir.types import NARROW, SHORT_NAMES, ArrayType, bfloat16, is_inexact, kind_of, real_dtype, type_of
 from tracejit.ir.verify import verify
 from tracejit.lax.kinds import Contraction, Control, Elementwise, Op, Reduction
 from tracejit.transforms.ad import jvp_graph, linearize_graph
@@ -281,7 +281,7 @@ def dtypes_of(sample: Sample) -> list[np.dtype]:
     if first is None or kind_of(first) == "b":
         return []
     if kind_of(first) in "iu":
-        return [d for d in SHORT_NAMES if kind_of(d) in "iu" and kind_of(d) in sample.op.accepts]
+        return [d for d in SHORT_NAMES if kind_of(d) in "iu" and kind_of(d) in sample.op.accepts and d not in NARROW]
     if kind_of(first) == "c":
         return [np.dtype("complex64"), np.dtype("complex128")]
     wide = [np.dtype("float32"), np.dtype("float64")]

@@ -15,7 +15,7 @@ import pytest
 from runtime_harness import ADD, F8, FAIL, add, add_and_subtract, entry, f8, run_python, scalar
 
 from tracejit import errors
-from tracejit.ir.types import SHORT_NAMES, ArrayType
+from tracejit.ir.types import FOREIGN_KIND, SHORT_NAMES, ArrayType
 from tracejit.runtime import array, device, library
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable, fail_with
@@ -253,7 +253,7 @@ def test_buffer_protocol():
         memoryview(a)
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.name != "bfloat16"], ids=SHORT_NAMES.get)
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d not in FOREIGN_KIND], ids=SHORT_NAMES.get)
 def test_dlpack_round_trip(dtype):
     a = array.from_numpy(sample(dtype))
     there = np.from_dlpack(a)

@@ -30,7 +30,7 @@ REASONS = {
     "jax.lax.dce_sink": "use debug.callback, which is never removed",
     "jax.lax.stage": PARTITION, "jax.lax.scaled_dot": "multiply by the scales",
     "jax.jax2tf_associative_scan_reductions": XLA,
-    "jax.nn.get_scaled_dot_general_config": "there are no 8- and 4-bit floating-point dtypes to quantise to",
+    "jax.nn.get_scaled_dot_general_config": "there is no product of scaled blocks; multiply by the scales",
     "jax.core.Trace": INTERNAL, "jax.core.eval_context": INTERNAL, "jax.core.max_dim": INTERNAL,
     "jax.core.min_dim": INTERNAL, "jax.core.ParamDict": INTERNAL, "jax.core.Atom": INTERNAL,
     "jax.make_user_context": INTERNAL,

@@ -8,6 +8,7 @@ from tracejit.ir import types as _types
 from tracejit.ir.types import FLOAT0 as float0
 from tracejit.ir.types import ExtendedDType as ExtendedDType
 from tracejit.ir.types import kind_of
+from tracejit.lax.reinterpret import bits_of
 from tracejit.numpy.dtypes import finfo as finfo
 from tracejit.numpy.dtypes import iinfo as iinfo
 from tracejit.numpy.dtypes import promote_types as promote_types
@@ -73,7 +74,7 @@ def scalar_type_of(x: object) -> type:
 def itemsize_bits(dtype: DTypeLike) -> int:
     """The bits that one element takes.
 
-    >>> itemsize_bits("float32")
-    32
+    >>> itemsize_bits("float32"), itemsize_bits("int4")
+    (32, 4)
     """
-    return np.dtype(dtype).itemsize * 8
+    return bits_of(np.dtype(dtype))

@@ -83,6 +83,7 @@ class Operation:
     has_effects: ClassVar[bool]
     has_transpose: ClassVar[bool]
     stops_derivatives: ClassVar[bool] = False
+    moves: ClassVar[bool] = False       # elements stay as they are, or sub-graphs see to them: see types.NARROW
 
     def calls(self, *types) -> list:
         """Its sub-graphs with the types of the values that it gives to each."""

@@ -25,6 +25,7 @@ class Hooks:
     constant: Callable[[Any, Var], Eqn]                # the equation that makes a variable a known array
     vmap: Callable[[Callable], Callable]               # a function of one slice -> of many along the leading axis
     run_on_parts: Callable[[Any, Sequence], Any]       # one op on arrays that are made of arrays
+    bind_wide: Callable[[Any, Sequence, Sequence], list]  # one op on narrow numbers, given the types of its results
 
 
 hooks = Hooks()
@@ -134,6 +135,8 @@ class Builder:
                 return found
         types = op.infer(*[x.type for x in inputs])
         types = types if op.multiple else (types,)
+        if not op.moves and any([x.type.is_narrow for x in inputs]):
+            return hooks.bind_wide(op, inputs, types)
         eqn = Eqn(op, inputs, (), _local.source or user_source())
         unknown = self.concrete and (op.lane_dependent or any(isinstance(x, Var) and x.concrete is UNKNOWN for x in inputs))
         eqn.outputs = [self.kind(t, self, eqn, UNKNOWN if unknown else None) for t in types]

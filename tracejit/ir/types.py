@@ -18,11 +18,22 @@ from tracejit.errors import DtypeError
 
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
 
+# Dtypes of less than 16 bits that only ml_dtypes knows, each with the dtype that its arithmetic is done in. An element takes
+# a byte; of an integer of 2 or 4 bits the rest of it means nothing.
+NARROW: dict[np.dtype, np.dtype] = {
+    **{np.dtype(getattr(ml_dtypes, f"float8_{form}")): np.dtype("float32") for form in
+       ("e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")},
+    **{np.dtype(getattr(ml_dtypes, f"{kind}int{bits}")): np.dtype(f"{kind}int8") for kind in ("", "u") for bits in (2, 4)},
+}
+# The kind of numbers that NumPy calls void, and whose arrays it cannot lend under their name.
+FOREIGN_KIND = {bfloat16: "f", **{dtype: wide.kind for dtype, wide in NARROW.items()}}
+
 SHORT_NAMES: dict[np.dtype, str] = {
     np.dtype(bool): "bool",
     **{np.dtype(f"{kind}int{bits}"): f"{kind or 'i'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
     np.dtype("float16"): "f16", bfloat16: "bf16", np.dtype("float32"): "f32", np.dtype("float64"): "f64",
     np.dtype("complex64"): "c64", np.dtype("complex128"): "c128",
+    **{dtype: dtype.name.replace("float", "f").replace("uint", "u").replace("int", "i") for dtype in NARROW},
 }
 DTYPE_OF_SHORT_NAME = {short: dtype for dtype, short in SHORT_NAMES.items()}
 FLOAT0 = np.dtype([("float0", np.void, 0)])  # the tangent dtype of integers and booleans
@@ -49,7 +60,7 @@ class ExtendedDType:
 class ArrayType:
     """The type of an array. Interned: equal types are the same object, so `is` compares them."""
 
-    __slots__ = ("shape", "dtype", "weak_type", "ndim", "size", "nbytes", "__weakref__")
+    __slots__ = ("shape", "dtype", "weak_type", "ndim", "size", "nbytes", "is_narrow", "__weakref__")
     _interned: dict[tuple, ArrayType] = {}
 
     shape: tuple[int, ...]
@@ -58,6 +69,7 @@ class ArrayType:
     ndim: int
     size: int
     nbytes: int
+    is_narrow: bool     # whether operations compute in another dtype, see NARROW
 
     def __new__(cls, shape: tuple[int, ...], dtype: Any, weak_type: bool = False, *, sharding: Any = None,
                 vma: Any = None, memory_space: Any = None) -> ArrayType:  # JAX's types say where an array is; these do not
@@ -78,7 +90,7 @@ class ArrayType:
         self = object.__new__(cls)
         self.shape, self.dtype, self.weak_type = shape, dtype, weak_type
         self.ndim, self.size = len(shape), math.prod(shape)
-        self.nbytes = self.size * dtype.itemsize
+        self.nbytes, self.is_narrow = self.size * dtype.itemsize, dtype in NARROW
         return cls._interned.setdefault((shape, dtype, weak_type), self)
 
     @property
@@ -128,7 +140,7 @@ class TapeType:
 
     __slots__ = ("element",)
     _interned: dict[ArrayType, TapeType] = {}
-    weak_type = False
+    weak_type = is_narrow = False
 
     def __new__(cls, element: ArrayType) -> TapeType:
         found = cls._interned.get(element)
@@ -150,7 +162,7 @@ def short_name(dtype: Any) -> str:
 
 
 def is_float(dtype) -> bool:
-    return dtype.kind == "f" or dtype == bfloat16
+    return kind_of(dtype) == "f"
 
 
 def is_complex(dtype) -> bool:
@@ -158,11 +170,11 @@ def is_complex(dtype) -> bool:
 
 
 def is_inexact(dtype) -> bool:
-    return dtype.kind in "fc" or dtype == bfloat16
+    return kind_of(dtype) in "fc"
 
 
 def is_integer(dtype) -> bool:
-    return dtype.kind in "iu"
+    return kind_of(dtype) in "iu"
 
 
 def real_dtype(dtype: np.dtype) -> np.dtype:
@@ -206,7 +218,8 @@ def canonicalize_dtype(dtype: Any) -> np.dtype:
 
 
 def kind_of(dtype: np.dtype) -> str:
-    return "f" if dtype == bfloat16 else dtype.kind
+    kind = dtype.kind
+    return FOREIGN_KIND.get(dtype, kind) if kind == "V" else kind
 
 
 # NumPy's default scalars (what np.sqrt(2.0) or np.prod(shape) give) are weak, as Python's own are:
@@ -219,7 +232,7 @@ WEAK_SCALARS = (np.float64, np.int64, np.complex128)
 def _scalar_type(python_type: type, x64: bool | None) -> ArrayType:
     if issubclass(python_type, WEAK_SCALARS):
         return ArrayType((), canonicalize_dtype(np.dtype(python_type)), x64 is not False)
-    if issubclass(python_type, (np.generic, ml_dtypes.bfloat16)):
+    if issubclass(python_type, np.generic):
         return ArrayType((), canonicalize_dtype(np.dtype(python_type)))
     for base, kind in ((bool, "b"), (int, "i"), (float, "f"), (complex, "c")):
         if issubclass(python_type, base):
@@ -334,8 +347,9 @@ def is_weak(x: Any) -> bool:
 # A value's place in the lattice: a dtype, or for weak values one of the category nodes i* f* c*.
 
 _EDGES = {
-    "bool": "i*", "i*": "u8 i8", "u8": "i16 u16", "u16": "i32 u32", "u32": "i64 u64", "u64": "f*",
-    "i8": "i16", "i16": "i32", "i32": "i64", "i64": "f*", "f*": "bf16 f16 c*", "bf16": "f32", "f16": "f32",
+    "bool": "i*", "i*": "u8 i8 i2 i4 u2 u4", "u8": "i16 u16", "u16": "i32 u32", "u32": "i64 u64", "u64": "f*",
+    "i8": "i16", "i16": "i32", "i32": "i64", "i64": "f*",
+    "f*": "bf16 f16 c* " + " ".join(SHORT_NAMES[d] for d in NARROW if is_float(d)), "bf16": "f32", "f16": "f32",
     "f32": "f64 c64", "f64": "c128", "c*": "c64", "c64": "c128", "c128": "",
 }
 
@@ -349,7 +363,11 @@ def _above(node: str) -> frozenset[str]:
 def _join(nodes: frozenset[str]) -> str:
     common = frozenset.intersection(*map(_above, nodes))
     if not common:
-        raise DtypeError(f"no dtype holds values of {' and '.join(sorted(nodes))}")
+        given = tuple(DTYPE_OF_SHORT_NAME[n].name if n in DTYPE_OF_SHORT_NAME else {"i": "int", "f": "float", "c": "complex"}[n[0]]
+                      for n in sorted(nodes))
+        few = "8-bit floats" if any(n.startswith("f8") for n in nodes) else "2-bit and 4-bit integers"
+        raise DtypeError(f"Input dtypes {given} have no available implicit dtype promotion path. To avoid unintended "
+                         f"promotion, {few} do not support implicit promotion", fix="convert one, such as with x.astype('float32')")
     return next(node for node in common if _above(node) >= common)
 
 

@@ -84,6 +84,7 @@ class HostFunction:
 @op_dataclass
 class HostCall(Opaque):
     """Results of a Python function of arrays."""
+    moves: ClassVar[bool] = True
     function: HostFunction
     results: tuple[ArrayType, ...]
     multiple: ClassVar[bool] = True

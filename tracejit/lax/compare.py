@@ -101,6 +101,7 @@ def is_finite(x: Any) -> Any: return bind(IsFinite(), x)
 @op_dataclass
 class SelectN(Elementwise):
     """cases[which], element by element; a boolean `which` takes the second case where it is true."""
+    moves: ClassVar[bool] = True
     accepts: ClassVar[str] = "biufcV"
 
     def infer(self, which, *cases):

@@ -4,13 +4,14 @@ from __future__ import annotations
 import warnings
 from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 
 from tracejit import tree
 from tracejit.errors import DtypeError, user_source
 from tracejit.ir.graph import Lit
-from tracejit.ir.trace import bind
-from tracejit.ir.types import (ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
+from tracejit.ir.trace import bind, hooks
+from tracejit.ir.types import (NARROW, ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
                                type_of)
 from tracejit.lax.kinds import BuiltIn, Elementwise, built_in, op_dataclass
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
@@ -60,6 +61,7 @@ def _adopt(x: Any, t: ArrayType, dtype: np.dtype, weak: bool) -> Any:
 @op_dataclass
 class ConvertElementType(Elementwise):
     """x as another dtype: floats round to nearest even; to integers they truncate and saturate, nan to 0."""
+    moves: ClassVar[bool] = True
     dtype: np.dtype
     weak: bool = False
     linear: ClassVar[bool] = True
@@ -74,8 +76,19 @@ class ConvertElementType(Elementwise):
     def transpose(self, ctx, ct, x): return (bind(ConvertElementType(x.dtype), ct),)
 
 
+def bind_wide(op: Any, inputs: Any, types: Any) -> list:
+    """An op on 8-bit floats or integers of fewer bits: computed in the dtype that `NARROW` names, and rounded (integers wrap)."""
+    wide = lambda x: bind(ConvertElementType(NARROW[x.type.dtype], x.type.weak_type), x) if x.type.is_narrow else x
+    outs = bind(op, *map(wide, inputs))
+    outs = outs if op.multiple else [outs]
+    return [bind(ConvertElementType(t.dtype, t.weak_type), x) if t.is_narrow else x for x, t in zip(outs, types, strict=True)]
+
+
+hooks.bind_wide = bind_wide
+
+
 def _saturated(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    info = np.iinfo(dtype)
+    info = ml_dtypes.iinfo(dtype)
     x = np.trunc(np.nan_to_num(x.astype(np.float64), posinf=np.inf, neginf=-np.inf))
     above, below = x >= float(info.max) + (dtype.itemsize < 8), x < float(info.min)
     inside = np.where(above | below, 0, x).astype(dtype)
@@ -108,6 +121,7 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
 @op_dataclass
 class StopGradient(Elementwise):
     """x, taken as a constant by differentiation."""
+    moves: ClassVar[bool] = True
     stops_derivatives = True
 
     def eval(self, x): return x

@@ -21,6 +21,7 @@ from tracejit.lax.reduce import reduce_sum
 class Call(Op):
     """Runs a sub-graph; what it is compiled to is the sub-graph itself."""
     multiple: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     graph: Graph
 
     @property
@@ -98,6 +99,7 @@ class Held:
 @op_dataclass
 class Constant(Opaque):
     """A known array, written into the program: what a custom rule reads besides its arguments."""
+    moves: ClassVar[bool] = True
     value: Held
 
     def infer(self): return self.value.array.type
@@ -273,6 +275,7 @@ def sum_unbatched(bwd: Callable, batched) -> Callable:
 @op_dataclass
 class Pullback(Op):
     """The linear map of which only the transpose is given: a custom_vjp's derivative."""
+    moves: ClassVar[bool] = True
     multiple: ClassVar[bool] = True
     in_types: tuple
     out_types: tuple

@@ -24,6 +24,7 @@ from tracejit.pytree import tree_flatten, unflatten
 @op_dataclass
 class LinearMap(Op):
     """Stands in a traced solver for a linear map of its last operands, which is made when a derivative asks for it."""
+    moves: ClassVar[bool] = True
     label: str          # tells apart the maps of solvers inside of solvers
     types: tuple
     multiple: ClassVar[bool] = True

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from ml_dtypes import iinfo
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.graph import Graph, replay
 from tracejit.ir.trace import bind, record_eqn, trace
-from tracejit.ir.types import ArrayType, short_name, type_of
+from tracejit.ir.types import ArrayType, kind_of, short_name, type_of
 from tracejit.lax.broadcast import full, full_like, ints, iota, is_own
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type, of_one_dtype
@@ -89,8 +90,8 @@ class Gather(Indexed, View):
     def fill(self, dtype: np.dtype) -> Any:
         if self.fill_value is not None:
             return self.fill_value
-        return np.nan if dtype.kind not in "biu" else True if dtype.kind == "b" else (
-            np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max)
+        return np.nan if kind_of(dtype) not in "biu" else True if dtype.kind == "b" else (
+            iinfo(dtype).min if kind_of(dtype) == "i" else iinfo(dtype).max)
 
     def eval(self, operand, indices):
         shape = self.windows.result_shape(indices.shape)
@@ -171,6 +172,7 @@ def vector_spans(n: int, lanes: int) -> list[tuple[int, int, int]]:
 @op_dataclass
 class Scatter(Indexed, Opaque):
     """operand with windows replaced by the updates, one after another: of two for one element the later stays."""
+    moves: ClassVar[bool] = True
     linear: ClassVar[bool] = True
     accepts: ClassVar[str] = "biufcV"
     overwrites: ClassVar[int | None] = 0
@@ -334,6 +336,7 @@ class Scatter(Indexed, Opaque):
 @op_dataclass
 class ScatterCombine(Scatter):
     """operand with each element of the updates combined into the element that it falls on."""
+    moves: ClassVar[bool] = False
     monoid: ClassVar[Elementwise]
     linear: ClassVar[bool] = False
     accepts: ClassVar[str] = "biufc"

@@ -293,6 +293,7 @@ class View(Op):
     Views vanish at fusion: `pull` maps a result index to operand reads. Linear unless they move integers.
     """
     linear: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     accepts: ClassVar[str] = "biufcV"
     joins: ClassVar[bool] = False   # which operand an element comes from depends on the index
 
@@ -390,6 +391,7 @@ class Opaque(Op):
 class Control(Op):
     """Runs sub-graphs: loops and branches, compiled natively into the same executable."""
     multiple: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
 
     @property
     def lane_dependent(self) -> bool:

@@ -260,6 +260,7 @@ def index_dtype_of(dtype: Any) -> np.dtype:
 @op_dataclass
 class Reduce(Opaque):
     """Operands folded together with an associative function (x1 ... xn, y1 ... yn) -> n results."""
+    moves: ClassVar[bool] = True
     makes_nan: ClassVar[bool] = True
     axes: tuple[int, ...]
     computation: Graph

@@ -5,10 +5,11 @@ import operator
 from typing import Any, ClassVar
 
 import numpy as np
+from ml_dtypes import iinfo
 
 from tracejit.errors import DtypeError, ShapeError, user_source
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of
+from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, is_integer, type_of
 from tracejit.lax.bits import shift_left, shift_right_logical
 from tracejit.lax.broadcast import broadcast_in_dim, iota
 from tracejit.lax.convert import convert_element_type
@@ -20,6 +21,7 @@ from tracejit.lax.reduce import reduce_or
 @op_dataclass
 class Bitcast(Elementwise):
     """The bits of x read as another dtype of the same width."""
+    moves: ClassVar[bool] = True
     dtype: np.dtype
 
     def infer(self, x):
@@ -48,29 +50,43 @@ def bitcast_convert_type(operand: Any, new_dtype: Any) -> Any:
     if "b" in t.dtype.kind + dtype.kind or (t.dtype.kind == "c") != (dtype.kind == "c"):
         raise DtypeError(f"bitcast_convert_type: cannot read the bits of {t} as {dtype}", source=user_source(),
                          fix="compare with 0 for booleans; take real and imag of complex numbers")
-    if t.dtype.itemsize == dtype.itemsize:
-        return bind(Bitcast(dtype), operand)
-    from_bits, to_bits = np.dtype(f"u{t.dtype.itemsize}"), np.dtype(f"u{dtype.itemsize}")
-    words = bitcast_convert_type(operand, from_bits)
-    change = _split_words if from_bits.itemsize > to_bits.itemsize else _joined_words
-    return bitcast_convert_type(change(words, to_bits), dtype)
+    before, after = bits_of(t.dtype), bits_of(dtype)
+    if before == after:
+        # An integer of 4 bits takes a byte, whose other bits mean nothing: as another such, it is wrapped.
+        return convert_element_type(operand, dtype) if before < 8 else bind(Bitcast(dtype), operand)
+    words = bitcast_convert_type(operand, _word(before))
+    change = _split_words if before > after else _joined_words
+    return bitcast_convert_type(change(words, _word(after), before, after), dtype)
 
 
-def _split_words(words, dtype: np.dtype):
+def bits_of(dtype: np.dtype) -> int:
+    """The bits that tell an element of the dtype from others.
+
+    >>> bits_of(np.dtype("float32")), bits_of(np.dtype("int4"))
+    (32, 4)
+    """
+    return iinfo(dtype).bits if is_integer(dtype) else 8 * dtype.itemsize
+
+
+def _word(bits: int) -> np.dtype:
+    return np.dtype(f"uint{bits}")
+
+
+def _split_words(words, dtype: np.dtype, before: int, after: int):
     t = type_of(words)
-    shape = (*t.shape, t.dtype.itemsize // dtype.itemsize)
-    offsets = mul(iota(t.dtype, shape[-1]), 8 * dtype.itemsize)
+    shape = (*t.shape, before // after)
+    offsets = mul(iota(t.dtype, shape[-1]), after)
     repeated = broadcast_in_dim(words, shape, range(t.ndim))
     return convert_element_type(shift_right_logical(repeated, broadcast_in_dim(offsets, shape, (t.ndim,))), dtype)
 
 
-def _joined_words(words, dtype: np.dtype):
+def _joined_words(words, dtype: np.dtype, before: int, after: int):
     t = type_of(words)
-    count = dtype.itemsize // t.dtype.itemsize
+    count = after // before
     if t.shape[-1:] != (count,):
         raise ShapeError(f"bitcast_convert_type: the last axis of {t} must have size {count} to be read as {dtype}",
                          source=user_source(), fix=f"reshape so that the last axis has size {count}")
-    offsets = broadcast_in_dim(mul(iota(dtype, count), 8 * t.dtype.itemsize), t.shape, (t.ndim - 1,))
+    offsets = broadcast_in_dim(mul(iota(dtype, count), before), t.shape, (t.ndim - 1,))
     return reduce_or(shift_left(convert_element_type(words, dtype), offsets), (t.ndim - 1,))
 
 

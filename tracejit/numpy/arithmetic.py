@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import default_dtype, is_weak, is_float, is_inexact
+from tracejit.ir.types import default_dtype, is_float, is_inexact, is_weak, kind_of
 from tracejit.numpy import cumulative, reductions
 from tracejit.numpy.integer_power import integer_to_integer
 from tracejit.numpy.logic import greater, less
@@ -40,7 +40,7 @@ def add(x: ArrayLike, y: ArrayLike, /) -> Array:
     Array([1.5, 2.5], dtype=float32)
     """
     x, y = promote("add", x, y)
-    return lax.add(x, y) if dtype_of(x).kind != "b" else lax.bitwise_or(x, y)
+    return lax.add(x, y) if kind_of(dtype_of(x)) != "b" else lax.bitwise_or(x, y)
 
 
 @binary_ufunc(identity=1, reduce=reductions.prod, accumulate=cumulative.cumprod, at="multiply")
@@ -51,7 +51,7 @@ def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
     Array([3, 6], dtype=int32)
     """
     x, y = promote("multiply", x, y)
-    return lax.mul(x, y) if dtype_of(x).kind != "b" else lax.bitwise_and(x, y)
+    return lax.mul(x, y) if kind_of(dtype_of(x)) != "b" else lax.bitwise_and(x, y)
 
 
 @binary_ufunc(at="subtract")
@@ -62,7 +62,7 @@ def subtract(x: ArrayLike, y: ArrayLike, /) -> Array:
     Array([-2, -1], dtype=int32)
     """
     x, y = promote("subtract", x, y)
-    if dtype_of(x).kind == "b":
+    if kind_of(dtype_of(x)) == "b":
         raise DtypeError("sub does not accept dtype bool: use jnp.logical_xor, or convert to integers")
     return lax.sub(x, y)
 
@@ -75,7 +75,7 @@ def negative(x: ArrayLike, /) -> Array:
     Array([-1,  2], dtype=int32)
     """
     check_arraylike("negative", x)
-    if dtype_of(x).kind == "b":
+    if kind_of(dtype_of(x)) == "b":
         raise DtypeError("neg does not accept dtype bool: use jnp.logical_not")
     return lax.neg(x)
 
@@ -166,13 +166,13 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """
     x1, x2 = promote("floor_divide", x1, x2)
     dtype = dtype_of(x1)
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
     if dtype.kind == "c":
         raise DtypeError("floor_divide does not accept complex numbers")
-    if dtype.kind == "u":
+    if kind_of(dtype) == "u":
         return lax.div(x1, x2)
-    if dtype.kind == "i":
+    if kind_of(dtype) == "i":
         x1, x2 = _same_shape(x1, x2)
         quotient = lax.div(x1, x2)
         inexact = lax.bitwise_and(lax.ne(lax.sign(x1), lax.sign(x2)), lax.ne(lax.rem(x1, x2), 0))
@@ -215,18 +215,18 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """
     x1, x2 = promote("remainder", x1, x2)
     dtype = dtype_of(x1)
-    if dtype.kind == "b":
+    if kind_of(dtype) == "b":
         x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
     x1, x2 = _same_shape(x1, x2)
     zero = literal(0, x1.dtype)
     rest = lax.rem(x1, x2)
-    if dtype.kind in "iu":
+    if kind_of(dtype) in "iu":
         rest = lax.select(lax.eq(x2, zero), lax.full_like(rest, 0), rest)
-    if dtype.kind == "u":
+    if kind_of(dtype) == "u":
         return rest
     wrong_side = lax.bitwise_and(lax.ne(lax.lt(rest, zero), lax.lt(x2, zero)), lax.ne(rest, zero))
     rest = lax.select(wrong_side, lax.add(rest, x2), rest)
-    return rest if dtype.kind == "i" else _zero_with_sign_of(x2, rest)
+    return rest if kind_of(dtype) == "i" else _zero_with_sign_of(x2, rest)
 
 
 mod = remainder
@@ -240,7 +240,7 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([ 1, -1], dtype=int32)
     """
     x1, x2 = promote("fmod", x1, x2)
-    if dtype_of(x1).kind not in "iu":
+    if kind_of(dtype_of(x1)) not in "iu":
         return lax.rem(x1, x2)
     x1, x2 = _same_shape(x1, x2)
     return lax.rem(x1, lax.select(lax.eq(x2, literal(0, x2.dtype)), lax.full_like(x2, 1), x2))
@@ -266,8 +266,8 @@ def power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     (Array([4, 9], dtype=int32), Array([2. , 0.5], dtype=float32))
     """
     check_arraylike("power", x1, x2)
-    if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and dtype_of(x1).kind != "b":
-        if x2 < 0 and dtype_of(x1).kind in "iu":
+    if isinstance(x2, (int, np.integer)) and not isinstance(x2, bool) and kind_of(dtype_of(x1)) != "b":
+        if x2 < 0 and kind_of(dtype_of(x1)) in "iu":
             raise DtypeError(
                 f"Integers cannot be raised to negative powers, got exponent {x2}",
                 fix="use jnp.float_power, or a floating-point base",
@@ -285,13 +285,13 @@ def _to_integer(exponent: int) -> Callable:
 
 @eager
 def _to_array(x1: ArrayLike, x2: ArrayLike) -> Array:
-    whole_exponent = dtype_of(x2).kind in "iu" and not is_weak(x2)
+    whole_exponent = kind_of(dtype_of(x2)) in "iu" and not is_weak(x2)
     if whole_exponent and is_inexact(dtype_of(x1)) and not is_weak(x1):
         x2 = convert(x2, dtype_of(x1))  # no promotion: the base says the dtype
     x1, x2 = promote("power", x1, x2)
-    if dtype_of(x1).kind == "b":
+    if kind_of(dtype_of(x1)) == "b":
         x1, x2 = (lax.convert_element_type(x, default_dtype("i")) for x in (x1, x2))
-    if dtype_of(x1).kind in "iu":
+    if kind_of(dtype_of(x1)) in "iu":
         return integer_to_integer(x1, x2)
     return lax.pow(strong(x1) if whole_exponent else x1, x2)
 
@@ -366,7 +366,7 @@ def sign(x: ArrayLike, /) -> Array:
     Array([-1,  0,  1], dtype=int32)
     """
     check_arraylike("sign", x)
-    if dtype_of(x).kind == "b":
+    if kind_of(dtype_of(x)) == "b":
         raise DtypeError("sign does not accept dtype bool")
     return lax.sign(x)
 
@@ -379,7 +379,7 @@ def square(x: ArrayLike, /) -> Array:
     Array([9, 4], dtype=int32)
     """
     check_arraylike("square", x)
-    return lax.square(x if dtype_of(x).kind != "b" else convert(x, default_dtype("i")))
+    return lax.square(x if kind_of(dtype_of(x)) != "b" else convert(x, default_dtype("i")))
 
 
 @eager
@@ -419,6 +419,6 @@ def lcm(x1: ArrayLike, x2: ArrayLike) -> Array:
 
 def _integers(name: str, x1: ArrayLike, x2: ArrayLike) -> tuple[Array, Array]:
     x1, x2 = promote(name, x1, x2)
-    if dtype_of(x1).kind not in "iu":
+    if kind_of(dtype_of(x1)) not in "iu":
         raise ValueError(f"Arguments to jax.numpy.{name} must be integers.")
     return tuple(_same_shape(x1, x2))

@@ -84,7 +84,7 @@ float64 = double = _make_scalar_type("float64", np.float64)
 complex64 = csingle = _make_scalar_type("complex64", np.complex64)
 complex128 = cdouble = _make_scalar_type("complex128", np.complex128)
 
-# Names only: arrays of these are refused with a DtypeError, comparisons and finfo work.
+# Of those that ir.types.NARROW does not list there are no arrays (DtypeError); comparisons and finfo work.
 int1 = _make_scalar_type("int1", ml_dtypes.int1) if hasattr(ml_dtypes, "int1") else None
 int2 = _make_scalar_type("int2", ml_dtypes.int2)
 int4 = _make_scalar_type("int4", ml_dtypes.int4)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import ExtendedDType, is_float
+from tracejit.ir.types import ExtendedDType, is_float, kind_of
 from tracejit.numpy import reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import imag, real
@@ -112,7 +112,7 @@ def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Array:
 def to_bool(name: str, x: ArrayLike) -> Array:
     check_arraylike(name, x)
     x = as_array(x)
-    return x if x.dtype.kind == "b" else lax.ne(x, cast_numpy(0, x.dtype))
+    return x if kind_of(x.dtype) == "b" else lax.ne(x, cast_numpy(0, x.dtype))
 
 
 def _logical(name: str, op: Callable, x: ArrayLike, y: ArrayLike) -> Array:
@@ -175,7 +175,7 @@ def logical_not(x: ArrayLike, /) -> Array:
 
 def _bits(name: str, x: ArrayLike, y: ArrayLike, kinds: str = "biu") -> list:
     x, y = promote(name, x, y)
-    if dtype_of(x).kind not in kinds:
+    if kind_of(dtype_of(x)) not in kinds:
         raise DtypeError(
             f"{name} does not accept dtype {dtype_of(x)}: only integers" + " and booleans" * ("b" in kinds)
         )
@@ -187,7 +187,7 @@ def _bitwise_reduce(op: Callable, identity: int) -> Callable:
         a: ArrayLike, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None
     ):
         x = as_array(a) if dtype is None else lax.convert_element_type(a, np.dtype(dtype))
-        fill = cast_numpy(identity, x.dtype) if x.dtype.kind != "b" else bool(identity)
+        fill = cast_numpy(identity, x.dtype) if kind_of(x.dtype) != "b" else bool(identity)
         x = reductions.masked(x, where, fill)
         axes = reductions.canonical_axes(axis, x.ndim)
         out = reductions.keep_axes(op(x, axes), axes, keepdims)
@@ -234,7 +234,7 @@ def bitwise_not(x: ArrayLike, /) -> Array:
     Array([-1, -6], dtype=int32)
     """
     check_arraylike("bitwise_not", x)
-    if dtype_of(x).kind not in "biu":
+    if kind_of(dtype_of(x)) not in "biu":
         raise DtypeError(f"bitwise_not does not accept dtype {dtype_of(x)}: only integers and booleans")
     return lax.bitwise_not(x)
 
@@ -263,7 +263,7 @@ def right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([ 2, -2], dtype=int32)
     """
     x1, x2 = _bits("right_shift", x1, x2, "iu")
-    return (lax.shift_right_logical if dtype_of(x1).kind == "u" else lax.shift_right_arithmetic)(x1, x2)
+    return (lax.shift_right_logical if kind_of(dtype_of(x1)) == "u" else lax.shift_right_arithmetic)(x1, x2)
 
 
 bitwise_right_shift = right_shift
@@ -277,11 +277,11 @@ def bitwise_count(x: ArrayLike, /) -> Array:
     Array([3, 1], dtype=uint8)
     """
     check_arraylike("bitwise_count", x)
-    if dtype_of(x).kind not in "biu":
+    if kind_of(dtype_of(x)) not in "biu":
         raise DtypeError(f"bitwise_count does not accept dtype {dtype_of(x)}: only integers")
     x = as_array(x)
-    x = lax.convert_element_type(x, np.dtype("uint8")) if x.dtype.kind == "b" else x
-    return lax.convert_element_type(lax.population_count(lax.abs(x) if x.dtype.kind == "i" else x), np.dtype("uint8"))
+    x = lax.convert_element_type(x, np.dtype("uint8")) if kind_of(x.dtype) == "b" else x
+    return lax.convert_element_type(lax.population_count(lax.abs(x) if kind_of(x.dtype) == "i" else x), np.dtype("uint8"))
 
 
 # --- tests of floats ---------------------------------------------------------------------------------

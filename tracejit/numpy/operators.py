@@ -17,7 +17,7 @@ from tracejit.errors import (
     TracerIntegerConversionError,
 )
 from tracejit.ir import trace
-from tracejit.ir.types import canonicalize_dtype, default_dtype
+from tracejit.ir.types import canonicalize_dtype, default_dtype, kind_of
 from tracejit.numpy import (
     arithmetic,
     complexes,
@@ -36,6 +36,7 @@ from tracejit.numpy import (
 from tracejit.numpy.creation import asarray
 from tracejit.numpy.dtypes import astype
 from tracejit.numpy.promotion import Array, Var, is_arraylike
+from tracejit.lax.reinterpret import bits_of
 from tracejit.runtime.array import CONCRETE, ArrayImpl
 from tracejit.runtime.array_methods import index_text
 from tracejit.runtime.eager import eager
@@ -133,7 +134,7 @@ def _row_or_item(self: Any, index: Any) -> Any:
 def _round(self: Any, ndigits: int | None = None) -> Any:
     """round(x) is of an integer dtype, round(x, n) of x's own."""
     rounded = rounding.round(self, ndigits or 0)
-    return astype(rounded, default_dtype("i")) if ndigits is None and self.dtype.kind not in "iub" else rounded
+    return astype(rounded, default_dtype("i")) if ndigits is None and kind_of(self.dtype) not in "iub" else rounded
 
 
 def _iterate(self: Any) -> Iterator:
@@ -167,19 +168,20 @@ def _view(self: Any, dtype: Any = None, type: None = None) -> Array:
     target = self.dtype if dtype is None else canonicalize_dtype(dtype)
     if target == self.dtype:
         return self
-    source, width = self.dtype, target.itemsize
+    source = self.dtype
+    before, after = bits_of(source), bits_of(target)
     if source.kind == "b" or source.kind == "c" or target.kind in "bc":
         return _view_special(self, target)
-    if source.itemsize == width:
+    if before == after:
         return lax.bitcast_convert_type(self, target)
-    if self.ndim == 0 or (source.itemsize < width and self.shape[-1] * source.itemsize % width):
+    if self.ndim == 0 or (before < after and self.shape[-1] * before % after):
         raise ValueError(
             "When changing to a larger dtype, its size must be a divisor of the total size in bytes of the last axis"
         )
-    if source.itemsize > width:
+    if before > after:
         out = lax.bitcast_convert_type(self, target)
-        return lax.reshape(out, (*self.shape[:-1], self.shape[-1] * (source.itemsize // width)))
-    group = width // source.itemsize
+        return lax.reshape(out, (*self.shape[:-1], self.shape[-1] * (before // after)))
+    group = after // before
     return lax.bitcast_convert_type(lax.reshape(self, (*self.shape[:-1], self.shape[-1] // group, group)), target)
 
 

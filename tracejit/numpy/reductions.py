@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tracejit import lax
@@ -170,14 +171,14 @@ def lowest(dtype: np.dtype) -> Any:
     """The value below every other: the identity of max."""
     if dtype.kind == "b":
         return False
-    return -np.inf if is_inexact(dtype) else np.iinfo(dtype).min
+    return -np.inf if is_inexact(dtype) else ml_dtypes.iinfo(dtype).min
 
 
 def highest(dtype: np.dtype) -> Any:
     """The value above every other: the identity of min."""
     if dtype.kind == "b":
         return True
-    return np.inf if is_inexact(dtype) else np.iinfo(dtype).max
+    return np.inf if is_inexact(dtype) else ml_dtypes.iinfo(dtype).max
 
 
 @compiled

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import FLOAT0, is_float
+from tracejit.ir.types import FLOAT0, is_float, kind_of
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
@@ -86,7 +86,7 @@ def rint(x: ArrayLike, /) -> Array:
     Array([0., 2., 3.], dtype=float32)
     """
     check_arraylike("rint", x)
-    if dtype_of(x).kind in "iub":
+    if kind_of(dtype_of(x)) in "iub":
         return strong(inexact("rint", x))
     return _round_even(as_array(x))
 
@@ -108,9 +108,9 @@ def round(a: ArrayLike, decimals: int = 0, out: None = None) -> Array:
     check_no_out("round", out)
     check_arraylike("round", a)
     x = as_array(a)
-    if x.dtype.kind == "b" or (x.dtype.kind in "iu" and decimals >= 0):
+    if kind_of(x.dtype) == "b" or (kind_of(x.dtype) in "iu" and decimals >= 0):
         return x
-    if x.dtype.kind in "iu":
+    if kind_of(x.dtype) in "iu":
         raise NotImplementedError("integer np.round not implemented for decimals < 0")
     if decimals == 0:
         return _round_even(x)
@@ -153,7 +153,7 @@ def signbit(x: ArrayLike, /) -> Array:
     x = as_array(x)
     if x.dtype.kind in "ub":
         return lax.full_like(x, False, np.dtype(bool))
-    if x.dtype.kind == "i":
+    if kind_of(x.dtype) == "i":
         return lax.lt(x, cast_numpy(0, x.dtype))
     if not is_float(x.dtype):
         raise ValueError("jax.numpy.signbit is not well defined for complex inputs")
@@ -259,7 +259,7 @@ def ldexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     Array([ 4., 12.], dtype=float32)
     """
     check_arraylike("ldexp", x1, x2)
-    if dtype_of(x2).kind not in "biu" or dtype_of(x1).kind == "c":
+    if kind_of(dtype_of(x2)) not in "biu" or dtype_of(x1).kind == "c":
         raise ValueError(f"ldexp not supported for input types {dtype_of(x1)}, {dtype_of(x2)}")
     x1 = as_array(inexact("ldexp", x1))
     shape = np.broadcast_shapes(x1.shape, np.shape(x2))

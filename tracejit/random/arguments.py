@@ -8,7 +8,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import SHORT_NAMES
+from tracejit.ir.types import NARROW, SHORT_NAMES
 
 
 def shape_of(shape) -> tuple[int, ...]:
@@ -44,8 +44,9 @@ def dtype_of(caller: str, dtype, default: type, kind: type) -> np.dtype:
     if not jnp.issubdtype(dtype, kind):
         error = TypeError if caller == "randint" else ValueError
         raise error(f"random.{caller}: dtype must be a {kind.__name__} dtype, got {dtype}")
-    if dtype not in SHORT_NAMES:
-        raise DtypeError(f"random.{caller}: {dtype} is not a dtype of arrays", fix="draw float32 numbers")
+    if dtype not in SHORT_NAMES or dtype in NARROW:
+        raise DtypeError(f"random.{caller}: {dtype} is not a dtype that numbers are drawn in",
+                         fix="draw float32 numbers, and convert them")
     return dtype
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.graph import Lit, Var
-from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, type_of, value_of_own
+from tracejit.ir.types import FOREIGN_KIND, ArrayType, canonicalize_dtype, type_of, value_of_own
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
 from tracejit.runtime.array_text import ARRAY_BYTES, BASE, DATA, EXPORTS, WEAKREFS, Info
@@ -201,8 +201,8 @@ def from_dlpack(x: Any, copy: bool | None = None) -> Any:
 def host_view(self: Any) -> np.ndarray:
     self._check()
     t = self.type
-    if t.dtype == bfloat16:  # the buffer protocol cannot name it
-        return np.asarray(memoryview(view_of(self, t.update(dtype="uint16")))).view(bfloat16)
+    if t.dtype in FOREIGN_KIND:  # the buffer protocol cannot name it
+        return np.asarray(memoryview(view_of(self, t.update(dtype=f"u{t.dtype.itemsize}")))).view(t.dtype)
     return np.asarray(memoryview(self))
 
 

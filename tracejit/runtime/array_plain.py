@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import ArrayType, Typed, bfloat16
+from tracejit.ir.types import FOREIGN_KIND, ArrayType, Typed
 from tracejit.runtime.array_methods import ArrayMethods
 
 ALIGNMENT = 64
@@ -61,8 +61,8 @@ class PlainArray(Typed, ArrayMethods):
         return np.asarray(Window(self._data, self._memory, self.type)).view(self.type.dtype).reshape(self.type.shape)
 
     def __buffer__(self, flags: int) -> memoryview:
-        if self.is_deleted() or flags & 1 or self.type.dtype == bfloat16:
-            raise BufferError("an Array that is deleted, or of dtype bfloat16, or wanted for writing, has no buffer")
+        if self.is_deleted() or flags & 1 or self.type.dtype in FOREIGN_KIND:
+            raise BufferError("an Array that is deleted, or of a dtype unknown to NumPy, or wanted for writing, has no buffer")
         return memoryview(self._host())
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,

@@ -11,7 +11,7 @@ from tracejit.codegen.cpu.program import Code, generate
 from tracejit.codegen.steps import KernelStep
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
-from tracejit.ir.trace import hooks
+from tracejit.ir.trace import bind, hooks, trace_closed
 from tracejit.ir.types import ArrayType
 from tracejit.runtime import builtins as builtins  # makes the functions that LLVM may call known to the loader
 from tracejit.runtime import cache, callbacks, programs, threads
@@ -154,6 +154,8 @@ def run_op(op: Any, args: Sequence[Any]) -> Any:
 
 
 def graph_of_op(op: Any, types: Sequence) -> Graph:
+    if not op.moves and any(t.is_narrow for t in types):
+        return trace_closed(lambda *xs: (lambda out: out if op.multiple else [out])(bind(op, *xs)), types)
     params = [Var(t) for t in types]
     out_types = op.infer(*types)
     outs = [Var(t) for t in (out_types if op.multiple else (out_types,))]

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import bfloat16
+from tracejit.ir.types import NARROW, bfloat16
 from tracejit.runtime import llvm
 
 KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
-BFLOAT = 4
+BFLOAT, OPAQUE = 4, 3
+FLOAT8 = {"float8_e3m4": 7, "float8_e4m3": 8, "float8_e4m3b11fnuz": 9, "float8_e4m3fn": 10,
+          "float8_e4m3fnuz": 11, "float8_e5m2": 12, "float8_e5m2fnuz": 13}
 CPU_DEVICES = (1, 3)  # host memory, and host memory that an accelerator has pinned
 USED = {b"dltensor": b"used_dltensor", b"dltensor_versioned": b"used_dltensor_versioned"}  # not copied by SetName: keep
 
@@ -43,7 +45,7 @@ rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("Py
 
 def dtype_word(dtype: np.dtype) -> int:
     """DLDataType {code, bits, lanes} as a little-endian word."""
-    code = BFLOAT if dtype == bfloat16 else KINDS[dtype.kind]
+    code = BFLOAT if dtype == bfloat16 else FLOAT8.get(dtype.name, OPAQUE) if dtype in NARROW else KINDS[dtype.kind]
     return code | dtype.itemsize * 8 << 8 | 1 << 16
 
 
@@ -51,6 +53,8 @@ def dtype_of(tensor: Tensor) -> np.dtype:
     if tensor.lanes == 1:
         if tensor.code == BFLOAT and tensor.bits == 16:
             return bfloat16
+        if tensor.code in FLOAT8.values():
+            return np.dtype(next(name for name, code in FLOAT8.items() if code == tensor.code))
         for kind, code in KINDS.items():
             if code == tensor.code and tensor.bits % 8 == 0:
                 return np.dtype(f"{kind}{tensor.bits // 8}")

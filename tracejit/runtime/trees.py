@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.types import FLOAT0, bfloat16, type_of, wide_number
+from tracejit.ir.types import FLOAT0, FOREIGN_KIND, type_of, wide_number
 from tracejit.pytree import DictKind, Kind, ListKind, NamedTupleKind, NoneKind, PyTreeDef, TupleKind, kind_of
 from tracejit.runtime.array import ArrayImpl
 from tracejit.runtime.specs import Call, HostArray, HostScalar, Node, Scalar, Unsupported
@@ -25,7 +25,7 @@ def leaf_of(x: Any, wide: bool) -> Any:
         return Scalar(type_of(wide_number(x) if wide else x), type(x))
     if type(x) is np.ndarray and x.dtype.isnative and x.dtype != FLOAT0 and x.dtype == type_of(x).dtype:
         return HostArray(type_of(x))
-    if isinstance(x, np.generic) and x.dtype == type_of(x).dtype != bfloat16:
+    if isinstance(x, np.generic) and x.dtype == type_of(x).dtype and x.dtype not in FOREIGN_KIND:
         return HostScalar(type_of(x))
     raise Unsupported(type(x))
 

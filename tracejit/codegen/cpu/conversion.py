@@ -1,12 +1,40 @@
 """Every pair of dtypes -> the instructions that convert or reinterpret one as the other."""
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
+import ml_dtypes
 import numpy as np
 
+from tracejit.ir.types import NARROW
+
 from .value import (
-    BF16, BOOL, F16, F32, F64, U16, U32, AnyValue, ComplexValue, Value, bits_dtype, is_complex,
-    is_float, is_half, is_integer, is_signed, real_dtype, scalar_text, type_text,
+    BF16, BOOL, F16, F32, F64, U8, U16, U32, AnyValue, ComplexValue, Value, bits_dtype, is_complex,
+    is_float, is_half, is_integer, is_nibble, is_signed, real_dtype, scalar_text, type_text,
 )
+
+
+class Form(NamedTuple):
+    """How an 8-bit float is made: a sign, an exponent and a mantissa, and which bits (without the sign) mean what."""
+    mantissa: int           # bits
+    bias: int               # of the exponent
+    largest: int            # the largest finite number
+    infinity: int | None
+    nan: int                # 0x80 is that of the forms that have no negative zero
+
+    @property
+    def beyond(self) -> int:
+        """What larger numbers become."""
+        return self.nan if self.infinity is None else self.infinity
+
+    @staticmethod
+    @functools.cache
+    def of(dtype: np.dtype) -> Form:
+        info = ml_dtypes.finfo(dtype)
+        code = lambda x: int(np.asarray(x, dtype).view(np.uint8))
+        has_infinity = bool(np.isinf(np.asarray(np.inf, dtype).astype(np.float32)))
+        return Form(info.nmant, 1 - info.minexp, code(info.max), code(np.inf) if has_infinity else None, code(np.nan))
 
 
 class Conversion:
@@ -18,6 +46,8 @@ class Conversion:
         dtype = np.dtype(dtype)
         if x.dtype == dtype:
             return x
+        if is_nibble(x.dtype):
+            return self.convert(self.unpacked(x), dtype)
         if dtype == BOOL:
             return self.nonzero(x)
         if is_complex(dtype):
@@ -27,7 +57,31 @@ class Conversion:
         x = self.real(x)
         if x.dtype == dtype:
             return x
+        if is_nibble(dtype):
+            return self.packed(x, dtype)
         return self._convert_real(x, dtype)
+
+    # ---- integers of 2 and 4 bits: a byte, whose upper bits mean nothing ----
+
+    def unpacked(self, x: Value) -> Value:
+        """x as an 8-bit integer."""
+        wide = NARROW[x.dtype]
+        if x.const is not None:
+            return self.const(x.const, wide, x.lanes)
+        shift = 8 - ml_dtypes.iinfo(x.dtype).bits
+        shifted = self.shl(self.renamed(x, wide), shift)
+        return (self.shr_arith if is_signed(wide) else self.shr_logical)(shifted, shift)
+
+    def packed(self, x: Value, dtype: np.dtype) -> Value:
+        """A number as such an integer: integers wrap, floats saturate."""
+        info = ml_dtypes.iinfo(dtype)
+        if is_float(x.dtype):
+            x = self.convert(x, F32)
+            x = self.max(self.min(x, float(info.max)), float(info.min))
+        x = self.convert(x, NARROW[dtype])
+        if x.const is not None:
+            return self.const(x.const, dtype, x.lanes)
+        return self.renamed(self.unpacked(self.renamed(x, dtype)), dtype)
 
     def _convert_real(self, x: Value, dtype: np.dtype) -> Value:
         if x.const is not None and (is_float(dtype) or not is_float(x.dtype)):
@@ -73,14 +127,49 @@ class Conversion:
 
     def _float_to_float(self, x: Value, dtype: np.dtype) -> Value:
         if is_half(x.dtype):
-            wide = self._f16_to_f32(x) if x.dtype == F16 else self._bf16_to_f32(x)
+            wide = (self._f16_to_f32 if x.dtype == F16 else self._bf16_to_f32 if x.dtype == BF16 else self._f8_to_f32)(x)
             return wide if dtype == F32 else self._float_to_float(wide, dtype)
         if not is_half(dtype):
             return self.cast("fpext" if dtype == F64 else "fptrunc", x, dtype)
         if x.dtype == F64:
             near = self.cast("fptrunc", x, F32)
             x = self.round_to_odd(near, self.binary("fsub", x, self.cast("fpext", near, F64)))
+        if dtype in NARROW:
+            return self._f32_to_f8(x, dtype)
         return self._f32_to_f16(x) if dtype == F16 else self._f32_to_bf16(x)
+
+    # ---- 8-bit floats ----
+
+    def _f8_to_f32(self, x: Value) -> Value:
+        form = Form.of(x.dtype)
+        bits = self.cast("zext", self.renamed(x, U8), U32)
+        size = self.and_(bits, 0x7F)
+        normal = self.bitcast(self.add(self.shl(size, 23 - form.mantissa), (127 - form.bias) << 23), F32)
+        tiny = self.mul(self.cast("uitofp", size, F32), 2.0 ** (1 - form.bias - form.mantissa))
+        out = self.bitcast(self.select(self.lt(size, 1 << form.mantissa), tiny, normal), U32)
+        if form.infinity is not None:
+            out = self.select(self.ge(size, form.infinity), self.or_(0x7F800000, self.shl(self.and_(size, form.infinity - 1 & 0x7F),
+                                                                                       23 - form.mantissa)), out)
+        out = self.select(self.eq(bits if form.nan == 0x80 else size, form.nan), 0x7FC00000, out) if form.infinity is None else out
+        return self.bitcast(self.or_(out, self.shl(self.and_(bits, 0x80), 24)), F32)
+
+    def _f32_to_f8(self, x: Value, dtype: np.dtype) -> Value:
+        form = Form.of(dtype)
+        bits = self.bitcast(x, U32)
+        size = self.and_(bits, 0x7FFFFFFF)
+        drop = 23 - form.mantissa
+        odd = self.and_(self.shr_logical(size, drop), 1)
+        rounded = self.add(size, self.add(odd, (1 << (drop - 1)) - 1))
+        normal = self.sub(self.shr_logical(rounded, drop), (127 - form.bias) << form.mantissa)
+        scaled = self.mul(self.bitcast(size, F32), 2.0 ** (form.bias - 1 + form.mantissa))
+        tiny = self.and_(self.bitcast(self.add(scaled, 2.0**23), U32), 0x7FFFFF)     # rounded where the last bit is 1
+        out = self.select(self.lt(size, (128 - form.bias) << 23), tiny, normal)
+        out = self.select(self.gt(out, form.largest), form.beyond, out)
+        out = self.select(self.gt(size, 0x7F800000), form.nan, out)
+        sign = self.shl(self.shr_logical(bits, 31), 7)
+        if form.nan == 0x80:    # there is no negative zero, and nan has its place
+            sign = self.select(self.eq(self.and_(out, 0x7F), 0), 0, sign)
+        return self.renamed(self.cast("trunc", self.or_(out, sign), U8), dtype)
 
     # ---- bfloat16: the upper half of an f32 ----
 

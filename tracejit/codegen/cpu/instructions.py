@@ -10,7 +10,7 @@ import numpy as np
 from .isa import Isa
 from .module import Module
 from .value import (
-    BOOL, PTR, AnyValue, ComplexValue, Value, is_complex, literal_text, real_dtype,
+    BOOL, PTR, AnyValue, ComplexValue, Value, is_complex, is_nibble, literal_text, real_dtype,
     suffix_text, type_text,
 )
 
@@ -216,7 +216,9 @@ class Instructions:
         if is_complex(dtype):
             value, part = complex(value), real_dtype(dtype)
             return ComplexValue(self.const(value.real, part, lanes), self.const(value.imag, part, lanes))
-        if dtype.kind in "iu":
+        if is_nibble(dtype):
+            value = int(np.asarray(value).astype(dtype))
+        elif dtype.kind in "iu":
             bits = dtype.itemsize * 8
             value = int(value) & ((1 << bits) - 1)
             value -= (value >> (bits - 1) << bits) if dtype.kind == "i" else 0

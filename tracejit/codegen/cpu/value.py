@@ -7,6 +7,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tracejit.ir.types import NARROW
+
 BOOL, I8, I16, I32, I64 = (np.dtype(t) for t in ("?", "i1", "i2", "i4", "i8"))
 U8, U16, U32, U64 = (np.dtype(t) for t in ("u1", "u2", "u4", "u8"))
 F16, F32, F64 = (np.dtype(t) for t in ("f2", "f4", "f8"))
@@ -17,16 +19,24 @@ PTR = np.dtype("V8")  # an address; only ever the dtype of a Value
 # f16 and bf16 travel as their bits: their arithmetic is done in f32, and LLVM would turn
 # operations on `bfloat` into calls of compiler-rt functions that a JIT process lacks.
 _SCALAR = {BOOL: "i1", F16: "i16", BF16: "i16", F32: "float", F64: "double", PTR: "ptr"}
+# So do narrow floats, and integers of fewer than 8 bits.
+_SCALAR |= dict.fromkeys(NARROW, "i8")
 _SCALAR |= {t: f"i{t.itemsize * 8}" for t in (I8, I16, I32, I64, U8, U16, U32, U64)}
 _SUFFIX = {"float": "f32", "double": "f64", "ptr": "p0"}
 
 
 def is_half(dtype: np.dtype) -> bool:
-    return dtype == F16 or dtype == BF16
+    """Whether it is a float that is computed in f32."""
+    return dtype == F16 or dtype == BF16 or NARROW.get(dtype) == F32
 
 
 def is_float(dtype: np.dtype) -> bool:
-    return dtype.kind == "f" or dtype == BF16
+    return dtype.kind == "f" or is_half(dtype)
+
+
+def is_nibble(dtype: np.dtype) -> bool:
+    """Whether it is an integer of fewer than 8 bits, which are only stored: see `unpacked`."""
+    return dtype in NARROW and NARROW[dtype] != F32
 
 
 def is_signed(dtype: np.dtype) -> bool:
@@ -78,7 +88,7 @@ def literal_text(value: Any, dtype: np.dtype) -> str:
     if dtype == BOOL:
         return "true" if value else "false"
     if is_half(dtype):
-        return str(int(np.asarray(value, dtype).view(np.int16)))
+        return str(int(np.asarray(value, dtype).view(bits_dtype(dtype))))
     if dtype.kind == "f":
         with np.errstate(all="ignore"):
             exact = float(np.asarray(value, dtype))

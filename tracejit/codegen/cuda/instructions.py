@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracejit.codegen.cpu.value import (BF16, BOOL, F16, F32, PTR, AnyValue, ComplexValue, Value, is_complex, is_half,
+from tracejit.codegen.cpu.value import (BF16, BOOL, F16, F32, PTR, AnyValue, ComplexValue, Value, is_complex, is_half, is_nibble,
                                         is_integer, real_dtype)
 
 # LLVM's operation: how Python spells it
@@ -24,7 +24,7 @@ def word_of(dtype: np.dtype) -> str:
     """The type word of a dtype: `f4` is float32. 16-bit floats travel as their bits."""
     if dtype == BOOL:
         return "bool_"
-    return "u2" if is_half(dtype) else f"{dtype.kind}{dtype.itemsize}"
+    return f"u{dtype.itemsize}" if is_half(dtype) or is_nibble(dtype) else f"{dtype.kind}{dtype.itemsize}"
 
 
 def memory_word(dtype: np.dtype) -> str:
@@ -180,8 +180,9 @@ class Instructions:
             return Value(f"{word_of(dtype)}({value})", dtype, 1, value)
         with np.errstate(all="ignore"):
             exact = np.asarray(value, dtype)
-        if is_half(dtype):
-            return Value(f"u2({int(exact.view(np.uint16))})", dtype, 1, float(exact))
+        if is_half(dtype) or is_nibble(dtype):
+            word = f"u{dtype.itemsize}"
+            return Value(f"{word}({int(exact.view(word))})", dtype, 1, float(exact))
         return Value(f"{word_of(dtype)}({float(exact)!r})", dtype, 1, float(exact))
 
     def index(self, value: int | Value) -> Value:

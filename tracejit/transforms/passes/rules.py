@@ -17,7 +17,7 @@ import numpy as np
 from tracejit import lax
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Var
 from tracejit.ir.trace import trace
-from tracejit.ir.types import ArrayType, kind_of
+from tracejit.ir.types import NARROW, ArrayType, kind_of
 from tracejit.lax.broadcast import BroadcastInDim
 
 EXAMPLE = {"b": "bool", "i": "int32", "u": "uint32", "f": "float32", "c": "complex64"}
@@ -35,7 +35,7 @@ class Rule:
     least_size: int = 1         # bytes of the dtypes
 
     def holds_for(self, dtype: np.dtype) -> bool:
-        return kind_of(dtype) in self.kinds and dtype.itemsize >= self.least_size
+        return kind_of(dtype) in self.kinds and dtype.itemsize >= self.least_size and dtype not in NARROW
 
     @property
     def params(self) -> list[str]:

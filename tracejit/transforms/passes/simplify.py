@@ -14,7 +14,7 @@ from tracejit import lax
 from tracejit.config import config
 from tracejit.ir.graph import Eqn, Graph, Lit, Var, fields_of, is_graphs, replay, subgraphs
 from tracejit.ir.trace import bind, record_eqn, rewrite, sourced
-from tracejit.ir.types import is_float, is_inexact, is_integer, type_of
+from tracejit.ir.types import NARROW, is_float, is_inexact, is_integer, type_of
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import BroadcastInDim, Transpose
 from tracejit.lax.convert import ConvertElementType
@@ -170,6 +170,8 @@ def convert_again(op: ConvertElementType, x) -> Any:
 
 def holds_all(wide: np.dtype, dtype: np.dtype) -> bool:
     """Whether each value of a dtype is one of the wide dtype, so that converting to it changes nothing."""
+    if wide in NARROW:
+        return False
     if dtype.kind == "b":
         return wide.kind != "b"
     if is_integer(dtype) and is_inexact(wide):
