@@ -1,14 +1,20 @@
 """lax.linalg: factors multiply back, solutions solve, failures are nan; stacks, empty matrices, derivatives, errors."""
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.linalg
 
 import tracejit as tj
 from tracejit import lax
 from tracejit.errors import DtypeError, ShapeError
+from tracejit.ir.trace import bind
 from tracejit.lax import linalg
 from tracejit.lax.eigen import eigvalsh
+from tracejit.lax.solve import LuSolve
+from tracejit.runtime.threads import threads
 
 RNG = np.random.default_rng(0)
 DTYPES = [np.dtype(t) for t in ("f4", "f8", "c8", "c16")]
@@ -280,6 +286,58 @@ def test_eigenvalues_side_by_side(dtype, n):
         scaled_close(v * w[:, None] @ adjoint(v), x, 100)
         scaled_close(w[:, None], np.linalg.eigvalsh(x)[:, None], 100)
         np.testing.assert_array_equal(eigvalsh(half, lower=lower, symmetrize_input=False), w)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(80, 80), (2, 129, 129), (90, 300), (300, 90), (257, 259)], ids=str)
+def test_lu_in_blocks(dtype, shape):
+    x = normal(dtype, *shape)
+    x[..., 5, :], x[..., :, 70] = x[..., 6, :], 0       # no full rank: some pivots are zero or noise
+    packed, pivots, order = map(np.asarray, tj.jit(linalg.lu)(x))
+    k = min(shape[-2:])
+    left = np.tril(packed[..., :k], -1) + np.eye(shape[-2], k, dtype=dtype)
+    scaled_close(left @ np.triu(packed[..., :k, :]), np.take_along_axis(x, order[..., None], -2), 100)
+    assert abs(left).max() == 1
+    np.testing.assert_array_equal(linalg.lu_pivots_to_permutation(pivots, shape[-2]), order)
+    clear = normal(dtype, *shape[-2:])
+    np.testing.assert_array_equal(linalg.lu(clear)[1], scipy.linalg.lu_factor(clear)[1])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n, columns", [(80, 8), (130, 70), (200, 200)])
+def test_systems_in_blocks(dtype, n, columns):
+    x, b = definite(dtype, n, n) / n, normal(dtype, n, columns)
+    scaled_close(x @ np.asarray(linalg.solve(x, b)), b, 100)
+    factors = linalg.lu(x)[:2]
+    for transposed in (False, True):
+        found = np.asarray(bind(LuSolve(transposed), x, *factors, b))
+        scaled_close((x.T if transposed else x) @ found, b, 100)
+    for lower, turned, unit in itertools.product((True, False), repeat=3):
+        half = np.tril(x) if lower else np.triu(x)
+        found = np.asarray(linalg.triangular_solve(x, b, left_side=True, lower=lower, transpose_a=turned, unit_diagonal=unit))
+        if unit:
+            np.fill_diagonal(half, 1)
+        scaled_close((half.T if turned else half) @ found, b, 100)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_systems_in_blocks_without_a_solution_are_not_finite_and_singular_factors_are(dtype):
+    x = np.eye(100, dtype=dtype)
+    x[50, 50] = 0
+    assert np.isfinite(np.asarray(linalg.lu(x)[0])).all()
+    assert not np.isfinite(np.asarray(linalg.solve(x, np.ones((100, 9), dtype)))).all()
+    x[3, 3] = np.nan
+    assert np.isnan(np.asarray(linalg.solve(x, np.ones((100, 9), dtype)))).any()
+
+
+def test_blocks_have_the_same_bits_for_any_number_of_threads():
+    x, b = definite("f4", 300, 300), normal("f4", 300, 300)
+    found = []
+    for n in (1, 2):
+        with threads(n):
+            found.append([np.asarray(v) for v in (*linalg.lu(x), linalg.solve(x, b))])
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
 
 
 @EACH_DTYPE

@@ -9,7 +9,7 @@ import numpy as np
 from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, real_dtype, type_of
-from tracejit.lax import side_by_side
+from tracejit.lax import blocked, side_by_side
 from tracejit.lax.broadcast import broadcast_in_dim
 from tracejit.lax.compare import select
 from tracejit.lax.convert import convert_element_type, stop_gradient
@@ -145,6 +145,14 @@ class Lu(Stacked):
             place = f.gep(pivots, loop.index, INT)
             f.store(f.sub(f.load(INT, place), 1), place)
         permutation(f, order, pivots, min(m, n), m)
+
+    def block_columns(self, x): return x.shape[1]
+
+    def blocks(self, b, ins, outs, area, types):
+        (t,), (out, pivots, order) = types, outs
+        a = blocked.Strided(out, t.dtype, t.shape[1])
+        blocked.copy_columns(b, a, ins[0], *t.shape)
+        blocked.lu(b, a, pivots, order, area, *t.shape)
 
     def group_areas(self, x): return [(x.size, x.dtype), (min(x.shape), INT), (x.shape[0], INT)]
 

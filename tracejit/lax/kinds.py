@@ -208,6 +208,10 @@ class Op(Operation):
         """Scratch memory that the op's own native code needs."""
         return 0
 
+    def products(self, types) -> list[tuple]:
+        """(dtype, m, n, k) of products that the op's own code makes by `add_product`: the largest, or all."""
+        return []
+
     def device_lanes(self, types) -> int | None:
         """How many lanes of the op's work do not depend on each other, if `device_lane(b, lane, ins, outs, types)` emits one:
         a GPU runs each in a thread of its own. None: a library does the work, see `device_call`."""

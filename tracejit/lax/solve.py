@@ -9,7 +9,7 @@ import numpy as np
 from tracejit.errors import ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
-from tracejit.lax import side_by_side
+from tracejit.lax import blocked, side_by_side
 from tracejit.lax.elementwise import add, mul, neg
 from tracejit.lax.kinds import op_dataclass
 from tracejit.lax.lapack import INT, fill_nan_if, swap_rows, transposed
@@ -111,6 +111,15 @@ class TriangularSolve(Stacked):
             a = areas[0]
         f.routine(letter(t.dtype) + "trsm", "R" if self.left_side else "L", "U" if self.lower else "L", form,
                   "U" if self.unit_diagonal else "N", columns, rows, t.dtype.type(1), a, n, out, columns)
+
+    def block_columns(self, a, b): return b.shape[1] if self.left_side and b.shape[1] >= blocked.FEWEST_COLUMNS else None
+
+    def blocks(self, b, ins, outs, area, types):
+        t, (n, columns) = types[0], types[1].shape
+        a, x = (blocked.Strided(p, t.dtype, width) for p, width in ((ins[0], n), (outs[0], columns)))
+        blocked.copy_columns(b, x, ins[1], n, columns)
+        a = a.transposed() if self.transpose_a else a
+        blocked.triangular_solve(b, a, x, area, n, columns, self.lower != self.transpose_a, self.unit_diagonal)
 
     def group_areas(self, a, b): return [(a.size, a.dtype), (b.size, b.dtype)]
 
@@ -215,6 +224,20 @@ class LuSolve(Stacked):
         steps = [exchange, lambda: substitute("U", "U"), lambda: substitute("L", "N")]
         for step in reversed(steps) if self.transposed else steps:
             step()
+
+    def block_columns(self, a, lu, pivots, b): return b.shape[1] if b.shape[1] >= blocked.FEWEST_COLUMNS else None
+
+    def blocks(self, b, ins, outs, area, types):
+        t, (n, columns) = types[0], types[3].shape
+        factors, x = (blocked.Strided(p, t.dtype, width) for p, width in ((ins[1], n), (outs[0], columns)))
+        factors = factors.transposed() if self.transposed else factors
+        blocked.copy_columns(b, x, ins[3], n, columns)
+        if not self.transposed:
+            blocked.exchange_rows(b, x, ins[2], n, columns, backwards=False)
+        for forwards in (True, False):      # L, then U; transposed, U is the lower triangle
+            blocked.triangular_solve(b, factors, x, area, n, columns, forwards, unit=forwards != self.transposed)
+        if self.transposed:
+            blocked.exchange_rows(b, x, ins[2], n, columns, backwards=True)
 
     def group_areas(self, a, lu, pivots, b): return [(a.size, a.dtype), (pivots.size, INT), (b.size, b.dtype)]
 

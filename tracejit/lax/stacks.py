@@ -9,6 +9,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, short_name
+from tracejit.lax.blocked import VECTORS, WIDTH, products
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import count_up, identity
 from tracejit.lax.shares import MOST_SHARES, Shares
@@ -114,6 +115,26 @@ class Stacked(Opaque):
     def group(self, group: Group, ins: list, outs: list, areas: list, types: list[ArrayType]) -> None:
         raise NotImplementedError(f"{type(self).__name__}.group")
 
+    # For a large real matrix: `blocks` works with products on all threads, on one matrix after the other, where an op has it.
+
+    def block_columns(self, *types: ArrayType) -> int | None:
+        """Columns of what its products are added to, with as many rows as its first operand; None: not done in blocks."""
+        return None
+
+    def blocks(self, b: Any, ins: list, outs: list, area: Any, types: list[ArrayType]) -> None:
+        raise NotImplementedError(f"{type(self).__name__}.blocks")
+
+    def in_blocks(self, types) -> bool:
+        own = self.own_types(types)
+        return own[0].dtype.kind == "f" and self.is_large(own) and self.block_columns(*own) is not None
+
+    def is_large(self, own) -> bool:
+        return min(own[0].shape) > LARGEST and max(d for t in own for d in t.shape) >= self.own_threads
+
+    def products(self, types):
+        own = self.own_types(types)
+        return products(own[0].dtype, own[0].shape[0], self.block_columns(*own)) if self.in_blocks(types) else []
+
     def own_types(self, types) -> list[ArrayType]:
         return [ArrayType(t.shape[t.ndim - rank:], t.dtype) for t, rank in zip(types, self.ranks)]
 
@@ -133,12 +154,21 @@ class Stacked(Opaque):
         alone = max((d for t in own for d in t.shape), default=0) >= self.own_threads
         return Shares.of(n, self.areas(*own), 1 if alone else MOST_SHARES)
 
-    def scratch_bytes(self, types): return self.shares(types).nbytes
+    def scratch_bytes(self, types):
+        if not self.in_blocks(types):
+            return self.shares(types).nbytes
+        own = self.own_types(types)
+        return WIDTH * VECTORS * self.block_columns(*own)
 
     def call(self, b, ins, outs, types):
         own, n = self.own_types(types), self.n_lanes(types)
         results = self.infer(*own)
         results = list(results) if self.multiple else [results]
+        if self.in_blocks(types):
+            with b.loop(0, n) as loop:
+                moved = [b.gep(p, b.mul(loop.index, t.nbytes)) for p, t in zip([*ins, *outs], [*own, *results])]
+                self.blocks(b, moved[:len(ins)], moved[len(ins):], b.scratch(), own)
+            return
         grouped = self.in_groups(types)
 
         def emit(f, pointers, areas):

@@ -21,6 +21,7 @@ from tracejit.ir.graph import Eqn
 from tracejit.ir.types import ArrayType
 from tracejit.lax.conv import ConvGeneralDilated
 from tracejit.lax.dot import DotGeneral
+from tracejit.lax.kinds import Contraction
 from tracejit.lax.words import WordProduct
 from tracejit.transforms.passes.products import merged_axes
 
@@ -42,6 +43,15 @@ def dtypes_of(eqn: Eqn) -> tuple[np.dtype, np.dtype | None]:
     if isinstance(eqn.op, WordProduct):
         return eqn.op.preferred, eqn.op.dtype
     return eqn.inputs[0].type.dtype, None
+
+
+def op_scratch_bytes(isa: Isa, eqn: Eqn) -> int:
+    """Scratch memory of any equation; that of the products which an op's own code makes is behind the op's."""
+    if isinstance(eqn.op, Contraction):
+        return scratch_bytes(isa, eqn)
+    types = [x.type for x in eqn.inputs]
+    products = [gemm_scratch(dtype, isa, *sizes) for dtype, *sizes in eqn.op.products(types)]
+    return eqn.op.scratch_bytes(types) + max(products, default=0)
 
 
 def blocks_of(isa: Isa, eqn: Eqn) -> Blocks | None:
@@ -116,6 +126,17 @@ def emit_product(emitter, eqn: Eqn, ins: list[Value], epilogue: dict[str, Value]
     routine = added(emitter, gemm_routine(dtype, emitter.isa, fields, element))
     pointers = dict(A=ins[0], B=ins[1], C=out, D=NULL, scratch=b.scratch_at) | epilogue
     call_routine(b, routine.name, CALL, pointers, fields | {"scratch_bytes": scratch_bytes(emitter.isa, eqn)}, routine.kernels)
+
+
+def emit_added_product(b, dtype: np.dtype, target: Value, pitch: int, left: tuple, right: tuple, sizes: tuple[int, int, int],
+                       scratch: Value) -> None:
+    """target += left right, for matrices of (pointer, stride of rows, of columns)."""
+    (a, a_row, a_col), (y, b_row, b_col), (m, n, k) = left, right, sizes
+    fields = dict(M=m, N=n, K=k, a_row=a_row, a_col=a_col, b_row=b_row, b_col=b_col, ldc=pitch, ldd=pitch, batch0=1, batch1=1)
+    routine = added(b.emitter, gemm_routine(dtype, b.emitter.isa, fields))
+    pointers = dict(A=a, B=y, C=target, D=target, scratch=scratch, epilogue=NULL, ctx=NULL)
+    numbers = fields | {"scratch_bytes": gemm_scratch(dtype, b.emitter.isa, m, n, k)}
+    call_routine(b, routine.name, CALL, pointers, numbers, routine.kernels)
 
 
 def added(emitter, routine: Routine) -> Routine:

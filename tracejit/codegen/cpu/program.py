@@ -21,7 +21,7 @@ from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.epilogues import epilogue_of
 from tracejit.codegen.cpu.strips import emit_strips
-from tracejit.codegen.cpu.products import blocks_of, emit_contraction, scratch_bytes
+from tracejit.codegen.cpu.products import blocks_of, emit_added_product, emit_contraction, op_scratch_bytes
 from tracejit.codegen.cpu.register_loops import refusal
 from tracejit.codegen.cpu.trips import shares_of
 from tracejit.codegen.packs import packed
@@ -30,7 +30,7 @@ from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program,
 from tracejit.codegen.schedule import Schedule, regular, schedule
 from tracejit.codegen.signature import signature
 from tracejit.codegen.tiles import tiles_of
-from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.graph import Graph, Lit, Var
 from tracejit.ir.types import TapeType
 from tracejit.lax.kinds import Contraction
 
@@ -64,6 +64,7 @@ class EntryBuilder(Builder):
         super().__init__(module, name, [("ins", PTR), ("outs", PTR), ("arena", PTR)], ret=I32)
         self.emitter = emitter
         self.scratch_at: Value | None = None
+        self.op_scratch = 0
 
     can_leave = True    # the program, before its end
 
@@ -74,6 +75,10 @@ class EntryBuilder(Builder):
     def lanes(self, n: int, tasks: int, operands: list, scratch_bytes: int, emit: Any) -> None:
         """emit(f, pointers, scratch) for each of n lanes, in parallel shares; see `lanes.emit_lanes`."""
         emit_lanes(self, n, tasks, operands, scratch_bytes, emit)
+
+    def add_product(self, dtype: Any, target: Value, pitch: int, left: tuple, right: tuple, m: int, n: int, k: int) -> None:
+        """target += left right, m x n; both are (pointer, stride of rows, of columns). The op lists it in `products`."""
+        emit_added_product(self, dtype, target, pitch, left, right, (m, n, k), self.scratch(self.op_scratch))
 
     def host_call(self, symbol: str, function: Any, ins: list[Value], in_types: Any, outs: list[Value], out_types: Any) -> None:
         """Call a Python function of NumPy arrays; leave the entry point if it raises. `symbol` names the function."""
@@ -208,6 +213,7 @@ class ProgramEmitter:
         if isinstance(eqn.op, Contraction):
             emit_contraction(self, eqn, ins, outs[0], epilogue_of(self, step, place))
         else:
+            b.op_scratch = eqn.op.scratch_bytes(types)
             eqn.op.call(b, ins, outs, types)
 
     # --- kernels
@@ -310,9 +316,6 @@ def digest(text: str) -> str:
 
 def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     """The LLVM text of a graph; results may take the memory of its `donated` params."""
-    def scratch_of(eqn: Eqn) -> int:
-        return scratch_bytes(isa, eqn) if isinstance(eqn.op, Contraction) else \
-            eqn.op.scratch_bytes([x.type for x in eqn.inputs])
-    target = Target(scratch_of, lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of, vectors=True,
-                    packed=lambda loop: packed(loop, isa.lanes))
+    target = Target(lambda eqn: op_scratch_bytes(isa, eqn), lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of,
+                    vectors=True, packed=lambda loop: packed(loop, isa.lanes))
     return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))
