@@ -121,3 +121,51 @@ def test_arrays_of_other_shapes_share_memory(shape):
     for same in (jnp.expand_dims(z, (0, 2)), z[None], jnp.squeeze(z[:, None]), z.ravel(), z[..., None]):
         assert same.unsafe_buffer_pointer() == z.unsafe_buffer_pointer()
     assert jnp.zeros((0, 3)).reshape(3, 0).shape == (3, 0)
+
+
+def test_constants_are_remembered_and_each_call_has_its_own():
+    step = tj.jit(lambda x: x + 1, donate_argnums=0)
+    for make in (lambda: jnp.zeros((2, 3)), lambda: jnp.arange(5), lambda: jnp.eye(2, dtype=jnp.int8), lambda: jnp.full(3, 2.5),
+                 lambda: tj.random.PRNGKey(3)):
+        first = np.asarray(make()).copy()
+        for _ in range(3):
+            np.testing.assert_array_equal(step(make()), first + 1)
+        np.testing.assert_array_equal(make(), first)
+    made = [jnp.full(2, x) for x in (1, 1.0, True, 0.0, -0.0, np.float64(1), np.nan, 1 + 0j) for _ in range(2)]
+    assert [str(x.dtype) for x in made[::2]] == ["int32", "float32", "bool", "float32", "float32", str(made[10].dtype), "float32", "complex64"]
+    assert np.signbit(made[9]).all() and not np.signbit(made[7]).any()
+    with tj.enable_x64(True):
+        assert jnp.zeros((2, 3)).dtype == jnp.float64 and jnp.arange(5).dtype == jnp.int64
+    assert jnp.zeros((2, 3)).dtype == jnp.float32
+    assert jnp.zeros([2]).shape == jnp.zeros(jnp.array(2)).shape == (2,)
+    with pytest.raises(TypeError):
+        jnp.zeros("a")
+
+
+def test_sequences_of_arrays_are_compiled_once():
+    x, y = jnp.arange(3.0), np.ones(3)
+    for _ in range(3):
+        np.testing.assert_array_equal(jnp.stack([x, x + 1], axis=1), np.stack([x, x + 1], 1))
+        np.testing.assert_array_equal(jnp.concatenate((x, y)), np.concatenate((x, y)))
+        np.testing.assert_array_equal(jnp.stack([x[0], 2.5]), [0, 2.5])
+        np.testing.assert_array_equal(jnp.stack(jnp.ones((2, 3)), axis=1), np.ones((3, 2)))
+    assert jnp.concatenate([x, y]).dtype == np.float64
+    for wrong, error in (([x, jnp.ones((2, 2))], (TypeError, ValueError)), ([], ValueError), ([x, "a"], TypeError)):
+        with pytest.raises(error):
+            jnp.concatenate(wrong)
+    np.testing.assert_array_equal(tj.grad(lambda x: (jnp.stack([x, 2 * x]) ** 2).sum())(x), 10 * np.asarray(x))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4", "i1", "c8", "?"])
+def test_numbers_written_into_arrays(dtype):
+    wanted = np.arange(6).astype(dtype)
+    x = jnp.asarray(wanted)
+    number = {"f": 0.1, "i": 3, "c": 1j, "b": True}[wanted.dtype.kind]
+    for _ in range(3):
+        for index in (0, -1, slice(1, 3), slice(None, 2), slice(-2, None), slice(2, 2), (slice(1, 9),)):
+            expected = wanted.copy()
+            expected[index] = number
+            found = x.at[index].set(number)
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == x.dtype and found.weak_type is False
+            np.testing.assert_array_equal(x[index], wanted[index])

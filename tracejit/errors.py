@@ -55,9 +55,13 @@ class Source(NamedTuple):
         return f"{where}:   {self.text}" if self.text else where
 
 
+@functools.cache
+def is_ours(file: str) -> bool:
+    return file.startswith((PACKAGE, "<frozen ")) or file in BRIDGES
+
+
 def is_internal(code: CodeType) -> bool:
-    file = code.co_filename
-    return file.startswith((PACKAGE, "<frozen ")) or file in BRIDGES or file in EXCLUDED
+    return is_ours(code.co_filename) or code.co_filename in EXCLUDED
 
 
 def register_exclusion(path: str) -> None:

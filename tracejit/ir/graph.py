@@ -254,19 +254,25 @@ def lines_of(graph: Graph, sources: bool = False, indent: str = "") -> list[str]
     """The graph's text, line by line."""
     names: dict[Var, str] = {}
 
+    types: dict[Any, str] = {}
+
+    def type_text(t: Any) -> str:
+        found = types.get(t)
+        if found is None:
+            found = types[t] = f"{t}{'~' if t.weak_type else ''}"
+        return found
+
     def bind(v: Var) -> str:
-        names[v] = f"%{len(names)}"
-        return f"{names[v]}: {v.type}{'~' if v.type.weak_type else ''}"
+        names[v] = name = f"%{len(names)}"
+        return f"{name}: {type_text(v.type)}"
 
     def use(atom: Atom) -> str:
-        if isinstance(atom, Var):
-            return names[atom]
-        return f"{atom.value!s}:{atom.type}{'~' if atom.type.weak_type else ''}"
+        return f"{atom.value!s}:{type_text(atom.type)}" if atom.__class__ is Lit else names[atom]
 
     lines = [f"{indent}graph({', '.join(map(bind, graph.params))}):"]
     for eqn in graph.eqns:
         fields = fields_of(eqn.op)
-        static = " ".join(f"{k}={show(v)}" for k, v in fields if not is_graphs(v))
+        static = " ".join([f"{k}={show(v)}" for k, v in fields if not is_graphs(v)])
         args = " ".join(map(use, eqn.inputs))
         where = f"    # {eqn.source}" if sources and eqn.source else ""
         lines.append(f"{indent}  {', '.join(map(bind, eqn.outputs))} = {eqn.op.name}[{static}] {args}{where}".rstrip())

@@ -1,9 +1,9 @@
 """Maps a jnp function made of several ops to one that runs as a single compiled program on known arrays.
 
     @compiled
-    def mean(a: ArrayLike, axis=None, ...): ...    # parameters annotated ArrayLike are data, the others are static
+    def mean(a: ArrayLike, axis=None, ...): ...    # parameters annotated ArrayLike (or Sequence[ArrayLike]) are data
 
-While a function is being traced the decorated function is called as it stands.
+The others are static. While a function is being traced the decorated function is called as it stands.
 """
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def compiled(f: Callable) -> Callable:
     What it returns and raises is as if called directly. f must not look at the values of its ArrayLike parameters.
     """
     parameters = inspect.signature(f).parameters.values()
-    return eager(f, [p.name for p in parameters if not str(p.annotation).startswith("ArrayLike")])
+    return eager(f, [p.name for p in parameters if "ArrayLike" not in str(p.annotation)])

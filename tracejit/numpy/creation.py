@@ -28,6 +28,7 @@ from tracejit.numpy.promotion import (
     strong,
     check_promotion,
 )
+from tracejit.numpy.remembered import remembered
 from tracejit.pytree import COMPOSITES
 from tracejit.runtime.array import from_dlpack as array_on_tensor
 from tracejit.runtime.placed import GPU_MEMORY, PlacedArray, default_place
@@ -277,6 +278,7 @@ def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Array:
     return lax.full(shape, value, dtype)
 
 
+@remembered
 def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
     """An array of zeros.
 
@@ -288,6 +290,7 @@ def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out
     return place_on(_filled(canonical_shape(shape), 0, dtype_arg(dtype)), device, out_sharding)
 
 
+@remembered
 def ones(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None) -> Array:
     """An array of ones.
 
@@ -306,6 +309,7 @@ def empty(shape: Any, dtype: DTypeLike | None = None, *, device: Any = None, out
     return zeros(shape, dtype, device=device, out_sharding=out_sharding)
 
 
+@remembered
 def full(
     shape: Any, fill_value: ArrayLike, dtype: DTypeLike | None = None, *, device: Any = None, out_sharding: Any = None
 ) -> Array:

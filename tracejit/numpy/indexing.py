@@ -25,13 +25,14 @@ from tracejit.numpy.gathering import (
     update_box,
     update_entries,
 )
-from tracejit.numpy.index_plan import GAP, NEW_AXIS, Pick, Span, Window, entries_of
-from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike
-from tracejit.runtime.array import CONCRETE, ArrayImpl
+from tracejit.numpy.index_plan import GAP, INT32, NEW_AXIS, Pick, Span, Window, entries_of
+from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike, convert
+from tracejit.runtime.array import CONCRETE, ArrayImpl, view_of
 from tracejit.runtime.eager import eager
 
 # --- the kind of an index, and its numbers -----------------------------------------------------------
 
+BOUNDS = (int, type(None))
 WHOLE, AT, PICK, NEW, PARTED = "whole", "at", "pick", "new", "parted"  # a window is ("window", size); else the Span
 
 
@@ -60,8 +61,8 @@ def kind_of_index(entries: list, shape: tuple[int, ...], clamp: bool) -> tuple[t
     return tuple(kinds), numbers
 
 
-def kind_of_integers(idx: Any, shape: tuple[int, ...]) -> tuple[tuple, list] | None:
-    """`kind_of_index` of integers in bounds and whole slices alone, found without resolving; None for anything else."""
+def kind_of_plain(idx: Any, shape: tuple[int, ...]) -> tuple[tuple, list] | None:
+    """`kind_of_index` of integers in bounds and slices of neighbours, found without resolving; None for anything else."""
     items = idx if idx.__class__ is tuple else (idx,)
     if len(items) > len(shape):
         return None
@@ -71,7 +72,14 @@ def kind_of_integers(idx: Any, shape: tuple[int, ...]) -> tuple[tuple, list] | N
         if i.__class__ is int and -n <= i < n:
             kinds[axis] = AT
             numbers.append(i + n if i < 0 else i)
-        elif i.__class__ is not slice or i.start is not None or i.stop is not None or i.step is not None:
+        elif i.__class__ is slice and i.step is None and i.start.__class__ in BOUNDS and i.stop.__class__ in BOUNDS:
+            start, stop, _ = i.indices(n)
+            if start >= stop:
+                return None
+            if stop - start < n:
+                kinds[axis] = "window", stop - start
+                numbers.append(start)
+        else:
             return None
     return tuple(kinds), numbers
 
@@ -117,14 +125,14 @@ def read(
     if known and mode is None and _is_mask_index(idx):
         return as_array(np.asarray(x)[_on_host(idx)])  # as long as the mask says: no program fits the next mask
     options = (mode, fill_value, indices_are_sorted, unique_indices, wrap_negative_indices)
-    kind = kind_of_integers(idx, x.shape) if known and mode is None and wrap_negative_indices else None
+    kind = kind_of_plain(idx, x.shape) if known and mode is None and wrap_negative_indices else None
     if kind is not None:
         return reader(kind[0], (None, None, False, False, True))(x, *kind[1])
     entries = entries_of(x.shape, idx)
     if known and not isinstance(fill_value, (Array, np.ndarray)):
         kind = kind_of_index(entries, x.shape, clamp=True) if mode is None and wrap_negative_indices else None
         if kind is not None and NEW in kind[0] and all(k in (WHOLE, NEW, PARTED) for k in kind[0]):
-            return lax.reshape(x, block_shape(entries))     # the same memory
+            return view_of(x, x.type.update(shape=block_shape(entries)))
         if kind is not None:
             return reader(kind[0], options)(x, *kind[1])
     return read_entries(x, entries, *options)
@@ -160,6 +168,13 @@ def reader(kinds: tuple, options: tuple) -> Callable:
 
 # --- writing -----------------------------------------------------------------------------------------
 
+def is_exact(number: Any, dtype: np.dtype) -> bool:
+    """Whether a Python number can enter a program and be converted there: no loss that a warning would be due for."""
+    if number.__class__ is float:
+        return dtype.kind == "f" and dtype.itemsize >= 4
+    return number.__class__ is int and dtype == INT32 and -2**31 <= number < 2**31
+
+
 def update_at(
     x: ArrayLike,
     idx: Any,
@@ -181,14 +196,14 @@ def update_at(
         if isinstance(values, (list, tuple)):   # as in JAX, here only
             values = asarray(values)
         check_arraylike(f".at[].{how}", values)
-        values = cast_update(x, values)
-        if how == "set" and is_whole_mask(x, idx) and values.ndim == 0:
-            return set_where(x, idx, values)
+        values = values if is_exact(values, x.dtype) else cast_update(x, values)
+        if how == "set" and is_whole_mask(x, idx) and np.ndim(values) == 0:
+            return set_where(x, idx, as_array(convert(values, x.dtype)))
     known = x.__class__ is ArrayImpl and current_builder() is None
     if known and how in SCATTERS and wrap_negative_indices:
-        kind = kind_of_integers(idx, x.shape)
+        kind = kind_of_plain(idx, x.shape)
         if kind is not None:
-            shape = tuple(n for n, k in zip(x.shape, kind[0], strict=True) if k == WHOLE)
+            shape = tuple(n if k == WHOLE else k[1] for n, k in zip(x.shape, kind[0], strict=True) if k != AT)
             return box_writer(kind[0], how, shape)(x, values, *kind[1])
     entries = entries_of(x.shape, idx)
     flags = (("indices_are_sorted", indices_are_sorted), ("unique_indices", unique_indices), ("mode", mode))
@@ -196,6 +211,7 @@ def update_at(
         kind = kind_of_index(entries, x.shape, clamp=False)
         if kind is not None:
             return _update_now(x, entries, values, how, flags, *kind)
+    values = values if how == "apply" else as_array(convert(values, x.dtype))
     return update_entries(x, entries, values, how, func, wrap_negative_indices, dict(flags))
 
 
@@ -212,6 +228,7 @@ def _update_now(x: Array, entries: list, values: Array, how: str, flags: tuple, 
 def box_writer(kinds: tuple, how: str, shape: tuple[int, ...]) -> Callable:
     """The compiled x.at[box].how(values) for one kind of box."""
     def run(x: Array, values: Array, *numbers: Any) -> Array:
+        values = lax.convert_element_type(values, x.dtype)
         _, starts, box = entries_of_kind(x.shape, kinds, iter(numbers))
         return update_box(x, starts, box, [], values, shape, SCATTERS[how][1])
     return eager(run)
@@ -223,6 +240,7 @@ def scatter_writer(kinds: tuple, how: str, flags: tuple) -> Callable:
     markers = {NEW: NEW_AXIS, PARTED: GAP}
 
     def run(x: Array, values: Array, *picks: Any) -> Array:
+        values = lax.convert_element_type(values, x.dtype)
         numbers = iter(picks)
         entries = [k if isinstance(k, Span) else markers[k] if k in markers else Pick(next(numbers)) for k in kinds]
         return update_entries(x, entries, values, how, None, True, dict(flags))

@@ -55,7 +55,8 @@ def _one_dtype(name: str, arrays: list, dtype: DTypeLike | None) -> list[Array]:
     return [as_array(convert(x, dtype)) for x in arrays]
 
 
-def concatenate(arrays: Any, axis: int | None = 0, dtype: DTypeLike | None = None) -> Array:
+@compiled
+def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0, dtype: DTypeLike | None = None) -> Array:
     """Arrays joined along an existing axis; flattened first if axis is None.
 
     >>> jnp.concatenate([jnp.array([1, 2]), jnp.array([3.5])])
@@ -86,7 +87,8 @@ def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Array:
     return concatenate(arrays, axis)
 
 
-def stack(arrays: Any, axis: int = 0, out: None = None, dtype: DTypeLike | None = None) -> Array:
+@compiled
+def stack(arrays: Sequence[ArrayLike], axis: int = 0, out: None = None, dtype: DTypeLike | None = None) -> Array:
     """Arrays of one shape joined along a new axis.
 
     >>> jnp.stack([jnp.array([1, 2]), jnp.array([3, 4])], axis=1)
@@ -119,7 +121,8 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Array, ...]:
     return tuple(lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis]))
 
 
-def vstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
+@compiled
+def vstack(tup: Sequence[ArrayLike], dtype: DTypeLike | None = None) -> Array:
     """Rows on top of each other.
 
     >>> jnp.vstack([jnp.array([1, 2]), jnp.array([3, 4])]).shape
@@ -128,7 +131,8 @@ def vstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
     return concatenate(_listed(atleast_2d(*_parts("vstack", tup))), 0, dtype)
 
 
-def hstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
+@compiled
+def hstack(tup: Sequence[ArrayLike], dtype: DTypeLike | None = None) -> Array:
     """Side by side: along the second axis, or the only one.
 
     >>> jnp.hstack([jnp.array([1, 2]), jnp.array([3])])
@@ -138,7 +142,8 @@ def hstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
     return concatenate(arrays, 0 if arrays[0].ndim == 1 else 1, dtype)
 
 
-def dstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
+@compiled
+def dstack(tup: Sequence[ArrayLike], dtype: DTypeLike | None = None) -> Array:
     """Along the third axis.
 
     >>> jnp.dstack([jnp.array([1, 2]), jnp.array([3, 4])]).shape
@@ -147,7 +152,8 @@ def dstack(tup: Any, dtype: DTypeLike | None = None) -> Array:
     return concatenate(_listed(atleast_3d(*_parts("dstack", tup))), 2, dtype)
 
 
-def column_stack(tup: Any) -> Array:
+@compiled
+def column_stack(tup: Sequence[ArrayLike]) -> Array:
     """Vectors as the columns of a matrix.
 
     >>> jnp.column_stack([jnp.array([1, 2]), jnp.array([3, 4])])

@@ -250,6 +250,7 @@ def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
 # --- axes --------------------------------------------------------------------------------------------
 
 
+@compiled
 def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     """Axes in another order: reversed, if none is given.
 

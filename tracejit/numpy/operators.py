@@ -126,8 +126,8 @@ def operators() -> dict[str, Callable]:
 
 def _row_or_item(self: Any, index: Any) -> Any:
     """x[i] of a known array copies a row straight away; all else is indexing in general."""
-    if index.__class__ is int and self.ndim and -self.shape[0] <= index < self.shape[0] and not self.is_deleted():
-        return self._row(index % self.shape[0])
+    if index.__class__ is int and self.shape and -(n := self.shape[0]) <= index < n and self._data:
+        return self._row(index % n)
     return indexing.get_item(self, index)
 
 

@@ -31,9 +31,11 @@ from tracejit.numpy.promotion import (
     convert,
     expand_to,
 )
+from tracejit.numpy.remembered import remembered
 from tracejit.transforms.vmap import vmap
 
 
+@remembered
 def arange(
     start: Any,
     stop: Any = None,
@@ -87,6 +89,7 @@ def _exact(x: Any) -> Any:
     return x.item() if hasattr(x, "item") else x
 
 
+@remembered
 def linspace(
     start: ArrayLike,
     stop: ArrayLike,
@@ -202,6 +205,7 @@ def geomspace(
     return values if dtype is None else lax.convert_element_type(values, dtype_arg(dtype))
 
 
+@remembered
 def eye(N: int, M: int | None = None, k: Any = 0, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """Ones on the k-th diagonal of an N by M matrix.
 
@@ -226,6 +230,7 @@ def _by_place(compare: Callable, host: Callable, n: int, m: int | None, k: Any, 
     return lax.convert_element_type(compare(rows, lax.broadcasted_iota(np.dtype("int32"), shape, 1)), dtype)
 
 
+@remembered
 def identity(n: int, dtype: DTypeLike | None = None) -> Array:
     """The n by n identity matrix.
 
@@ -236,6 +241,7 @@ def identity(n: int, dtype: DTypeLike | None = None) -> Array:
     return eye(n, dtype=dtype)
 
 
+@remembered
 def tri(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Array:
     """Ones at and below the k-th diagonal of an N by M matrix.
 

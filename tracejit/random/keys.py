@@ -21,6 +21,7 @@ from tracejit.config import config
 from tracejit.errors import DtypeError
 from tracejit.ir.types import ArrayType, ExtendedDType
 from tracejit.numpy.operators import install
+from tracejit.numpy.remembered import remembered
 from tracejit.runtime.array import Array
 from tracejit.transforms.composite import register_composite
 from tracejit.tree_util import register_pytree_node
@@ -198,6 +199,7 @@ def one_of(impl, dtype, caller: str):
     return generator_of(impl if dtype is None else dtype)
 
 
+@remembered
 def seed_data(caller: str, seed, generator: Generator):
     """Raw key data of an integer seed; Python integers wrap at the width of the default integer dtype."""
     if isinstance(seed, PRNGKeyArray):

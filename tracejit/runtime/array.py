@@ -206,9 +206,16 @@ def host_view(self: Any) -> np.ndarray:
     return np.asarray(memoryview(self))
 
 
+row_types: dict[ArrayType, tuple[ArrayType, int]] = {}    # kept as long as the types themselves
+
+
 def row(self: Any, i: int) -> Any:
-    t = ArrayType(self.type.shape[1:], self.type.dtype, self.type.weak_type)
-    return from_bytes(t, self._data + i * t.nbytes)
+    found = row_types.get(self.type)
+    if found is None:
+        t = self.type.update(shape=self.type.shape[1:])
+        found = row_types[self.type] = t, t.nbytes
+    t, nbytes = found
+    return from_bytes(t, self._data + i * nbytes)
 
 
 def copied(self: Any) -> Any:

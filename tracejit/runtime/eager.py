@@ -30,7 +30,14 @@ def is_wide_int(x: Any) -> bool:
 
 
 def is_data(x: Any) -> bool:
+    """Whether x, or a sequence, is made of what enters programs."""
+    if x.__class__ is list or x.__class__ is tuple:
+        return all(map(is_data, x))
     return x is None or is_plain(x) and not is_wide_int(x)
+
+
+def holds_array(x: Any) -> bool:
+    return x.__class__ in CONCRETE or x.__class__ in (list, tuple) and any(map(holds_array, x))
 
 
 def is_hashable(x: Any) -> bool:
@@ -66,7 +73,7 @@ def eager(fun: Callable[..., Any], static: Sequence[str] = ()) -> Any:
             return False
         given = [*zip(names, args), *kwargs.items()]
         return all(is_hashable(x) if name in fixed else is_data(x) for name, x in given) and \
-            any(x.__class__ in CONCRETE for name, x in given if name not in fixed)
+            any(holds_array(x) for name, x in given if name not in fixed)
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         if current_builder() is None and is_known(args, kwargs):
