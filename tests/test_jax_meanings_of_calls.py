@@ -1,6 +1,8 @@
 """Calls of jit, vmap and derivatives that JAX refuses are refused for the same reason, in words that name the argument."""
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from functools import partial
 
@@ -10,6 +12,7 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.flatten_util import ravel_pytree
 
 F = np.float32
 no_tangent = np.zeros((), tj.float0)
@@ -159,3 +162,36 @@ def test_cache_size_counts_compiled_signatures():
 def test_stages_know_the_arguments_as_they_are_passed():
     lowered = tj.jit(lambda x, y: x).lower(1., y=2)
     assert lowered.in_tree == lowered.compile().in_tree == tj.tree.structure(((0,), {"y": 0}))
+
+
+# --- values that escape ------------------------------------------------------------------------
+
+
+def test_escaped_values_are_named_where_they_are_used():
+    escaped = []
+    tj.jit(lambda x: (escaped.append(x + 1), x)[1])(np.ones((4, 3), np.int32))
+    words = r"Encountered an unexpected tracer: a traced value with type int32\[4,3\] .* created on line .*test_jax_meanings"
+    for use in (lambda x: x + 1, jnp.sin, tj.jit(lambda x: x), lambda x: tj.jit(lambda y: y + x)(1)):
+        with pytest.raises(tj.errors.UnexpectedTracerError, match=words):
+            use(escaped[0])
+    assert escaped[0].shape == (4, 3)
+
+
+@pytest.mark.parametrize("transform", [tj.jit, tj.grad, tj.value_and_grad])
+def test_traced_values_cannot_be_pickled(transform):
+    with pytest.raises(tj.errors.ConcretizationTypeError, match=r"traced array with shape float32\[\] was pickled"):
+        transform(lambda x: pickle.dumps(x))(1.)
+    assert transform(lambda x: copy.deepcopy([x])[0])(1.) is not None
+
+
+def test_unravelling_trees_of_one_form_is_one_static_argument():
+    traced = []
+
+    @partial(tj.jit, static_argnums=0)
+    def total(unravel, flat):
+        traced.append(1)
+        return unravel(flat)["a"].sum()
+    for n in (1., 2.):
+        flat, unravel = ravel_pytree({"a": jnp.full(3, n)})
+        assert total(unravel, flat) == 3 * n
+    assert traced == [1]

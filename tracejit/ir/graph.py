@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import Source, TracerHashError
+from tracejit.errors import ConcretizationTypeError, Source, TracerHashError
 from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType, Typed
 
 
@@ -43,6 +43,11 @@ class Tracer(Var):
     def __hash__(self) -> int:
         raise TracerHashError(f"unhashable type: 'Tracer': a traced value of type {self.type} was used as a key of a dict, as "
                               "a member of a set, or as an argument of a cached function")
+
+    def __reduce__(self) -> Any:
+        raise ConcretizationTypeError("Abstract tracer value encountered where concrete value is expected: a traced array with "
+                                      f"shape {self.type.str_short()} was pickled or copied (its method __reduce__)",
+                                      fix="pickle the result of the function, outside of it")
 
 
 class Lit:

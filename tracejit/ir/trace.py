@@ -169,11 +169,12 @@ class Builder:
         self.captured, self.seen, self.cells = {}, {}, {}
 
 
-def leaked(x: Var, how: str = "was used after the function that was being traced had returned") -> UnexpectedTracerError:
+def leaked(x: Var, what: str = "Encountered an unexpected tracer",
+           how: str = "was used after the function that was being traced had returned") -> UnexpectedTracerError:
     made_by = x.eqn and x.eqn.source
     return UnexpectedTracerError(
-        f"a traced value of type {x.type} {how}"
-        + (f"; it was made at {made_by}" if made_by else ""),
+        f"{what}: a traced value with type {x.type.str_short()} {how}"
+        + (f"; it was created on line {made_by}" if made_by else ""),
         source=user_source(),
         fix="return the value from the traced function instead of storing it in a global, a list or an attribute")
 
@@ -284,7 +285,7 @@ def trace_with_writes(f: Callable, types: Sequence, concrete: Sequence | None = 
 def refuse_leaks(builder: Builder, graph: Graph) -> None:
     builder.params = []
     for x in leaked_vars(graph):
-        raise leaked(x, "is still referred to after the function that was being traced has returned")
+        raise leaked(x, "Leaked trace", "is still referred to after the function that was being traced has returned")
 
 
 def trace_closed(f: Callable, types: Sequence) -> Graph:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.graph import Lit, Var
+from tracejit.ir.trace import leaked
 from tracejit.ir.types import FOREIGN_KIND, ArrayType, canonicalize_dtype, type_of, value_of_own
 from tracejit.runtime import array_plain, dlpack, library, native
 from tracejit.runtime.array_methods import ArrayMethods
@@ -165,6 +166,8 @@ def as_array(x: Any) -> Any:
         return x
     if x.__class__ is Lit:
         return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
+    if x.__class__ is Var:
+        raise leaked(x)
     if hasattr(x, "__jax_array__"):
         return from_numpy(x.__jax_array__())
     return from_numpy(value_of_own[type(x)](x) if type(x) in value_of_own else x)
