@@ -47,9 +47,9 @@ def test_vmap_methods(method, shapes):
 
 def test_vmap_needs_a_method():
     f = lambda x: tj.pure_callback(np.sin, LIKE_X, x)
-    with pytest.raises(NotImplementedError, match="vmap_method=.*'sequential'"):
+    with pytest.raises(NotImplementedError, match="vmap_method is one of 'sequential'"):
         tj.vmap(f)(np.stack([X, X]))
-    with pytest.raises(ValueError, match="must be None or one of"):
+    with pytest.raises(ValueError, match="must be one of the allowed methods .* but got: parallel"):
         tj.pure_callback(np.sin, LIKE_X, X, vmap_method="parallel")
 
 
@@ -156,7 +156,7 @@ def test_results_are_checked(host, error, message):
 @pytest.mark.parametrize("call", [lambda x: tj.pure_callback(np.sin, LIKE_X, x), lambda x: io_callback(np.sin, LIKE_X, x)],
                          ids=["pure", "io"])
 def test_no_derivatives_of_results(call):
-    with pytest.raises(ValueError, match="no derivative; wrap the function that calls it in custom_jvp"):
+    with pytest.raises(ValueError, match="callbacks do not support JVP"):
         tj.jvp(call, (X,), (X,))
 
 

@@ -12,6 +12,7 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
+from tracejit.experimental import checkify, io_callback
 from tracejit.flatten_util import ravel_pytree
 
 F = np.float32
@@ -195,3 +196,32 @@ def test_unravelling_trees_of_one_form_is_one_static_argument():
         flat, unravel = ravel_pytree({"a": jnp.full(3, n)})
         assert total(unravel, flat) == 3 * n
     assert traced == [1]
+
+
+@pytest.mark.parametrize("transform", [tj.jit, tj.vmap, lambda f: tj.jit(tj.vmap(f)), lambda f: tj.vmap(tj.grad(f))])
+def test_failed_checks_of_compiled_code_are_value_errors(transform):
+    def positive(x):
+        checkify.check(jnp.all(x > 0), "must be positive: {}", x)
+        return x * x
+    with pytest.raises(ValueError, match=r"must be positive: -1.0 \(`check` failed\)") as raised:
+        transform(positive)(np.float32([-1.]) if transform is not tj.jit else -1.)
+    assert isinstance(raised.value, checkify.JaxRuntimeError) and isinstance(raised.value, tj.errors.JaxRuntimeError)
+
+
+LANES = np.ones(3, F)
+LANE = tj.ShapeDtypeStruct((), F)
+
+
+@pytest.mark.parametrize("kind, words, call", [
+    (ValueError, "Pure callbacks do not support JVP", lambda: tj.grad(lambda x: tj.pure_callback(np.sin, LANE, x))(1.)),
+    (ValueError, "IO callbacks do not support JVP", lambda: tj.grad(lambda x: io_callback(np.sin, LANE, x))(1.)),
+    (ValueError, "Cannot `vmap` ordered IO callback",
+     lambda: tj.vmap(lambda x: io_callback(np.sin, LANE, x, ordered=True))(LANES)),
+    (NotImplementedError, "vmap is only supported for the pure_callback primitive when vmap_method is one of 'sequential'",
+     lambda: tj.vmap(lambda x: tj.pure_callback(np.sin, LANE, x))(LANES)),
+    (TypeError, "must be callable, but got an object of type <class 'int'>", lambda: tj.debug.callback(1)),
+    (ValueError, "Unused arguments to `debug.print`", lambda: tj.debug.print("{}", 1, x=2)),
+])
+def test_callbacks_that_are_refused(kind, words, call):
+    with pytest.raises(kind, match=words):
+        call()

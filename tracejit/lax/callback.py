@@ -107,14 +107,14 @@ class PureCallback(HostCall):
     vmap_method: str | None = None
 
     def jvp(self, ctx, primals, tangents):
-        raise ValueError(f"{self.function}: pure_callback has no derivative; wrap the function that calls it in "
-                         "custom_jvp or custom_vjp, or apply stop_gradient to its arguments")
+        raise ValueError("Pure callbacks do not support JVP. Please use `jax.custom_jvp` to use callbacks while taking gradients, "
+                         f"or stop_gradient of the arguments: {self.function}")
 
     def batch(self, ctx, args, batched):
         method = self.vmap_method
         if method is None:
-            raise NotImplementedError(f"{self.function}: vmap of pure_callback needs vmap_method=..., one of "
-                                      f"{', '.join(map(repr, VMAP_METHODS))}")
+            raise NotImplementedError("vmap is only supported for the pure_callback primitive when vmap_method is one of "
+                                      f"{', '.join(map(repr, VMAP_METHODS))}. Got vmap_method=None for {self.function}")
         if method.startswith("sequential"):
             return ctx.loop_over_lanes(self, args, batched)
         if method == "broadcast_all":
@@ -132,13 +132,13 @@ class IoCallback(HostCall):
     has_effects: ClassVar[bool] = True
 
     def jvp(self, ctx, primals, tangents):
-        raise ValueError(f"{self.function}: io_callback has no derivative; wrap the function that calls it in "
-                         "custom_jvp or custom_vjp, or apply stop_gradient to its arguments")
+        raise ValueError("IO callbacks do not support JVP. Please use `jax.custom_jvp` for the function that calls it, or "
+                         f"stop_gradient of the arguments: {self.function}")
 
     def batch(self, ctx, args, batched):
         if self.ordered:
-            raise ValueError(f"{self.function}: vmap of an ordered io_callback has no order of its lanes to keep; "
-                             "use ordered=False, or lax.map")
+            raise ValueError("Cannot `vmap` ordered IO callback, whose lanes have no order to keep; use ordered=False, or "
+                             f"lax.map: {self.function}")
         return ctx.loop_over_lanes(self, args, batched)
 
 
@@ -152,7 +152,7 @@ class DebugCallback(HostCall):
 
     def batch(self, ctx, args, batched):
         if self.ordered:
-            raise ValueError(f"{self.function}: vmap of an ordered debug callback has no order of its lanes to keep")
+            raise ValueError(f"Cannot `vmap` ordered debug callback, whose lanes have no order to keep: {self.function}")
         return ctx.loop_over_lanes(self, args, batched)
 
 
@@ -189,7 +189,8 @@ def pure_callback(callback: Callable, result_shape_dtypes: Any, *args: Any, shar
     [1.0, 3.0]
     """
     if vmap_method is not None and vmap_method not in VMAP_METHODS:
-        raise ValueError(f"pure_callback: vmap_method={vmap_method!r} must be None or one of {', '.join(VMAP_METHODS)}")
+        raise ValueError(f"pure_callback: vmap_method must be one of the allowed methods {[*VMAP_METHODS, None]}, "
+                         f"but got: {vmap_method}")
     types, structure = result_types(result_shape_dtypes)
     function, arrays = host_function(callback, args, kwargs, structure)
     return tree.unflatten(structure, bind(PureCallback(function, types, vmap_method), *arrays))
@@ -224,7 +225,7 @@ def debug_callback(callback: Callable, *args: Any, ordered: bool = False, partit
     2.0 m
     """
     if not callable(callback):
-        raise TypeError(f"debug.callback: the first argument must be a function, got {callback!r}")
+        raise TypeError(f"first argument to debug.callback must be callable, but got an object of type {type(callback)}")
     function, arrays = host_function(callback, args, kwargs, None, allow_static=True)
     bind(DebugCallback(function, (), bool(ordered)), *arrays)
 
@@ -256,8 +257,8 @@ def check_format(fmt: str, args: tuple, kwargs: dict) -> None:
         raise (IndexError if any(isinstance(name, int) for name in used - given) else KeyError)(
             f"debug.print: {fmt!r} asks for {sorted(map(str, used - given))}, which are not given")
     if given - used:
-        raise ValueError(f"debug.print: arguments {sorted(map(str, given - used))} do not occur in {fmt!r}; "
-                         "write {} or {name} for each")
+        raise ValueError(f"Unused arguments to `debug.print`: {sorted(map(str, given - used))} do not occur in {fmt!r}; "
+                         "write {} or {name} for each, and no f-string")
 
 
 def debug_print(fmt: str, *args: Any, ordered: bool = False, partitioned: bool = False, skip_format_check: bool = False,

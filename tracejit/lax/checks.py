@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import Source
+from tracejit.errors import Source, TracejitRuntimeError
 from tracejit.ir.trace import bind, hooks
 from tracejit.ir.types import ArrayType
 from tracejit.lax.compare import ge
@@ -49,7 +49,7 @@ class FailedCheckError(FailedCheck):
     """The predicate of a `check` was false."""
 
 
-class JaxRuntimeError(ValueError):
+class JaxRuntimeError(TracejitRuntimeError, ValueError):
     """A check failed; its cause is the FailedCheck."""
 
 
@@ -83,7 +83,7 @@ def exception_of(sites: Sequence[Site], failure: Sequence[Any]) -> FailedCheck |
 def raise_failure(sites: Sequence[Site], failure: Sequence[Any]) -> None:
     error = exception_of(sites, failure)
     if error is not None:
-        raise JaxRuntimeError(f"{error}\n  at {error.source}" if error.source else str(error)) from error
+        raise JaxRuntimeError(str(error), error.source) from error
 
 
 @op_dataclass
