@@ -185,6 +185,8 @@ def wrapped(index: Any, size: int, wrap: bool = True) -> Any:
     if isinstance(index, int):
         return index + size if wrap and index < 0 else index
     if isinstance(index, np.ndarray):
+        if index.dtype.itemsize < INT64.itemsize:
+            index = index.astype(INT64)     # which holds all limits
         if index.dtype.kind == "u":
             return np.minimum(index, np.iinfo(dtype).max).astype(dtype)
         index = np.clip(index, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)

@@ -17,6 +17,7 @@ from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.updates import lower_updates
 from tracejit.transforms.passes.scans import lower_scans
 from tracejit.transforms.passes.scatters import lower_scatters
+from tracejit.transforms.passes.selections import select_updates
 from tracejit.transforms.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -57,6 +58,7 @@ def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str]
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves, words=words))),
         ("lower updates", everywhere(lower_updates)),
+        ("select updates of rows", everywhere(select_updates)),
         ("remove what was replaced", remove_dead),
         ("store joins", everywhere(store_joins)),
     )

@@ -72,19 +72,20 @@ class Sums:
             return []
         if isinstance(eqn.op, ScatterAdd):
             before = self.updates(eqn.inputs[0])
-            return [*before, eqn] if before or self.is_zero(eqn.inputs[0]) else []
+            return [*before, eqn] if before or is_zero(self.made, eqn.inputs[0]) else []
         if is_small_update(eqn):
-            return [eqn] if self.is_zero(eqn.inputs[0]) else []
+            return [eqn] if is_zero(self.made, eqn.inputs[0]) else []
         if isinstance(eqn.op, Add):
             parts = [self.updates(part) for part in eqn.inputs]
             return parts[0] + parts[1] if all(parts) else []
         return []
 
-    def is_zero(self, x: Any) -> bool:
-        if isinstance(x, Var):
-            eqn = self.made.get(x)
-            return eqn is not None and isinstance(eqn.op, BroadcastInDim) and self.is_zero(eqn.inputs[0])
-        return x.value == 0
+
+def is_zero(made: dict[Var, Eqn], x: Any) -> bool:
+    if isinstance(x, Var):
+        eqn = made.get(x)
+        return eqn is not None and isinstance(eqn.op, BroadcastInDim) and is_zero(made, eqn.inputs[0])
+    return x.value == 0
 
 
 def with_added(values: dict[Var, Any], x: Var, updates: list[Eqn]) -> Any:
