@@ -71,8 +71,7 @@ def size(a: Any, axis: Axis = None) -> int:
 
 def resolve_shape(x: Array, new: Any) -> tuple[int, ...]:
     """A new shape with its -1 filled in."""
-    sizes = (new,) if np.ndim(new) == 0 else tuple(new)
-    sizes = [concrete_int(d, "shape") for d in sizes]
+    sizes = [concrete_int(d, "shape") for d in axes_given(new)]
     if sizes.count(-1) > 1:
         raise ShapeError(f"can only specify one unknown axis size with a `-1` value, got {tuple(sizes)}")
     if any(d < -1 for d in sizes):
@@ -262,7 +261,7 @@ def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     if axes is None:
         order = tuple(range(x.ndim))[::-1]
     else:
-        axes = (axes,) if np.ndim(axes) == 0 else axes
+        axes = axes_given(axes)
         if len(axes) != x.ndim or len({canonical_axis(a, x.ndim) for a in axes}) != x.ndim:
             raise ShapeError(
                 f"transpose permutation {tuple(axes)} does not name each of the {x.ndim} axes of shape {x.shape}"
@@ -316,8 +315,8 @@ def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Seque
     """
     check_arraylike("moveaxis", a)
     n = np.ndim(a)
-    sources = canonical_axes((source,) if np.ndim(source) == 0 else tuple(source), n)
-    targets = canonical_axes((destination,) if np.ndim(destination) == 0 else tuple(destination), n)
+    sources = canonical_axes(axes_given(source), n)
+    targets = canonical_axes(axes_given(destination), n)
     if len(sources) != len(targets):
         raise ValueError(f"Inconsistent number of elements: {len(sources)} vs {len(targets)}")
     order = [i for i in range(n) if i not in sources]

@@ -9,12 +9,13 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.types import NARROW, SHORT_NAMES
+from tracejit.numpy.promotion import axes_given
 
 
 def shape_of(shape) -> tuple[int, ...]:
     """A shape given as a sequence of integers or one integer."""
     try:
-        sizes = (operator.index(shape),) if np.ndim(shape) == 0 else tuple(map(operator.index, shape))
+        sizes = tuple(map(operator.index, axes_given(shape)))
     except TypeError as error:
         raise TypeError(f"a shape is a sequence of concrete integers, got {shape}") from error
     if any(size < 0 for size in sizes):
