@@ -169,3 +169,17 @@ def test_numbers_written_into_arrays(dtype):
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == x.dtype and found.weak_type is False
             np.testing.assert_array_equal(x[index], wanted[index])
+
+
+def test_axes_in_every_form():
+    x = jnp.arange(6.0).reshape(2, 3)
+    for axes in ((1, 0), [1, 0], np.array([1, 0]), (-1, -2)):
+        np.testing.assert_array_equal(x.transpose(axes), np.asarray(x).T)
+        np.testing.assert_array_equal(jnp.transpose(x, axes), np.asarray(x).T)
+    np.testing.assert_array_equal(x.transpose(1, 0), x.transpose(None))
+    for shape in ((3, 2), [3, 2], np.array([3, 2]), (np.int64(3), -1)):
+        np.testing.assert_array_equal(x.reshape(shape), np.arange(6).reshape(3, 2))
+    assert x.reshape(np.int64(6)).shape == x.reshape(jnp.array(6)).shape == x.reshape(-1).shape == (6,)
+    for wrong in (lambda: jnp.moveaxis(x, None, 0), lambda: x.reshape(2.5), lambda: x.reshape("a")):
+        with pytest.raises(TypeError):
+            wrong()

@@ -156,9 +156,8 @@ def _reshape(self: Any, *args: Any, order: str = "C", copy: bool | None = None, 
 
 
 def _transpose(self: Any, *args: Any) -> Array:
-    if len(args) == 1 and (args[0] is None or np.ndim(args[0])):
-        args = args[0]
-    return manipulation.transpose(self, args or None) if args != () else manipulation.transpose(self)
+    axes = args[0] if len(args) == 1 and (args[0] is None or np.ndim(args[0])) else args
+    return manipulation.transpose(self, None if axes is None or not len(axes) else tuple(axes))
 
 
 def _view(self: Any, dtype: Any = None, type: None = None) -> Array:
