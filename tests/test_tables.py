@@ -75,7 +75,26 @@ def no_trips(a, x):
     return lax.fori_loop(5, 5, lambda i, x: x.at[i].set(0.), x)
 
 
-PROGRAMS = [common_subsequence, two_of_one_place, outside, read_outside, while_it_is_true, swapped, sieve, of_all_kinds, no_trips]
+def from_registers(a, x):
+    """Elements that one of the last trips wrote: one, two and four trips ago, over each other, from the end, of many kinds."""
+    fibonacci = lax.fori_loop(2, 23, lambda i, y: y.at[i].set(y[i - 1] + y[i - 2]), x)
+    far = lax.fori_loop(4, 23, lambda i, y: y.at[i].set(y[i - 4] * .5 + x[i]), x)
+    bubble = lambda j, y: y.at[j].set(jnp.minimum(y[j], y[j + 1])).at[j + 1].set(jnp.maximum(y[j], y[j + 1]))
+    met = lambda i, y: y.at[i + 1].set(y[i] + 1).at[(i * i) % 23].set(7.)
+    backwards = lax.scan(lambda y, i: (y.at[i].set(y[i + 1] + x[i]), y[i]), x, jnp.arange(20), reverse=True)
+    down = lax.fori_loop(0, 20, lambda i, y: y.at[20 - i].add(y[21 - i]).at[22 - i].set(y[21 - i] * 2), x)
+    pairs = lambda i, y: y.at[2 * i + 2].set(y[2 * i] + y[2 * i + 1]).at[2 * i + 3].set(y[2 * i] - 1)
+    sorted_once = lax.fori_loop(0, a[0] + 9, bubble, x)
+    return fibonacci, far, sorted_once, lax.fori_loop(0, 22, met, x), backwards, down, lax.fori_loop(0, 10, pairs, x)
+
+
+def too_few_trips(a, x):
+    """As many trips as no element waits for, and none: what would be loaded before them lies outside."""
+    step = lambda i, y: y.at[i].set(y[i - 4] + 1)
+    return [lax.fori_loop(4, 4 + n, step, x[:5 + n]) for n in (0, 1, 3)] + [lax.fori_loop(0, a[0] * 0, lambda i, y: y.at[i + 1].set(y[i]), x)]
+
+
+PROGRAMS = [from_registers, too_few_trips, common_subsequence, two_of_one_place, outside, read_outside, while_it_is_true, swapped, sieve, of_all_kinds, no_trips]
 
 
 @pytest.mark.parametrize("f", PROGRAMS)
@@ -92,6 +111,15 @@ def test_results_are_those_of_single_steps(f):
 def test_the_loop_is_one_kernel():
     [loop] = loops_of(lambda x: lax.fori_loop(0, 23, lambda i, x: x.at[i].add(x[i - 1]), x), X)
     assert loop.registers.writes and not loop.programs
+
+
+@pytest.mark.parametrize("ages, step", [([1], lambda i, y: y.at[i].set(y[i - 1] + 1)), ([1, 2], lambda i, y: y.at[i].set(y[i - 2] + y[i])),
+                                        ([], lambda i, y: y.at[i].set(y[i + 1] + 1)), ([], lambda i, y: y.at[i].add(y[i - 1])),
+                                        ([], lambda i, y: y.at[i].set(y[i - 1]).at[i * i].set(0.)),
+                                        ([1], lambda i, y: y.at[i].set(y[i - 1]).at[i - 1].set(0.))])
+def test_what_the_last_trips_wrote_stays_in_registers(ages, step):
+    [loop] = loops_of(lambda x: lax.fori_loop(5, 23, step, x), X)
+    assert [sum(k.loads != [] for k in loop.registers.kept), len(loop.registers.kept)] == [min(1, len(ages)), len(ages)]
 
 
 def test_an_inner_loop_changes_the_array_of_the_outer_one():

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from tracejit.codegen.registers import CARRY, RegisterLoop
-from tracejit.ir.loops import APPLY, METHOD, Dynamic, Expr, indices_of, postorder
+from tracejit.codegen.registers import RegisterLoop
+from tracejit.ir.loops import APPLY, CARRY, METHOD, Dynamic, Expr, indices_of, postorder
 
 SUMS, PRODUCTS = {"add", "sub"}, {"mul", "square"}
 STEPS = {"floor", "ceil", "round", "rint", "round_away", "trunc", "sign", "rem"}
@@ -94,6 +94,7 @@ def rewritten(loop: RegisterLoop, fused: dict[Expr, int]) -> RegisterLoop:
                    stores=[replace(s, expr=images[s.expr]) for s in loop.stores],
                    records=[replace(r, elements=[(at, images[e]) for at, e in r.elements]) for r in loop.records],
                    writes=[replace(w, value=images[w.value], inside=tuple(images[e] for e in w.inside)) for w in loop.writes],
+                   kept=[replace(k, next=images.get(k.next, k.next)) for k in loop.kept],
                    arrays=[[images[e] for e in row if e in images] for row in loop.arrays])
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from tracejit.codegen.contraction import in_order, name_of
 from tracejit.codegen.kernels import Store
-from tracejit.codegen.registers import CARRY, Carried, RegisterLoop
-from tracejit.ir.loops import APPLY, CONST, INDEX, LOAD, METHOD, Axis, Expr, children, indices_of, postorder
+from tracejit.codegen.registers import Carried, RegisterLoop
+from tracejit.ir.loops import APPLY, CARRY, CONST, INDEX, LOAD, METHOD, Axis, Expr, children, indices_of, postorder
 
 LINE = "line"       # args[0], a read of memory, and what follows it; data: how many
 LANES = "lanes"     # the args side by side
@@ -81,7 +81,8 @@ class Packer:
         records = [replace(r, elements=[(at, scalar(e)) for at, e in r.elements]) for r in loop.records]
         writes = [replace(w, place=scalar(w.place), inside=tuple(map(scalar, w.inside)), value=scalar(w.value))
                   for w in loop.writes]
-        return replace(loop, carried=carried, next=following, stores=stores, records=records, writes=writes,
+        kept = [replace(k, next=scalar(k.next)) for k in loop.kept]
+        return replace(loop, carried=carried, next=following, stores=stores, records=records, writes=writes, kept=kept,
                        alive=loop.alive and scalar(loop.alive))
 
     def parts_of(self, row: Sequence[Expr]) -> list[slice]:
@@ -170,6 +171,8 @@ class Packer:
 
     def line(self, distinct: tuple[Expr, ...]) -> Expr | None:
         var, offset, guards = distinct[0].data
+        if isinstance(var, tuple):      # what the last trip stored in parts cannot be loaded as a whole without waiting for all
+            return None
         if any(e.data != (var, offset + i, guards) for i, e in enumerate(distinct)) or guards:
             return None
         n, full = len(distinct), padded(distinct)

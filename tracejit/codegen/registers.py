@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tracejit.codegen.kernels import Store
-from tracejit.codegen.tables import Write, tables_of, writes_of
+from tracejit.codegen.tables import Kept, Write, kept_writes, tables_of, writes_of
 from tracejit.ir.graph import Eqn, Graph, Lit, Var
-from tracejit.ir.loops import APPLY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
+from tracejit.ir.loops import APPLY, CARRY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View
 from tracejit.lax.dot import DotGeneral
@@ -26,7 +26,6 @@ from tracejit.lax.index import Scatter
 from tracejit.lax.loops import Scan, While, cut
 
 LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
-CARRY = "carry"         # Expr: an element of the carry before the trip; data: (number of the carry, offset of the element)
 MOST_ELEMENTS = 48      # carried elements per lane
 MOST_SIDE_BY_SIDE = 512 # carried elements, where they may share vectors
 MOST_WRITTEN_OUT = 3200 # elements that a trip of such a loop computes
@@ -72,6 +71,7 @@ class RegisterLoop:
     records: list[Record] = field(default_factory=list)          # what a While pushes on its tapes at each trip
     writes: list[Write] = field(default_factory=list)            # to carries in memory, at the end of a trip
     arrays: list[list[Expr]] = field(default_factory=list)       # the elements of each array that the body computes, in its order
+    kept: list[Kept] = field(default_factory=list)               # of what the last trips wrote to tables
 
     @functools.cached_property
     def roots(self) -> list[Expr]:
@@ -122,8 +122,8 @@ class Builder:
             if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
                                 for e in g.eqns if e not in updates):
                 raise NotInRegisters("its body holds steps that are not elementwise")
-        trips = getattr(self.op, "length", None)
-        self.time = Axis("t", trips if trips is not None else 1 << 62)
+        self.most = self.op.at_most if self.cond is None else 1 << 62
+        self.time = Axis("t", self.most)
         self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
 
     def build(self) -> RegisterLoop:
@@ -145,7 +145,8 @@ class Builder:
         for k, j in summed:
             following[k][j] = self.per_lane(following[k][j])
         writes = [w for k, updates in self.tables.items() for eqn in updates for w in writes_of(self.pull, k, eqn)]
-        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed, writes=writes)
+        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed, writes=writes,
+                            kept=self.kept(writes))
         if self.cond is not None:
             loop.alive = self.alive(loop)
             loop.records = self.recorded()
@@ -162,17 +163,24 @@ class Builder:
     def counters_of(self, eqn: Eqn) -> dict[int, Index]:
         """Carried integers that begin as a constant and change by one: what each is in terms of the trip."""
         found: dict[int, Index] = {}
-        if not isinstance(self.op, Scan) or self.op.length is None:
+        if self.cond is not None or self.op.reverse and self.op.length is None:
             return found
         inits = self.op.parts(eqn.inputs)[2]
         for k, (init, param, result) in enumerate(zip(inits, self.body.params[self.n_consts:], self.body.results)):
             step = step_of(param, self.producers.get(result)) if isinstance(result, Var) else None
             if step is None or not isinstance(init, Lit):
                 continue
-            first, last = int(init.value), int(init.value) + step * self.op.length
+            first, last = int(init.value), int(init.value) + step * self.most
             if min(first, last) >= np.iinfo(param.type.dtype).min and max(first, last) <= np.iinfo(param.type.dtype).max:
                 found[k] = Index({self.time: -step}, last - step) if self.op.reverse else Index({self.time: step}, first)
         return found
+
+    def kept(self, writes: list[Write]) -> list[Kept]:
+        op = self.op
+        if not isinstance(op, Scan) or op.reverse and op.length is None:
+            return []
+        start, step = (op.length - 1, -1) if op.reverse else (0, 1)
+        return kept_writes(self.pull, writes, [c.type for c in self.carried], self.time, start, step)
 
     def is_sum(self, k: int, j: int, e: Expr) -> bool:
         """Whether a carried element without lanes goes on as itself plus sums over all lanes."""

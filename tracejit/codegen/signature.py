@@ -61,7 +61,7 @@ class Signature:
         if isinstance(atom, Axis):
             return self.axes[atom]
         if isinstance(atom, Dynamic):
-            return "dynamic", self.expr(atom.value), atom.size
+            return "dynamic", self.expr(atom.value), atom.size, atom.clamped
         return "quotient" if isinstance(atom, Quotient) else "remainder", self.index(atom.of), atom.by
 
 

@@ -27,6 +27,9 @@ def known(name: str, args: Sequence[Expr], dtype: np.dtype) -> Index | bool | Ex
     if name in ("select", "select_n") and args[0].truth is not None:
         _, no, yes = args if name == "select_n" else (args[0], args[2], args[1])
         return yes if args[0].truth else no
+    if name in ("and", "and_") and dtype.kind == "b":
+        decided = next((k for k in (0, 1) if args[k].truth is not None), None)
+        return None if decided is None else args[1 - decided] if args[decided].truth else False
     numbers = [e.number for e in args]
     if any(n is None for n in numbers) or not any(n.terms for n in numbers):
         return None

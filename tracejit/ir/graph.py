@@ -244,6 +244,12 @@ def fields_of(op) -> list[tuple[str, Any]]:
     return [(name, getattr(op, name)) for name in field_names(op.__class__)]
 
 
+@functools.cache
+def unsaid(cls: type) -> dict[str, Any]:
+    """The parameters that text leaves out where they have these values."""
+    return {f.name: f.default for f in dataclasses.fields(cls) if not f.repr}
+
+
 def show(value: Any) -> str:
     """A static parameter as text that `ir.text.parse` reads back."""
     if isinstance(value, np.dtype):
@@ -276,7 +282,8 @@ def lines_of(graph: Graph, sources: bool = False, indent: str = "") -> list[str]
 
     lines = [f"{indent}graph({', '.join(map(bind, graph.params))}):"]
     for eqn in graph.eqns:
-        fields = fields_of(eqn.op)
+        silent = unsaid(eqn.op.__class__)
+        fields = [(k, v) for k, v in fields_of(eqn.op) if k not in silent or v != silent[k]]
         static = " ".join([f"{k}={show(v)}" for k, v in fields if not is_graphs(v)])
         args = " ".join(map(use, eqn.inputs))
         where = f"    # {eqn.source}" if sources and eqn.source else ""

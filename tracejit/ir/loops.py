@@ -10,7 +10,7 @@ Views have no node of their own: they are index arithmetic. `Pull` builds Exprs 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,10 @@ class Remainder:
 
 @dataclass(frozen=True)
 class Dynamic:
-    """An integer read at run time, clamped to 0 .. size-1."""
+    """An integer read at run time, clamped to 0 .. size-1 unless it lies there wherever it is used."""
     value: Expr
     size: int
+    clamped: bool = True
 
     @property
     def range(self) -> tuple[int, int]:
@@ -198,7 +199,7 @@ def image_of(atom, images: dict) -> Index:
         return atom.of.substitute(images) // atom.by
     if isinstance(atom, Remainder):
         return atom.of.substitute(images) % atom.by
-    return Index({Dynamic(atom.value.substitute(images), atom.size): 1})
+    return Index({replace(atom, value=atom.value.substitute(images)): 1})
 
 
 ZERO = Index()
@@ -294,6 +295,7 @@ APPLY = "apply"        # an Elementwise op
 METHOD = "method"      # (name, extra args): a Builder method called by a pull rule
 WHERE = "where"        # tuple[Inside]: args[0] where all hold, else args[1]
 ROW = "row"            # a value reduced along the row, of a group member: the var
+CARRY = "carry"        # an element of a loop's carry before the trip: (number of the carry, offset of the element)
 
 
 class Pull:
@@ -359,13 +361,21 @@ class Pull:
     def index_value(self, index, dtype) -> Expr:
         return self.node(INDEX, (), as_index(index), np.dtype(dtype))
 
-    def as_index(self, value: Expr, size: int) -> Index:
+    def as_index(self, value: Expr, size: int, clamped: bool = True) -> Index:
         number = value.number
         if number is not None and not number.terms:
             return Index((), min(max(number.const, 0), size - 1))
         if number is not None and number.range[0] >= 0 and number.range[1] < size:
             return number
-        return Index({Dynamic(value, size): 1})
+        return Index({Dynamic(unwidened(value), size, clamped): 1})
+
+    def within(self, value: Expr, last: int) -> Expr:
+        """Whether 0 <= value <= last, as one comparison where it must be made."""
+        unsigned = np.dtype(f"u{value.dtype.itemsize}")
+        last = min(last, np.iinfo(value.dtype).max)
+        if value.number is None:
+            return self.le(self.bitcast(value, unsigned), self.const(last, unsigned))
+        return self.and_(self.ge(value, self.const(0, value.dtype)), self.le(value, self.const(last, value.dtype)))
 
     def inside(self, index, lo: int, hi: int):
         index = as_index(index)
@@ -413,6 +423,14 @@ class Pull:
             operands = tuple(literal(a) for a in args if isinstance(a, (Expr, int)))
             return self.simplest(name, operands, dtype, lambda: self.node(METHOD, exprs, (name, extra), dtype, 1.0))
         return method
+
+
+def unwidened(e: Expr) -> Expr:
+    """The integer that was converted to a type which holds all of its own."""
+    while (e.data[0] if e.kind == METHOD else e.data.name if e.kind == APPLY else "") in ("convert", "convert_element_type") and \
+            e.args[0].dtype.kind in "iu" and np.can_cast(e.args[0].dtype, e.dtype):
+        e = e.args[0]
+    return e
 
 
 def opposite(condition: tuple[Inside, ...]) -> tuple[Inside, ...]:

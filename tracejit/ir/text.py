@@ -133,6 +133,8 @@ def make_op(name: str, static: str, subs: list[Graph]) -> Any:
     for field in dataclasses.fields(cls):
         if field.name in given:
             values[field.name] = coerced(value_of(given[field.name]), cls, field)
+        elif not field.repr:
+            continue
         elif field.type == "Graph":
             values[field.name] = graphs.pop(0)
         else:

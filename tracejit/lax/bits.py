@@ -24,6 +24,13 @@ class Bits(Elementwise):
 class BitwiseAnd(Bits):
     """x and y, bit by bit."""
 
+    def bounds(self, types, x, y):
+        """No more than either, where none is negative; what is not negative takes a sign away."""
+        least = [hi for lo, hi in (x, y) if lo >= 0]
+        if types[0].dtype.kind == "b":
+            return min(x[0], y[0]), min(x[1], y[1])
+        return (0, min(least)) if least else None
+
     def eval(self, x, y): return np.bitwise_and(x, y)
     def scalar(self, b, x, y): return b.and_(x, y)
 

@@ -203,6 +203,8 @@ class Iota(View):
         axis_of("iota", self.dimension, len(self.shape))
         return ArrayType(self.shape, self.dtype)
 
+    def bounds(self, types): return 0, max(self.shape[self.dimension] - 1, 0)
+
     def eval(self):
         line = np.arange(self.shape[self.dimension]).astype(self.dtype)
         axes = [i for i in range(len(self.shape)) if i != self.dimension]

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tracejit.errors import DtypeError, user_source
+from tracejit.ir.affine import TESTS
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax.convert import convert_element_type, of_one_dtype, operands
-from tracejit.lax.kinds import Elementwise, has_tangent, is_linear, op_dataclass
+from tracejit.lax.kinds import Elementwise, has_tangent, hull, is_linear, op_dataclass
 
 
 @op_dataclass
@@ -20,6 +21,12 @@ class Comparison(Elementwise):
     def infer(self, x, y):
         t = super().infer(x, y)
         return ArrayType(t.shape, np.dtype(bool))
+
+    def bounds(self, types, x, y):
+        if types[0].dtype.kind not in "biu":
+            return None
+        found = TESTS[self.name](x[0] - y[1], x[1] - y[0])
+        return None if found is None else (int(found), int(found))
 
 
 @op_dataclass
@@ -116,6 +123,10 @@ class SelectN(Elementwise):
             return
         raise DtypeError(f"select_n: cannot choose among {n_cases} cases by {which}", source=user_source(),
                          fix="choose by booleans (two cases), or by int32")
+
+    def bounds(self, types, which, *cases):
+        first, last = (min(max(k, 0), len(cases) - 1) for k in which)
+        return hull(*cases[first:last + 1])
 
     def eval(self, which, *cases):
         if which.dtype.kind == "b":

@@ -72,6 +72,10 @@ class ConvertElementType(Elementwise):
         x = np.real(x) if x.dtype.kind == "c" and self.dtype.kind not in "cb" else x
         return _saturated(x, self.dtype) if is_float(x.dtype) and is_integer(self.dtype) else x.astype(self.dtype)
 
+    def bounds(self, types, x):
+        kinds = types[0].dtype.kind + self.dtype.kind
+        return x if all(k in "biu" for k in kinds) and not (kinds != "bb" and kinds[1] == "b") else None
+
     def scalar(self, b, x): return b.convert(x, self.dtype)
     def transpose(self, ctx, ct, x): return (bind(ConvertElementType(x.dtype), ct),)
 

@@ -4,6 +4,7 @@ A start counts from the end where it is negative, and is then moved so that the 
 """
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from tracejit.lax.compare import lt, select
 from tracejit.lax.convert import convert_element_type, of_one_dtype
 from tracejit.lax.elementwise import Max, add
 from tracejit.lax.index import Gather, Scatter
-from tracejit.lax.kinds import View, is_linear, op_dataclass
+from tracejit.lax.kinds import View, hull, is_linear, op_dataclass
 from tracejit.lax.shape import broadcast_in_dim, concatenate, expand_dims, index_in_dim, squeeze
 
 INT64 = np.dtype("int64")
@@ -44,7 +45,7 @@ def region(shape: tuple[int, ...], sizes: tuple[int, ...], starts) -> tuple[slic
     return tuple(slice(i, i + size) for i, size in zip(first, sizes))
 
 
-def origin(b, read, first: int, sizes: tuple[int, ...], types) -> list:
+def origin(b, read, first: int, sizes: tuple[int, ...], types, wraps: bool) -> list:
     """Where the slice begins along each axis; operands from number `first` are the starts."""
     places = []
     for d, (n, size) in enumerate(zip(types[0].shape, sizes)):
@@ -52,7 +53,7 @@ def origin(b, read, first: int, sizes: tuple[int, ...], types) -> list:
             places.append(0)
             continue
         start = b.convert(read(first + d, ()), INT64)
-        if types[first + d].dtype.kind == "i":
+        if wraps and types[first + d].dtype.kind == "i":
             start = b.select(b.lt(start, 0), b.add(start, b.const(n, INT64)), start)
         places.append(b.as_index(start, n - size + 1))
     return places
@@ -84,6 +85,7 @@ def check_inside(ctx, shape, sizes, starts) -> None:
 class DynamicSlice(View):
     """out[i] = x[start + i]."""
     slice_sizes: tuple[int, ...]
+    wraps: bool = dataclasses.field(default=True, repr=False)     # False: no start is negative
 
     def infer(self, x, *starts):
         check_starts("dynamic_slice", x, self.slice_sizes, starts)
@@ -92,7 +94,7 @@ class DynamicSlice(View):
     def eval(self, x, *starts): return x[region(x.shape, self.slice_sizes, starts)]
 
     def pull(self, b, index, read, types):
-        start = origin(b, read, 1, self.slice_sizes, types)
+        start = origin(b, read, 1, self.slice_sizes, types, self.wraps)
         return read(0, tuple(i + s for i, s in zip(index, start)))
 
     def checked(self, ctx, args):
@@ -118,7 +120,10 @@ class DynamicSlice(View):
 @op_dataclass
 class DynamicUpdateSlice(View):
     """x with the slice that begins at start replaced by y."""
+    wraps: bool = dataclasses.field(default=True, repr=False)     # False: no start is negative
     joins: ClassVar[bool] = True
+
+    def bounds(self, types, x, y, *starts): return hull(x, y)
 
     def infer(self, x, y, *starts):
         if x.dtype != y.dtype or x.ndim != y.ndim:
@@ -134,7 +139,7 @@ class DynamicUpdateSlice(View):
         return out
 
     def pull(self, b, index, read, types):
-        start = origin(b, read, 2, types[1].shape, types)
+        start = origin(b, read, 2, types[1].shape, types, self.wraps)
         place = tuple(i - s for i, s in zip(index, start))
         inside = [b.inside(i, 0, size) for i, size, n in zip(place, types[1].shape, types[0].shape) if size < n]
         if not inside:

@@ -1,6 +1,7 @@
 """Arithmetic on real and complex numbers, element by element: sums, products, powers, roots, rounding, extremes."""
 from __future__ import annotations
 
+import builtins
 import enum
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ class Neg(Number):
     """-x."""
     linear: ClassVar[bool] = True
 
+    def bounds(self, types, x): return -x[1], -x[0]
     def eval(self, x): return np.negative(x)
     def transpose(self, ctx, ct, x): return (neg(ct),)
 
@@ -53,6 +55,7 @@ class Add(Number):
     """x + y."""
     makes_nan: ClassVar[bool] = True
 
+    def bounds(self, types, x, y): return x[0] + y[0], x[1] + y[1]
     def eval(self, x, y): return np.add(x, y)
     def partials(self, out, x, y): return 1, 1
     def transpose(self, ctx, ct, x, y): return ctx.unbroadcast(ct, x), ctx.unbroadcast(ct, y)
@@ -66,6 +69,7 @@ class Sub(Number):
     """x - y."""
     makes_nan: ClassVar[bool] = True
 
+    def bounds(self, types, x, y): return x[0] - y[1], x[1] - y[0]
     def eval(self, x, y): return np.subtract(x, y)
     def partials(self, out, x, y): return 1, -1
 
@@ -80,6 +84,10 @@ def sub(x: Any, y: Any) -> Any: return bind(Sub(), *operands(x, y))
 class Mul(Number):
     """x * y."""
     makes_nan: ClassVar[bool] = True
+
+    def bounds(self, types, x, y):
+        corners = [a * b for a in x for b in y]
+        return builtins.min(corners), builtins.max(corners)
 
     def eval(self, x, y): return np.multiply(x, y)
     def partials(self, out, x, y): return y, x
@@ -138,6 +146,11 @@ class Rem(Elementwise):
 
     def eval(self, x, y):
         return in_f32(np.fmod, x, y) if is_inexact(x.dtype) else np.where(y == 0, x, np.fmod(x, y))
+
+    def bounds(self, types, x, y):
+        most = builtins.max(builtins.abs(y[0]), builtins.abs(y[1])) - 1
+        below, above = builtins.min(builtins.max(-x[0], 0), most), builtins.min(builtins.max(x[1], 0), most)
+        return None if y[0] <= 0 <= y[1] else (-below, above)
 
     def partials(self, out, x, y): return 1, neg(mul(sign(div(x, y)), floor(abs(div(x, y)))))
 
@@ -344,6 +357,7 @@ def _one(x): return np.ones((), type_of(x).dtype)
 class Max(Extreme):
     """The larger of x and y; nan if either is. Complex numbers compare by real, then imaginary part."""
 
+    def bounds(self, types, x, y): return builtins.max(x[0], y[0]), builtins.max(x[1], y[1])
     def eval(self, x, y): return np.maximum(x, y)
 
 
@@ -354,6 +368,7 @@ def max(x: Any, y: Any) -> Any: return bind(Max(), *operands(x, y))
 class Min(Extreme):
     """The smaller of x and y; nan if either is. Complex numbers compare by real, then imaginary part."""
 
+    def bounds(self, types, x, y): return builtins.min(x[0], y[0]), builtins.min(x[1], y[1])
     def eval(self, x, y): return np.minimum(x, y)
 
 
@@ -365,6 +380,7 @@ class Clamp(Elementwise):
     """x raised to at least lo, then lowered to at most hi."""
     accepts: ClassVar[str] = "biuf"
 
+    def bounds(self, types, lo, x, hi): return tuple(builtins.min(builtins.max(v, a), b) for a, v, b in zip(lo, x, hi))
     def eval(self, lo, x, hi): return np.minimum(np.maximum(x, lo), hi)
     def scalar(self, b, lo, x, hi): return b.min(b.max(x, lo), hi)
 

@@ -20,7 +20,7 @@ from tracejit.lax.broadcast import full, full_like, ints, iota, is_own
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type, of_one_dtype
 from tracejit.lax.elementwise import Add, Max, Min, Mul, add, div, mul, neg, rem
-from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, is_linear, op_dataclass
+from tracejit.lax.kinds import Elementwise, Op, Opaque, View, has_tangent, hull, is_linear, op_dataclass
 from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
 from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.shape import concatenate, expand_dims, reshape
@@ -93,6 +93,10 @@ class Gather(Indexed, View):
         return np.nan if kind_of(dtype) not in "biu" else True if dtype.kind == "b" else (
             iinfo(dtype).min if kind_of(dtype) == "i" else iinfo(dtype).max)
 
+    def bounds(self, types, operand, indices):
+        fill = int(self.fill(types[0].dtype)) if types[0].dtype.kind in "biu" and not self.clips else operand[0]
+        return hull(operand, (fill, fill))
+
     def eval(self, operand, indices):
         shape = self.windows.result_shape(indices.shape)
         if not operand.size:
@@ -105,7 +109,7 @@ class Gather(Indexed, View):
         fill = b.const(self.fill(types[0].dtype), types[0].dtype)
         if not types[0].size:
             return fill
-        place, inside = self.windows.at(b, index, lambda i: read(1, i), *types, self.clips)
+        place, inside = self.windows.at(b, index, lambda i: read(1, i), types[0], self.clips)
         element = read(0, place)  # safe wherever the window is meant to lie: `place` is clamped
         return b.select(functools.reduce(b.and_, inside), element, fill) if inside else element
 
@@ -187,6 +191,9 @@ class Scatter(Indexed, Opaque):
             raise ShapeError(f"{self.name}: updates must have shape {self.windows.result_shape(indices.shape)}, not "
                              f"{updates.shape}", source=user_source(), fix="see ScatterDimensionNumbers")
         return ArrayType(operand.shape, self.accepted(operand.dtype), operand.weak_type and updates.weak_type)
+
+    def bounds(self, types, operand, indices, updates):
+        return hull(operand, updates) if type(self) is Scatter else None
 
     def combine(self, b, old, new):
         """What becomes of an element that an update falls on, against the Builder."""

@@ -8,6 +8,7 @@
     batch(ctx, args, batched)      -> (outputs, which are batched); a batched arg has its batch axis at 0, of ctx.size
     cuts(types, out)               -> the ways to compute the result part by part, and `part` records one part
     checked(ctx, args)             -> outputs, telling ctx what can have failed in this run, for checkify
+    bounds(types, *ranges)         -> (least, greatest) of an integer or boolean result, from those of the operands
     scalar(b, *xs)                 -> one element of the result, written against the Builder protocol  (Elementwise)
     pull(b, index, read, types)    -> one element of the result at `index`, by reading operands        (View)
     joined(ctx, out)               -> a result that is no key, from the results for each part of the keys along axis 0
@@ -83,6 +84,14 @@ class BuiltIn:
 
     def __repr__(self) -> str:
         return self.name
+
+
+Range = tuple[int, int]     # the least and the greatest of an array's integers (or booleans: 0 and 1)
+
+
+def hull(*ranges: Range) -> Range:
+    """The least range that holds these."""
+    return min(lo for lo, _ in ranges), max(hi for _, hi in ranges)
 
 
 class Cut(NamedTuple):
@@ -186,6 +195,11 @@ class Op(Operation):
 
     def joined(self, ctx, out):
         raise NotImplementedError(f"{self.name} has no rule for results that are no keys")
+
+    def bounds(self, types, *ranges: Range) -> Range | None:
+        """The least and the greatest of an integer or boolean result as if numbers had no end; None if nothing is known.
+        The operands' are full ranges where nothing is known of them, and (0, 0) of what is no number of these kinds."""
+        return None
 
     def cuts(self, types, out) -> list[Cut]:
         return []
@@ -301,6 +315,10 @@ class View(Op):
     accepts: ClassVar[str] = "biufcV"
     joins: ClassVar[bool] = False   # which operand an element comes from depends on the index
 
+    def bounds(self, types, *ranges):
+        """Elements of the first operand, or of any where the view joins them."""
+        return hull(*ranges if self.joins else ranges[:1])
+
     def element_of(self, b, var, index: tuple, read, types):
         return self.pull(b, index, read, types)
 
@@ -331,6 +349,7 @@ class Reduction(Op):
     """
     axes: tuple[int, ...]
     monoid: ClassVar[Elementwise | None] = None  # the op that it folds with, where it is just one
+    picks: ClassVar[bool] = False                # the result is one of the elements
     widens: ClassVar[bool] = False               # 16-bit floats are folded in float32 by the public function
 
     def infer(self, *types: ArrayType) -> ArrayType:
@@ -344,6 +363,9 @@ class Reduction(Op):
     def element(self, b, index: tuple, *xs) -> tuple:
         """What one element contributes; `index` gives its position along each reduced axis."""
         return xs
+
+    def bounds(self, types, *ranges):
+        return ranges[0] if self.picks and types[0].size else None
 
     def combine(self, b, x: tuple, y: tuple) -> tuple:
         return (self.monoid.scalar(b, x[0], y[0]),)

@@ -7,7 +7,7 @@ the derivative needs on such tapes and then scans over them backwards.
 """
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Scan(Control):
     n_carry: int
     length: int | None
     reverse: bool = False
+    most: int | None = field(default=None, repr=False)     # a bound of the length, where that is known only at run time
 
     @property
     def has_effects(self) -> bool:
@@ -44,6 +45,12 @@ class Scan(Control):
     def n_lead(self) -> int:
         """Operands before the consts: the run-time trip count, if there is one."""
         return 1 if self.length is None else 0
+
+    @property
+    def at_most(self) -> int:
+        """A bound of the number of trips."""
+        bounds = [n for n in (self.length, self.most) if n is not None]
+        return min(bounds, default=np.iinfo(COUNT.dtype).max)
 
     def parts(self, values) -> tuple[list, list, list, list]:
         """Operands (or flags for them) as count, consts, carry, xs."""

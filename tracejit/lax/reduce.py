@@ -88,6 +88,7 @@ def reduce_prod(operand: Any, axes: Sequence[int]) -> Any:
 @op_dataclass
 class ReduceExtreme(Reduction):
     """The largest or the smallest over some axes; nan if any is; equal elements share the derivative evenly."""
+    picks: ClassVar[bool] = True
 
     def init(self, b, types): return (b.const(self.neutral(types[0].dtype), types[0].dtype),)
 
@@ -198,6 +199,8 @@ class ArgExtreme(Reduction):
             raise ShapeError(f"{self.name}: axis {self.axes[0]} of {x} has no elements", source=user_source(),
                              fix="reduce an axis that is not empty")
         return ArrayType(t.shape, self.index_dtype)
+
+    def bounds(self, types, x): return 0, types[0].shape[self.axes[0]] - 1
 
     def init(self, b, types):
         dtype = types[0].dtype

@@ -22,7 +22,7 @@ from tracejit.lax.broadcast import broadcast_in_dim, broadcasted_iota, reduce_su
 from tracejit.lax.compare import eq, select
 from tracejit.lax.convert import convert_element_type
 from tracejit.lax.elementwise import add, mul
-from tracejit.lax.kinds import View, is_linear, op_dataclass
+from tracejit.lax.kinds import View, hull, is_linear, op_dataclass
 from tracejit.lax.padding import Pads, dilated_size, ints_of, padtype_to_pads, pairs_of, window_count
 from tracejit.lax.reduce import ReduceMax, ReduceMin, argmax, argmin, monoid_of, reduce
 from tracejit.lax.shape import reshape
@@ -54,6 +54,8 @@ class Slide(View):
         for track in self.tracks:
             shape[track.axis] = track.count
         return ArrayType(tuple(shape), x.dtype)
+
+    def bounds(self, types, x, fill): return hull(x, fill)
 
     def eval(self, x, fill):
         for t in self.tracks:

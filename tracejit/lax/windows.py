@@ -94,8 +94,9 @@ class Windows(NamedTuple):
         batch = iter(indices[:-1])
         return tuple([offsets[d] if d in offsets else next(batch) for d in range(len(indices) - 1 + len(offsets))])
 
-    def at(self, b, index: tuple, read_index, operand: ArrayType, indices: ArrayType, clip: bool) -> tuple[tuple, list]:
-        """The operand index of the result's element at `index`, and the conditions for the window to lie inside."""
+    def at(self, b, index: tuple, read_index, operand: ArrayType, clip: bool, clamped: bool = True) -> tuple[tuple, list]:
+        """The operand index of the result's element at `index`, and the conditions for the window to lie inside; not
+        `clamped`: the index is used only where they hold."""
         batch = [index[d] for d in self.batch_axes(len(index))]
         place: list = [0] * operand.ndim
         for out, d in zip(self.offset_dims, self.window_axes()):
@@ -105,10 +106,9 @@ class Windows(NamedTuple):
         inside = []
         for k, d in enumerate(self.index_map):
             start, last = read_index((*batch, k)), operand.shape[d] - self.sizes[d]
-            place[d] = b.as_index(start, last + 1) + place[d]
+            place[d] = b.as_index(start, last + 1, clip or clamped) + place[d]
             if not clip:
-                limit = b.const(min(last, np.iinfo(indices.dtype).max), indices.dtype)
-                inside.append(b.and_(b.ge(start, b.const(0, indices.dtype)), b.le(start, limit)))
+                inside.append(b.within(start, last))
         return tuple(place), inside
 
     def native(self, b, batch: list, indices_at, operand: ArrayType, indices: ArrayType, clip: bool):

@@ -9,9 +9,8 @@ import numpy as np
 from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch, long_ops
 from tracejit.codegen.packs import LANES, LINE, PICK
-from tracejit.codegen.registers import CARRY
 from tracejit.codegen.schedule import LINE_BYTES
-from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
+from tracejit.ir.loops import (APPLY, CARRY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
 
 OFTEN = 3                   # uses of a long op in a kernel from which it is a function
@@ -185,6 +184,8 @@ class Position:
             return b.add(b.splat(at, self.lanes), b.iota(self.lanes, kind)) if atom is self.vector and self.lanes > 1 else at
         if isinstance(atom, Dynamic):
             wide = b.convert(self.values[atom.value], I64) if self.values[atom.value].dtype != kind else self.values[atom.value]
+            if not atom.clamped:
+                return b.convert(wide, kind)
             limited = b.max(b.min(wide, b.const(max(atom.size - 1, 0), wide.dtype)), b.const(0, wide.dtype))
             return b.convert(limited, kind)
         of = self.number(atom.of)

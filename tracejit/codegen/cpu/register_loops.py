@@ -12,9 +12,9 @@ from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Val
 from tracejit.codegen.cpu.value import AnyValue
 from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
 from tracejit.codegen.packs import padded
-from tracejit.codegen.registers import CARRY, MOST_ELEMENTS, Carried, RegisterLoop
+from tracejit.codegen.registers import MOST_ELEMENTS, Carried, RegisterLoop
 from tracejit.ir.graph import Eqn, Var
-from tracejit.ir.loops import APPLY, LOAD, Axis, Expr, Index
+from tracejit.ir.loops import APPLY, CARRY, LOAD, Axis, Expr, Index
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.elementary import Transcendental
 from tracejit.lax.elementwise import Log, Pow
@@ -128,7 +128,7 @@ class RegisterLoopEmitter:
     def run(self, places: list[Position]) -> None:
         """The whole loop for some vectors of lanes side by side."""
         b, loop = self.b, self.loop
-        state = [v for p in places for v in self.initial(p)]
+        state = [v for p in places for v in [*self.initial(p), *[p.inner({}).value(k.first) for k in loop.kept]]]
         if loop.alive is not None:
             state = self.run_while(places, state)
         else:
@@ -317,13 +317,16 @@ class RegisterLoopEmitter:
         return 8 * len(self.summed) * self.units * self.unroll
 
     def seeded(self, p: Position, state, axes) -> Position:
-        inner = p.inner(axes, p.vector, p.lanes, p.mask)
-        for (k, c, point), n, value in zip(self.elements(), self.widths, state):
+        inner, elements = p.inner(axes, p.vector, p.lanes, p.mask), self.elements()
+        for (k, c, point), n, value in zip(elements, self.widths, state):
             first, dtype = c.offset(self.without_lanes(c, point)).const, c.type.dtype
             inner.values[Expr(CARRY, (), (k, first, n) if n > 1 else (k, first), dtype)] = value
             for i in range(n if n > 1 else 0):
                 if Expr(CARRY, (), (k, first + i), dtype) in self.nodes:
                     inner.values[Expr(CARRY, (), (k, first + i), dtype)] = self.b.extract(value, i)
+        for kept, value in zip(self.loop.kept, state[len(elements):]):
+            for e in (kept.now, *kept.loads):
+                inner.values[e] = value
         return inner
 
     def without_lanes(self, c: Carried, point: tuple[Index, ...]) -> tuple[Index, ...]:
@@ -335,7 +338,7 @@ class RegisterLoopEmitter:
             inner = self.seeded(p, mine, axes)
             for s in self.loop.stores:
                 inner.store(("out", s.var), s.offset, inner.value(s.expr), s.expr.dtype)
-            new = [inner.value(e) for row in self.loop.next for e in row]
+            new = [inner.value(e) for e in [*self.next(), *[kept.next for kept in self.loop.kept]]]
             out += [self.b.splat(v, was.lanes) for v, was in zip(new, mine)]
             self.write(inner)
         return out

@@ -58,7 +58,7 @@ def lighten_scan(op: Scan, inputs: list) -> list:
     again = cheap_results(body, len(consts), len(moving)) if not count else {}
     stored = [y is None and r not in again for y, r in zip(known, body.results[len(moving):])]
     short = Graph(body.params, body.eqns, body.results[:len(moving)] + parted(body.results[len(moving):], stored)[0])
-    scan = Scan(short, len(consts), len(moving), op.length, op.reverse)
+    scan = dataclasses.replace(op, body=short, n_consts=len(consts), n_carry=len(moving))
     outs = scan_with_late_products(scan, count, consts, moving, [*xs, *products])
     found = joined(outs[len(moving):], parted(known, stored)[1], stored)
     ys = all_ys(body, len(consts), len(moving), [*consts, *[None] * len(moving), *xs, *products], found, again)

@@ -14,6 +14,7 @@ from tracejit.transforms.passes.loops import lighten_loops
 from tracejit.transforms.passes.masks import leave_out_masked
 from tracejit.transforms.passes.parts import cut_large_values
 from tracejit.transforms.passes.products import lower_products
+from tracejit.transforms.passes.ranges import decide_by_ranges
 from tracejit.transforms.passes.updates import lower_updates
 from tracejit.transforms.passes.scans import lower_scans
 from tracejit.transforms.passes.scatters import lower_scatters
@@ -49,6 +50,7 @@ def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str]
     """`halves`: the back end multiplies 16-bit floats. `parts`: its loops cost little. `words`: dtypes that it multiplies by
     the word, and what it wants in the words."""
     return (
+        ("decide by ranges", decide_by_ranges),
         ("simplify", simplify),
         ("remove what became dead", remove_dead),
         ("lighten loops", lighten_loops),

@@ -4,6 +4,7 @@ A gradient's first loop stores for its second what each trip computed; of s, 1 -
 """
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def absorb(op: Scan, inputs: Sequence) -> tuple[Scan, list]:
         return inline(op.body, [*args[:n], *args[at:at + len(carry)], *[values[x] if isinstance(x, Var) else x for x in xs]])
     operands = [*consts, *scalars, *carry, *stacked]
     types = [x.type for x in operands[:len(operands) - len(stacked)]] + [slice_type(x.type) for x in stacked]
-    return Scan(rewrite(body, types), n + len(scalars), len(carry), op.length, op.reverse), operands
+    return dataclasses.replace(op, body=rewrite(body, types), n_consts=n + len(scalars), n_carry=len(carry)), operands
 
 
 def cheap_source(x: Any) -> list[Eqn]:

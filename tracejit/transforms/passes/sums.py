@@ -127,7 +127,7 @@ def scan_with_late_products(op: Scan, count: list, consts: list, carry: list, xs
     sums = {body.results[item.position] for item in late if item.is_sum}     # they read carries that are no params any more
     eqns = [eqn for eqn in body.eqns if sums.isdisjoint(eqn.outputs)]
     new = Graph(params, eqns, [body.results[k] for k in kept + rest] + stacked)
-    outs = bind(Scan(new, op.n_consts, len(kept), op.length, op.reverse), *count, *consts, *[carry[k] for k in kept], *xs)
+    outs = bind(dataclasses.replace(op, body=new, n_carry=len(kept)), *count, *consts, *[carry[k] for k in kept], *xs)
     outside.update(zip(stacked, outs[len(kept) + len(rest):]))
     found = dict(zip(kept + rest, outs))
     outside.update((x, found[k]) for x, k in ys.items())

@@ -40,7 +40,7 @@ def lower_updates(graph: Graph) -> Graph:
                 if eqn in added:
                     outs = [with_added(values, *added[eqn])]
                 else:
-                    outs = [as_scatter(Scatter, *inputs)] if is_small_update(eqn) else record_eqn(eqn, inputs)
+                    outs = [as_scatter(Scatter, *inputs, wraps=eqn.op.wraps)] if is_small_update(eqn) else record_eqn(eqn, inputs)
             values.update(zip(eqn.outputs, outs))
             return outs
         return replay(graph, args, apply)
@@ -92,7 +92,8 @@ def with_added(values: dict[Var, Any], x: Var, updates: list[Eqn]) -> Any:
     total = values[x]
     for eqn in updates:
         _, *others = [values[a] if isinstance(a, Var) else a for a in eqn.inputs]
-        total = bind(eqn.op, total, *others) if isinstance(eqn.op, ScatterAdd) else as_scatter(ScatterAdd, total, *others)
+        total = bind(eqn.op, total, *others) if isinstance(eqn.op, ScatterAdd) else \
+            as_scatter(ScatterAdd, total, *others, wraps=eqn.op.wraps)
     return total
 
 
@@ -103,17 +104,17 @@ def is_small_update(eqn: Eqn) -> bool:
     return bool(y.ndim) and 0 < 2 * y.size <= x.size
 
 
-def as_scatter(kind: type[Scatter], x, y, *starts):
+def as_scatter(kind: type[Scatter], x, y, *starts, wraps: bool = True):
     n = len(starts)
-    where = lax.concatenate([index_of(start, size) for start, size in zip(starts, type_of(x).shape)], 0)
+    where = lax.concatenate([index_of(start, size, wraps) for start, size in zip(starts, type_of(x).shape)], 0)
     op = kind(tuple(range(n)), (), tuple(range(n)), (), (), type_of(y).shape, "clip", True)
     return bind(op, x, where, y)
 
 
-def index_of(start, size: int):
+def index_of(start, size: int, wraps: bool):
     """A start index, counted from 0, as a vector of one element."""
     if isinstance(start, Lit):
         at = int(start.value)
         return lax.full((1,), at + size if at < 0 else at, INT64)
     at = lax.convert_element_type(start, INT64)
-    return lax.reshape(lax.select(lax.lt(at, 0), lax.add(at, size), at), (1,))
+    return lax.reshape(at, (1,)) if not wraps else lax.reshape(lax.select(lax.lt(at, 0), lax.add(at, size), at), (1,))
