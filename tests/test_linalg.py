@@ -289,10 +289,10 @@ def test_eigenvalues_side_by_side(dtype, n):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("shape", [(80, 80), (2, 129, 129), (90, 300), (300, 90), (257, 259)], ids=str)
+@pytest.mark.parametrize("shape", [(80, 80), (2, 129, 129), (90, 300), (300, 90), (200, 60), (257, 259)], ids=str)
 def test_lu_in_blocks(dtype, shape):
     x = normal(dtype, *shape)
-    x[..., 5, :], x[..., :, 70] = x[..., 6, :], 0       # no full rank: some pivots are zero or noise
+    x[..., 5, :], x[..., :, 45] = x[..., 6, :], 0       # no full rank: some pivots are zero or noise
     packed, pivots, order = map(np.asarray, tj.jit(linalg.lu)(x))
     k = min(shape[-2:])
     left = np.tril(packed[..., :k], -1) + np.eye(shape[-2], k, dtype=dtype)

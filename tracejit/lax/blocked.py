@@ -1,7 +1,7 @@
 """LU factors of a large real matrix, and large triangular systems, in blocks: most of the work is in products.
 
 Matrices are row-major and stay where they are. A block is as wide as `VECTORS` registers of 64 bytes, whatever the processor's
-are; what comes after it is updated by one product with a negated copy of the block's solution.
+are. What is larger is halved: the second half is updated by one product with a negated copy of the first half's solution.
 """
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ class Columns:
 
 # --- triangular systems
 
-def substitute(f: Any, a: Strided, x: Columns, minus: Columns | None, first: int, count: int, forwards: bool, unit: bool) -> None:
-    """Solve with rows and columns first ... first + count - 1 of a triangle for these columns; `minus` becomes -x."""
+def substitute(f: Any, a: Strided, x: Columns, minus: Columns | None, base: int, first: int, count: int, forwards: bool,
+               unit: bool) -> None:
+    """Solve with rows and columns first ... first + count - 1 of a triangle; `minus` gets -x, row i of it in row i - base."""
     dtype, last = a.dtype, first + count
     with f.loop(0, count) as step:
         i = f.add(step.index, first) if forwards else f.sub(last - 1, step.index)
@@ -105,7 +106,7 @@ def substitute(f: Any, a: Strided, x: Columns, minus: Columns | None, first: int
             found = [f.mul(v, inverse) for v in found]
         x.store(f, i, found)
         if minus is not None:
-            minus.store(f, f.sub(i, first), [f.neg(v) for v in found])
+            minus.store(f, f.sub(i, base), [f.neg(v) for v in found])
 
 
 def column_blocks(b: Any, x: Strided, minus: Strided, count: int, pointers: list, emit: Callable) -> None:
@@ -127,70 +128,107 @@ def copy_columns(b: Any, x: Strided, source: Any, n: int, columns: int) -> None:
     column_blocks(b, x, x.moved(source), columns, [], copy)
 
 
-def exchange_rows(b: Any, x: Strided, pivots: Any, n: int, columns: int, backwards: bool) -> None:
-    column_blocks(b, x, x, columns, [pivots], lambda f, own, _, p: own.exchange(f, p[0], f.index(0), f.index(n), backwards))
+def exchange_rows(b: Any, x: Strided, pivots: Any, start: int, stop: int, columns: int, backwards: bool = False) -> None:
+    """Exchange rows i and pivots[i] of x for each i in order."""
+    column_blocks(b, x, x, columns, [pivots],
+                  lambda f, own, _, p: own.exchange(f, p[0], f.index(start), f.index(stop), backwards))
 
 
 def products(dtype: np.dtype, m: int, n: int) -> list[tuple]:
     """The largest of the products that are made for m x n numbers."""
-    return [(dtype, m, n, block_of(dtype))]
+    return [(dtype, m, n, m)]
 
 
-def triangular_solve(b: Any, a: Strided, x: Strided, minus: Any, n: int, columns: int, forwards: bool, unit: bool) -> None:
-    """x becomes the solution y of a y = x, a lower (forwards) or upper triangular."""
-    block = block_of(a.dtype)
-    starts = range(0, n, block)
-    area = Strided(minus, a.dtype, columns)
-    for first in starts if forwards else reversed(starts):
-        count = min(block, n - first)
-        last = first + count
-        column_blocks(b, x, area, columns, [a.pointer], lambda f, own, negated, p, first=first, count=count: substitute(
-            f, a.moved(p[0]), own, negated, first, count, forwards, unit))
-        start, stop = (last, n) if forwards else (0, first)
-        if start < stop:
-            b.add_product(a.dtype, x.at(b, start, 0), x.row, (a.at(b, start, first), a.row, a.column), (minus, columns, 1),
-                          stop - start, columns, count)
+def area_bytes(dtype: np.dtype, m: int, n: int) -> int:
+    """Of the work area: m x n numbers, or a block of so many rows."""
+    return -(-m * max(n, block_of(dtype)) * dtype.itemsize // 64) * 64
+
+
+def halved(count: int, dtype: np.dtype) -> int:
+    """About half of `count` rows or columns, in whole blocks."""
+    block = block_of(dtype)
+    return -(-count // (2 * block)) * block
+
+
+def triangular_solve(b: Any, a: Strided, x: Strided, area: Any, n: int, columns: int, forwards: bool, unit: bool) -> None:
+    """x becomes the solution y of a y = x, a lower (forwards) or upper triangular. The area has as many elements as x."""
+    solve_rows(b, a, x, Strided(area, a.dtype, columns), 0, 0, n, columns, forwards, unit)
+
+
+def solve_rows(b: Any, a: Strided, x: Strided, minus: Strided, base: int, first: int, count: int, columns: int, forwards: bool,
+               unit: bool) -> None:
+    """As `triangular_solve`, for rows first ... first + count - 1; row i of x comes to be, negated, row i - base of `minus`."""
+    if count <= block_of(a.dtype):
+        return column_blocks(b, x, minus, columns, [a.pointer], lambda f, own, negated, p: substitute(
+            f, a.moved(p[0]), own, negated, base, first, count, forwards, unit))
+    half = halved(count, a.dtype)
+    parts = [(first, half), (first + half, count - half)]
+    (known, n_known), (rest, n_rest) = parts if forwards else reversed(parts)
+    solve_rows(b, a, x, minus, base, known, n_known, columns, forwards, unit)
+    b.add_product(a.dtype, x.at(b, rest, 0), x.row, (a.at(b, rest, known), a.row, a.column),
+                  (minus.at(b, known - base, 0), columns, 1), n_rest, columns, n_known)
+    solve_rows(b, a, x, minus, base, rest, n_rest, columns, forwards, unit)
 
 
 # --- LU factors
 
-def lu(b: Any, a: Strided, pivots: Any, order: Any, minus: Any, m: int, n: int) -> None:
+def lu(b: Any, a: Strided, pivots: Any, order: Any, area: Any, m: int, n: int) -> None:
     """L and U in place of a, with row exchanges for the largest number of each column, and the permutation they amount to."""
-    block, k = block_of(a.dtype), min(m, n)
-    for first in range(0, k, block):
-        count = min(block, k - first)
-        last, rest = first + count, n - first - count
-        b.lanes(1, 1, [(a.pointer, 0), (pivots, 0)], 0,
-                lambda f, p, scratch, first=first, count=count: panel(f, a.moved(p[0]), p[1], first, count, m))
-        if not rest:
-            continue
-        right, area = a.moved(a.at(b, 0, last)), Strided(minus, a.dtype, rest)
-
-        def solve(f: Any, own: Columns, negated: Columns, p: list, first: int = first, count: int = count) -> None:
-            own.exchange(f, p[1], first, first + count)
-            substitute(f, a.moved(p[0]), own, negated, first, count, forwards=True, unit=True)
-        column_blocks(b, right, area, rest, [a.pointer, pivots], solve)
-        if last < m:
-            b.add_product(a.dtype, a.at(b, last, last), a.row, (a.at(b, last, first), a.row, 1), (minus, rest, 1),
-                          m - last, rest, count)
-
-    def left(f: Any, p: list, scratch: Any) -> None:
-        first = f.mul(f.lane, block)
-        Columns.of(f, a.moved(p[0]), first, block).exchange(f, p[1], f.add(first, block), k)
-    n_left = -(-k // block) - 1
-    b.lanes(n_left, min(max(n_left, 1), MOST_TASKS), [(a.pointer, 0), (pivots, 0)], 0, left)
+    k = min(m, n)
+    factor_columns(b, a, pivots, area, m, 0, k)
+    if k < n:
+        eliminate_right(b, a, pivots, area, m, 0, k, n - k)
     b.lanes(1, 1, [(order, 0), (pivots, 0)], 0, lambda f, p, scratch: permutation(f, p[0], p[1], k, m))
 
 
-def panel(f: Any, a: Strided, pivots: Any, first: int, count: int, m: int) -> None:
-    """The factors of rows first ... m - 1 of a block's columns: strips of one vector, what is right of each updated after it."""
-    whole, lanes = Columns.of(f, a, f.index(first), count), lanes_of(a.dtype)
-    for at in range(first, first + count, lanes):
-        width = min(lanes, first + count - at)
+def factor_columns(b: Any, a: Strided, pivots: Any, area: Any, m: int, first: int, count: int) -> None:
+    """The factors of rows first ... m - 1 of some columns, left half first."""
+    if count <= block_of(a.dtype):
+        return b.lanes(1, 1, [(a.at(b, first, first), 0), (b.gep(pivots, first, INT), 0), (area, 0)], 0,
+                       lambda f, p, scratch: copied_panel(f, a.moved(p[0]), p[1], p[2], first, count, m - first))
+    half = halved(count, a.dtype)
+    middle, last = first + half, first + count
+    factor_columns(b, a, pivots, area, m, first, half)
+    eliminate_right(b, a, pivots, area, m, first, half, count - half)
+    factor_columns(b, a, pivots, area, m, middle, count - half)
+    exchange_rows(b, a.moved(a.at(b, 0, first)), pivots, middle, last, half)
+
+
+def eliminate_right(b: Any, a: Strided, pivots: Any, area: Any, m: int, first: int, count: int, columns: int) -> None:
+    """What the factors of `count` columns do to those right of them."""
+    last = first + count
+    right, minus = a.moved(a.at(b, 0, last)), Strided(area, a.dtype, columns)
+    exchange_rows(b, right, pivots, first, last, columns)
+    solve_rows(b, a, right, minus, first, first, count, columns, forwards=True, unit=True)
+    if last < m:
+        b.add_product(a.dtype, a.at(b, last, last), a.row, (a.at(b, last, first), a.row, 1), (area, columns, 1), m - last, columns,
+                      count)
+
+
+def copied_panel(f: Any, a: Strided, pivots: Any, area: Any, first: int, count: int, m: int) -> None:
+    """The factors of a block's columns, in an area where their rows lie together: a power of two from row to row would be a single
+    line of the cache. `first` is added to the pivots."""
+    dense = Strided(area, a.dtype, block_of(a.dtype))
+    own, copy = (Columns.of(f, x, f.index(0), count) for x in (a, dense))
+    with f.loop(0, m) as loop:
+        copy.store(f, loop.index, own.load(f, loop.index))
+    panel(f, dense, pivots, count, m)
+    with f.loop(0, m) as loop:
+        own.store(f, loop.index, copy.load(f, loop.index))
+    with f.loop(0, count) as loop:
+        place = f.gep(pivots, loop.index, INT)
+        f.store(f.add(f.load(INT, place), first), place)
+
+
+def panel(f: Any, a: Strided, pivots: Any, count: int, m: int) -> None:
+    """The factors of m rows of a block's columns: strips of one vector, what is right of each updated after it."""
+    whole, lanes = Columns.of(f, a, f.index(0), count), lanes_of(a.dtype)
+    for at in range(0, count, lanes):
+        width = min(lanes, count - at)
         strip(f, a, Columns.of(f, a, f.index(at), width), whole, pivots, at, width, m)
-        rest = Columns.of(f, a, f.index(at + width), first + count - at - width)
+        rest = Columns.of(f, a, f.index(at + width), count - at - width)
         if rest.places:
-            substitute(f, a, rest, None, at, width, forwards=True, unit=True)
+            substitute(f, a, rest, None, at, at, width, forwards=True, unit=True)
             update(f, a, rest, at, width, m)
 
 

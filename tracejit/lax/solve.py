@@ -233,11 +233,11 @@ class LuSolve(Stacked):
         factors = factors.transposed() if self.transposed else factors
         blocked.copy_columns(b, x, ins[3], n, columns)
         if not self.transposed:
-            blocked.exchange_rows(b, x, ins[2], n, columns, backwards=False)
+            blocked.exchange_rows(b, x, ins[2], 0, n, columns)
         for forwards in (True, False):      # L, then U; transposed, U is the lower triangle
             blocked.triangular_solve(b, factors, x, area, n, columns, forwards, unit=forwards != self.transposed)
         if self.transposed:
-            blocked.exchange_rows(b, x, ins[2], n, columns, backwards=True)
+            blocked.exchange_rows(b, x, ins[2], 0, n, columns, backwards=True)
 
     def group_areas(self, a, lu, pivots, b): return [(a.size, a.dtype), (pivots.size, INT), (b.size, b.dtype)]
 

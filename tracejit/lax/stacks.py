@@ -9,7 +9,7 @@ import numpy as np
 from tracejit.errors import DtypeError, ShapeError
 from tracejit.ir.trace import bind
 from tracejit.ir.types import ArrayType, short_name
-from tracejit.lax.blocked import VECTORS, WIDTH, products
+from tracejit.lax.blocked import area_bytes, products
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.lapack import count_up, identity
 from tracejit.lax.shares import MOST_SHARES, Shares
@@ -158,7 +158,7 @@ class Stacked(Opaque):
         if not self.in_blocks(types):
             return self.shares(types).nbytes
         own = self.own_types(types)
-        return WIDTH * VECTORS * self.block_columns(*own)
+        return area_bytes(own[0].dtype, own[0].shape[0], self.block_columns(*own))
 
     def call(self, b, ins, outs, types):
         own, n = self.own_types(types), self.n_lanes(types)
