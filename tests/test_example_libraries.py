@@ -106,3 +106,17 @@ def test_dropout_and_training():
     for i in range(150):
         state = step(i, state)
     assert (np.asarray(apply(get(state), x)).argmax(1) == [0, 1, 1, 0]).all()
+
+
+def test_sm3_of_a_number_is_that_of_a_vector_of_one():
+    init, update, params = optimizers.sm3(0.1)
+    number, vector = init(jnp.float32(1)), init(jnp.ones(1, jnp.float32))
+    for i in range(4):
+        number, vector = update(i, jnp.sin(params(number)), number), update(i, jnp.sin(params(vector)), vector)
+    assert params(number).shape == () and params(number) == params(vector)[0]
+
+
+def test_gradients_of_another_structure_are_refused():
+    init, update, _ = optimizers.adam(0.1)
+    with pytest.raises(TypeError, match="passed a gradient tree that did not match the parameter tree structure"):
+        update(0, [1.], init({"a": 1.}))

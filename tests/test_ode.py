@@ -86,3 +86,11 @@ def test_jet():
     theirs = jax_jet.jet(lambda x, y: reference_numpy.sin(x) * reference_numpy.exp(y) + reference_numpy.dot(x, x), *arguments)
     for a, b in zip((ours[0], *ours[1]), (theirs[0], *theirs[1])):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
+
+
+@pytest.mark.parametrize("f", [lambda x: x > 1, jnp.argmax, lambda x: x.astype(int), jnp.isfinite])
+def test_jet_of_results_without_derivatives(f):
+    x = jnp.array([1., 3., 2.])
+    value, terms = jet(lambda x: (f(x), x * x), (x,), ([jnp.ones(3), jnp.zeros(3)],))[0][0], jet(f, (x,), ([x, x],))[1]
+    assert value.dtype == f(x).dtype and (value == f(x)).all()
+    assert all(term.dtype == value.dtype and term.shape == value.shape and not term.any() for term in terms)

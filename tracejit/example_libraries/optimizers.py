@@ -61,7 +61,8 @@ def optimizer(opt_maker: Callable[..., tuple]) -> Callable[..., Optimizer]:
         def tree_update(step, gradients, state):
             leaves, tree = tree_util.tree_flatten(gradients)
             if tree != state.tree_def:
-                raise TypeError(f"the gradients' structure {tree} is not that of the parameters, {state.tree_def}")
+                raise TypeError("optimizer update function was passed a gradient tree that did not match the parameter tree "
+                                f"structure with which it was initialized: {tree} instead of {state.tree_def}")
             new = packed([update(step, g, old) for g, old in zip(leaves, states_of(state))], tree)
             if new.subtree_defs != state.subtree_defs:
                 raise TypeError(f"the optimiser changed the structure of its state from {state.subtree_defs} to "
@@ -195,16 +196,16 @@ def sm3(step_size, momentum=0.9):
     rate = make_schedule(step_size)
 
     def init(x):
-        return x, jnp.zeros_like(x), [jnp.zeros(size, x.dtype) for size in x.shape], x.ndim
+        return x, jnp.zeros_like(x), [jnp.zeros(size, x.dtype) for size in x.shape or (1,)], x.ndim
 
     def update(i, g, state):
         x, velocity, accumulators, ndim = state
-        along = [a.reshape(*(-1 if j == axis else 1 for j in range(g.ndim))) for axis, a in enumerate(accumulators)]
-        smallest = functools.reduce(jnp.minimum, along) if along else jnp.zeros_like(g)
-        squares = smallest + jnp.square(g)
-        scaled = jnp.where(squares > 0, g / jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-        velocity = (1 - momentum) * scaled + momentum * velocity
-        others = [tuple(j for j in range(g.ndim) if j != axis) for axis in range(g.ndim)]
+        rows = jnp.atleast_1d(g)    # a number is a vector of one
+        along = [a.reshape(*(-1 if j == axis else 1 for j in range(rows.ndim))) for axis, a in enumerate(accumulators)]
+        squares = functools.reduce(jnp.minimum, along) + jnp.square(rows)
+        scaled = jnp.where(squares > 0, rows / jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+        velocity = (1 - momentum) * scaled.reshape(g.shape) + momentum * velocity
+        others = [tuple(j for j in range(rows.ndim) if j != axis) for axis in range(rows.ndim)]
         return x - rate(i) * velocity, velocity, [squares.max(axes) for axes in others], ndim
 
     return init, update, lambda state: state[0]

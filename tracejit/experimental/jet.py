@@ -11,6 +11,7 @@ from typing import Any
 
 import tracejit.numpy as jnp
 from tracejit import jvp
+from tracejit.ir.float0 import is_float0
 from tracejit.ir.types import is_weak
 from tracejit.numpy.promotion import convert
 from tracejit.tree_util import tree_leaves, tree_map
@@ -35,8 +36,8 @@ def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_
     """
     orders = {len(terms) for terms in series}
     if len(primals) != len(series) or len(orders) != 1:
-        raise ValueError(f"jet takes a series for each of {len(primals)} primals, all of one length: got lengths "
-                         f"{[len(terms) for terms in series]}")
+        raise ValueError("jet terms have inconsistent lengths for different arguments: jet takes a series for each of "
+                         f"{len(primals)} primals, all of one length, got lengths {[len(terms) for terms in series]}")
     (order,) = orders
     scale = [1 / math.factorial(k) if factorial_scaled else 1.0 for k in range(1, order + 1)]
 
@@ -58,6 +59,11 @@ def jet(fun: Callable, primals: Sequence, series: Sequence[Sequence], factorial_
     return value, tree_map(lambda _, *derivatives: [*derivatives], value, *terms)
 
 
+def zero_of_integers(slope: Any, value: Any) -> Any:
+    """A derivative as an array that can be returned and computed with."""
+    return jnp.zeros_like(value) if is_float0(slope) else slope
+
+
 def derivatives(function, t, order: int) -> list:
     """The value and the first derivatives of a function of a scalar."""
     def with_derivatives(function, order):
@@ -67,7 +73,7 @@ def derivatives(function, t, order: int) -> list:
 
         def both(t):
             values, slopes = jvp(lower, (t,), (jnp.ones_like(t),))
-            return [*values, slopes[-1]]
+            return [*values, tree_map(zero_of_integers, slopes[-1], values[-1])]
         return both
 
     return with_derivatives(function, order)(t)
