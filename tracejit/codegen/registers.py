@@ -122,8 +122,8 @@ class Builder:
             if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
                                 for e in g.eqns if e not in updates):
                 raise NotInRegisters("its body holds steps that are not elementwise")
-        self.most = self.op.at_most if self.cond is None else 1 << 62
-        self.time = Axis("t", self.most)
+        self.trips = self.op.at_most if self.cond is None else 1 << 62
+        self.time = Axis("t", self.trips)
         self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
 
     def build(self) -> RegisterLoop:
@@ -170,7 +170,7 @@ class Builder:
             step = step_of(param, self.producers.get(result)) if isinstance(result, Var) else None
             if step is None or not isinstance(init, Lit):
                 continue
-            first, last = int(init.value), int(init.value) + step * self.most
+            first, last = int(init.value), int(init.value) + step * self.trips
             if min(first, last) >= np.iinfo(param.type.dtype).min and max(first, last) <= np.iinfo(param.type.dtype).max:
                 found[k] = Index({self.time: -step}, last - step) if self.op.reverse else Index({self.time: step}, first)
         return found
