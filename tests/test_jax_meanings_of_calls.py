@@ -225,3 +225,13 @@ LANE = tj.ShapeDtypeStruct((), F)
 def test_callbacks_that_are_refused(kind, words, call):
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_wide_arrays_meet_narrow_ones_when_x64_is_off():
+    with tj.enable_x64(True):
+        x = jnp.arange(3., dtype=float)
+    with tj.enable_x64(False):
+        assert x.dtype == np.float64 and (x + x).dtype == jnp.sin(x).dtype == np.float64
+        for f in (lambda x: x + 1, lambda x: x * np.float64(2), lambda x: x + jnp.ones(3), lambda x: jnp.where(x > 1, x, 0)):
+            for found in (f(x), tj.jit(f)(x), tj.vmap(f)(x[None])[0]):
+                assert found.dtype == np.float32 and (found == f(np.arange(3.))).all()

@@ -158,9 +158,13 @@ def types_of(name: str, args: Sequence[ArrayLike]) -> list[ArrayType]:
 
 
 def common_type(name: str, types: Sequence[ArrayType]) -> tuple[np.dtype, bool]:
-    """The (dtype, weak) of the result of an operation on these, checked against numpy_dtype_promotion."""
+    """The (dtype, weak) of the result of an operation on these, checked against numpy_dtype_promotion.
+
+    It is one that numbers have too: an array made while x64 was on is made narrow to meet one when it is off.
+    """
     check_promotion(name, types)
-    return join_types([(t.dtype, t.weak_type) for t in types])
+    dtype, weak = join_types([(t.dtype, t.weak_type) for t in types])
+    return canonicalize_dtype(dtype), weak
 
 
 _KIND_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
