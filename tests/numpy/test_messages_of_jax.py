@@ -6,8 +6,23 @@ import pytest
 
 import tracejit as tj
 import tracejit.numpy as jnp
+from tracejit import lax
 
 ONES = np.ones((3, 2, 2))
+
+
+def scatter(shape, indices, updates, *numbers, **more):
+    f = lambda x, y: lax.scatter(jnp.broadcast_to(x, shape), np.zeros(indices, np.int32), jnp.broadcast_to(y, updates),
+                                 lax.ScatterDimensionNumbers(*numbers, **more))
+    return tj.eval_shape(f, np.int32(1), np.int32(1))
+
+
+def gather(shape, indices, sizes, *numbers, **more):
+    f = lambda x: lax.gather(jnp.broadcast_to(x, shape), np.zeros(indices, np.int32), lax.GatherDimensionNumbers(*numbers, **more), sizes)
+    return tj.eval_shape(f, np.int32(1))
+
+
+MASK = jnp.ones(10, int)
 ERRORS = [
     (lambda: jnp.tensordot(ONES, np.ones(2), axes=([0], [0, 1])), TypeError, "requires axes lists to have equal length"),
     (lambda: jnp.tensordot(ONES, np.ones(2), axes=("a", "b")), TypeError, "both axes lists to be either ints, tuples or lists"),
@@ -25,6 +40,44 @@ ERRORS = [
     (lambda: jnp.zeros(1.0), TypeError, "Shapes must be 1D sequences of concrete values of integer type"),
     (lambda: tj.jit(lambda i: jnp.split(jnp.zeros(4), i))(2), TypeError, "Abstract tracer value encountered where concrete"),
     (lambda: tj.jit(lambda i: jnp.split(jnp.zeros(4), [2, i]))(2), TypeError, "Abstract tracer value encountered"),
+    (lambda: lax.split(np.arange(5), [-1]), ValueError, "Sizes passed to split must be nonnegative"),
+    (lambda: lax.split(np.arange(5), [6]), ValueError, "Sum of sizes 6 must be equal"),
+    (lambda: lax.broadcast_in_dim(np.ones(2), (2, 2), (0, 1)), TypeError, "broadcast_dimensions must have length equal to"),
+    (lambda: lax.broadcast_in_dim(np.ones((2, 2)), (2,), (0, 1)), TypeError, "must have equal or higher rank to the operand"),
+    (lambda: lax.broadcast_in_dim(np.ones(2), (2, 3), (2,)), TypeError, "broadcast_dimensions must be a subset of output"),
+    (lambda: lax.broadcast_in_dim(np.ones(2), (3,), (0,)), TypeError, "operand dimension sizes must either be 1, or be equal"),
+    (lambda: lax.squeeze(np.ones((1, 2)), (0, 0)), ValueError, "dimensions are not unique"),
+    (lambda: lax.squeeze(np.ones((1, 2)), (1,)), ValueError, "cannot select an axis to squeeze out"),
+    (lambda: lax.pad(np.zeros(2), np.zeros(2), [(0, 0, 0)]), ValueError, "padding_value must be a scalar"),
+    (lambda: lax.pad(np.zeros(2), 0.0, [(0, 1, -1)]), ValueError, "interior padding in padding_config must be nonnegative"),
+    (lambda: lax.pad(np.zeros(2), 0.0, [(-3, 0, 0)]), ValueError, "Dimension size after padding is not at least 0"),
+    (lambda: lax.reduce_window(np.ones(1), 0.0, lax.add, (0,), (1,), "VALID"), TypeError, "must have every element be"),
+    (lambda: tj.eval_shape(lambda x: lax.top_k(x, 9), tj.ShapeDtypeStruct((2**31 + 1,), "int8")), ValueError, "will overflow"),
+    (lambda: jnp.sum(jnp.zeros(10), where=MASK), ValueError, "jnp.sum: where must be None or a boolean array"),
+    (lambda: jnp.max(jnp.zeros(10), where=MASK, initial=0), ValueError, "jnp.max: where must be None or a boolean array"),
+    (lambda: jnp.nanmean(jnp.zeros(10), where=MASK), ValueError, "jnp.nanmean: where must be None or a boolean array"),
+    (lambda: jnp.all(jnp.zeros(10), where=MASK), ValueError, "jnp.all: where must be None or a boolean array"),
+    (lambda: tj.jit(tj.nn.one_hot)(3, 5), TypeError, "in jax.nn.one_hot argument `num_classes`"),
+    (lambda: tj.jit(jnp.arange)(3), TypeError, "It arose in the jnp.arange argument 'stop'"),
+    (lambda: tj.jit(lambda a: jnp.arange(a, 3))(0), TypeError, "It arose in the jnp.arange argument 'start'"),
+    (lambda: tj.jit(lambda a, b: jnp.mgrid[a:b])(0, 2), TypeError, "slice start of jnp.mgrid"),
+    (lambda: tj.jit(lambda a, b: jnp.r_[a:b])(0, 2), TypeError, "slice start of jnp.r_"),
+    (lambda: tj.jit(lambda x: x.tobytes())(ONES), TypeError, r"The tobytes\(\) method was called on traced array"),
+    (lambda: tj.jit(lambda a: jnp.choose(a, [a, a]))(np.arange(2)), TypeError, "because jnp.choose was jit-compiled with mode='raise'"),
+    (lambda: jnp.take(jnp.ones((2, 0)), jnp.array([0]), axis=1), IndexError, "non-empty jnp.take"),
+    (lambda: jnp.corrcoef(np.arange(5), dtype=int), ValueError, "corrcoef: dtype must be a subclass of float or complex"),
+    (lambda: jnp.broadcast_to(ONES, (2, 2)), ValueError, "Cannot broadcast to shape with fewer dimensions"),
+    (lambda: scatter((64, 48), (32, 1), (65, 32), (0,), (1,), (1,)), TypeError, "Bounds of the window dimensions"),
+    (lambda: scatter((64, 48), (32, 1), (64, 31), (1,), (0,), (1,)), TypeError, "Bounds of the scatter dimensions"),
+    (lambda: scatter((6, 5), (3, 2), (3, 6, 5), (2, 1), (), (0, 1)), TypeError, "update_window_dims in scatter op must be sorted"),
+    (lambda: scatter((6, 5), (3, 2), (3, 6), (1,), (7,), (0, 1)), TypeError, "Invalid inserted_window_dims set in scatter op"),
+    (lambda: scatter((6, 5), (3, 2), (3, 6, 5), (1, 2), (), (0, 0)), TypeError, "scatter_dims_to_operand_dims in scatter op must not"),
+    (lambda: scatter((6, 5), (3, 2), (3, 6), (1,), (), (0, 1)), TypeError, "Scatter op has window of size 1; doesn't match operand"),
+    (lambda: scatter((6, 5), (3, 1), (3, 5), (1,), (), (1,), operand_batching_dims=(0,)), TypeError, "requires equal numbers of"),
+    (lambda: gather((6, 5), (3, 2), (1, 5), (1,), (0, 0), (0, 1)), TypeError, "collapsed_slice_dims in gather op must not repeat"),
+    (lambda: gather((6, 5), (3, 2), (1, 5), (4,), (0,), (0, 1)), TypeError, "Offset dimension 0 in gather op is out of bounds"),
+    (lambda: gather((6, 5), (3, 2), (1, 5), (1,), (0,), (0, 9)), TypeError, "Invalid start_index_map"),
+    (lambda: gather((6, 5), (3, 2), (1, 5), (1,), (0,), (0,)), TypeError, "Gather op has 1 elements in start_index_map and the bound"),
     (lambda: tj.jit(jnp.asarray)(np.ma.array([1, 2], mask=[True, False])), ValueError, "numpy masked arrays are not supported"),
 ]
 

@@ -44,7 +44,8 @@ def axes_of(name: str, axes: Iterable, ndim: int, from_end: bool = False) -> tup
     """Distinct axes in [0, ndim), in the order given."""
     found = tuple([axis_of(name, a, ndim, from_end) for a in axes])
     if len(set(found)) < len(found):
-        raise ShapeError(f"{name}: an axis occurs twice in {found}", source=user_source(), fix="name each axis once")
+        raise ShapeError(f"{name}: dimensions are not unique: an axis occurs twice in {found}", source=user_source(),
+                         fix="name each axis once")
     return found
 
 
@@ -103,7 +104,13 @@ class BroadcastInDim(View):
         if fits and all(a < b for a, b in zip(dims, dims[1:])):
             if all(n == self.shape[d] or n == 1 for n, d in zip(x.shape, dims)):
                 return ArrayType(self.shape, x.dtype, x.weak_type)
-        raise ShapeError(f"broadcast_in_dim: cannot place the axes of {x} at {dims} of shape {self.shape}",
+        wrong = "broadcast_dimensions must have length equal to operand ndim" if len(dims) != x.ndim else \
+            "target broadcast shape must have equal or higher rank to the operand shape" if len(self.shape) < x.ndim else \
+            "broadcast_in_dim broadcast_dimensions must be a subset of output dimensions" if \
+            not all(0 <= d < len(self.shape) for d in dims) else "broadcast_dimensions must be strictly increasing" if not fits or \
+            any(a >= b for a, b in zip(dims, dims[1:])) else "operand dimension sizes must either be 1, or be equal to their " \
+            "corresponding dimensions in the target broadcast shape"
+        raise ShapeError(f"broadcast_in_dim: cannot place the axes of {x} at {dims} of shape {self.shape}: {wrong}",
                          source=user_source(), fix="give each axis a place of its own where the shape has the axis's "
                          "size (or the axis has size 1)")
 

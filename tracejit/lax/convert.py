@@ -111,6 +111,8 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
     if new_dtype is None:
         raise DtypeError("convert_element_type: the dtype to convert to is None", source=user_source(), fix="name one")
     dtype = canonicalize_dtype(new_dtype)
+    if type(operand) is int and is_integer(dtype):      # an integer of any size wraps
+        operand = int(np.array(operand & 2**64 - 1, np.uint64).astype(dtype))
     t = type_of(operand)
     if t.dtype == dtype and not t.weak_type and not isinstance(operand, (np.ndarray, np.generic, bool)):
         return operand

@@ -25,6 +25,7 @@ from tracejit.lax.native import emit_scalars, eval_scalars, offset_of
 from tracejit.lax.reduce import highest, lowest
 from tracejit.lax.shape import concatenate, expand_dims, reshape
 from tracejit.lax.updates import by_columns, by_parts, column_shares, parts_of, pitch
+from tracejit.lax.window_checks import check_dimensions
 from tracejit.lax.windows import GatherDimensionNumbers as GatherDimensionNumbers
 from tracejit.lax.windows import GatherScatterMode as GatherScatterMode
 from tracejit.lax.windows import ScatterDimensionNumbers as ScatterDimensionNumbers
@@ -150,7 +151,9 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
      [3 4]]
     """
     mode = GatherScatterMode.from_any(GatherScatterMode.PROMISE_IN_BOUNDS if mode is None else mode)
-    op = Gather(*map(ints, dimension_numbers), ints(slice_sizes), mode.value, bool(unique_indices), fill_value)
+    numbers, t = tuple(map(ints, dimension_numbers)), type_of(start_indices)
+    check_dimensions("gather", numbers, len(numbers[0]) + t.ndim - 1, type_of(operand), t)
+    op = Gather(*numbers, ints(slice_sizes), mode.value, bool(unique_indices), fill_value)
     return bind(op, operand, start_indices)
 
 
@@ -188,8 +191,9 @@ class Scatter(Indexed, Opaque):
             raise DtypeError(f"{self.name}: cannot write {updates} into {operand}", source=user_source(),
                              fix="convert the updates with lax.convert_element_type")
         if updates.shape != self.windows.result_shape(indices.shape):
-            raise ShapeError(f"{self.name}: updates must have shape {self.windows.result_shape(indices.shape)}, not "
-                             f"{updates.shape}", source=user_source(), fix="see ScatterDimensionNumbers")
+            raise ShapeError(f"{self.name}: Bounds of the scatter dimensions of updates must be those of the indices: updates must "
+                             f"have shape {self.windows.result_shape(indices.shape)}, not {updates.shape}",
+                             source=user_source(), fix="see ScatterDimensionNumbers")
         return ArrayType(operand.shape, self.accepted(operand.dtype), operand.weak_type and updates.weak_type)
 
     def bounds(self, types, operand, indices, updates):
@@ -475,6 +479,7 @@ def scatter_op(kind: type[Scatter], operand, updates, numbers, unique: bool, mod
 def scattered(kind: type[Scatter], operand, indices, updates, numbers, unique: bool, mode) -> Any:
     operand, updates = of_one_dtype(operand, updates)
     t = type_of(operand)
+    check_dimensions("scatter", tuple(map(ints, numbers)), type_of(updates).ndim, t, type_of(indices))
     if not t.size:  # no update lands
         return operand if is_own(operand) else full(t.shape, 0, t.dtype)
     return bind(scatter_op(kind, operand, updates, numbers, unique, mode), operand, indices, updates)

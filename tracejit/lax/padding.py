@@ -38,7 +38,7 @@ def padtype_to_pads(in_shape: Sequence[int], window_shape: Sequence[int], window
         return [(0, 0)] * len(in_shape)
     totals = [max((-(-size // stride) - 1) * stride + window - size, 0)
               for size, window, stride in zip(in_shape, window_shape, window_strides, strict=True)]
-    halves = [(total // 2, total - total // 2) for total in totals]
+    halves = [(total // 2, total - total // 2) for total in map(int, totals)]
     return halves if padding is PaddingType.SAME else [(high, low) for low, high in halves]
 
 
@@ -57,7 +57,7 @@ def pairs_of(padding: Any, rank: int, what: str) -> Pads:
     try:
         pads = tuple((int(low), int(high)) for low, high in padding)
     except (TypeError, ValueError):
-        raise ValueError(f"{what}: padding must be 'SAME', 'VALID', 'SAME_LOWER' or a sequence of (low, high) pairs, "
+        raise ValueError(f"{what}: the padding argument must be 'SAME', 'VALID', 'SAME_LOWER' or a sequence of (low, high) pairs, "
                          f"got {padding!r}") from None
     if len(pads) != rank:
         raise ShapeError(f"{what}: {len(pads)} pairs of padding for {rank} axes: {pads}",
@@ -73,7 +73,7 @@ def ints_of(values: Any, rank: int, what: str, least: int = 1) -> tuple[int, ...
     if len(values) != rank:
         raise ShapeError(f"{what} {values} has {len(values)} entries for {rank} axes", fix=f"give {rank} integers")
     if any(v < least for v in values):
-        raise ShapeError(f"{what} {values} must be at least {least} in each axis", fix="give positive integers")
+        raise ShapeError(f"{what} must have every element be at least {least}, got {values}", fix="give positive integers")
     return values
 
 

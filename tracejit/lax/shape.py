@@ -228,7 +228,10 @@ class Pad(View):
         config = self.padding_config
         sizes = [lo + hi + n + max(n - 1, 0) * inner for n, (lo, hi, inner) in zip(x.shape, config)]
         if len(config) != x.ndim or value.ndim or any(inner < 0 for *_, inner in config) or min(sizes, default=0) < 0:
-            raise ShapeError(f"pad: cannot pad {x} with {value} by {config}", source=user_source(),
+            wrong = "padding_value must be a scalar" if value.ndim else "padding_config must have an entry for each axis" if \
+                len(config) != x.ndim else "interior padding in padding_config must be nonnegative" if \
+                any(inner < 0 for *_, inner in config) else f"Dimension size after padding is not at least 0, got {tuple(sizes)}"
+            raise ShapeError(f"pad: cannot pad {x} with {value} by {config}: {wrong}", source=user_source(),
                              fix="give (low, high, interior >= 0) per axis and a zero-dimensional value; "
                              "do not cut off more than there is")
         return ArrayType(tuple(sizes), x.dtype, x.weak_type and value.weak_type)
@@ -397,7 +400,8 @@ def squeeze(array: Any, dimensions: Sequence[int]) -> Any:
     gone = axes_of("squeeze", dimensions, len(shape), from_end=True)
     for d in gone:
         if shape[d] != 1:
-            raise ShapeError(f"squeeze: axis {d} of {type_of(array)} has size {shape[d]}, not 1", source=user_source(),
+            raise ShapeError(f"squeeze: cannot select an axis to squeeze out which has size not equal to one: axis {d} of "
+                             f"{type_of(array)} has size {shape[d]}, not 1", source=user_source(),
                              fix="squeeze axes of size 1 only")
     return reshape(array, [n for d, n in enumerate(shape) if d not in gone])
 
@@ -419,9 +423,12 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list:
     """operand cut along an axis into pieces of these sizes, which must add up to the axis's."""
     axis = axis_of("split", axis, type_of(operand).ndim, from_end=True)
     ends = [0, *itertools.accumulate(ints(sizes))]
+    if min(ints(sizes), default=0) < 0:
+        raise ShapeError(f"split: Sizes passed to split must be nonnegative, got {list(sizes)}", source=user_source(),
+                         fix="give sizes that add up to the axis's")
     if ends[-1] != type_of(operand).shape[axis]:
-        raise ShapeError(f"split: sizes {tuple(sizes)} add up to {ends[-1]}, not to the size of axis {axis} of "
-                         f"{type_of(operand)}", source=user_source(), fix="give sizes that add up to the axis's")
+        raise ShapeError(f"split: Sum of sizes {ends[-1]} must be equal to the size of axis {axis} of {type_of(operand)}",
+                         source=user_source(), fix="give sizes that add up to the axis's")
     return [slice_in_dim(operand, a, z, 1, axis) for a, z in zip(ends, ends[1:])]
 
 

@@ -248,6 +248,8 @@ def top_k(operand: Any, k: int, *, axis: int = -1):
     if t.dtype.kind == "c":
         raise DtypeError(f"top_k: complex numbers of {t} are not ordered", fix="select by lax.real(x) or abs(x)")
     axis, k = axis_of("top_k", axis, t.ndim, from_end=True), int(k)
+    if t.shape[axis] > np.iinfo(np.int32).max:
+        raise ValueError(f"top_k returns int32 indices, which will overflow for axes of more than 2**31 - 1 elements; got {t}")
     if not 0 <= k <= t.shape[axis]:
         raise ShapeError(f"top_k: k={k} but axis {axis} of {t} has {t.shape[axis]} elements",
                          fix=f"take at most {t.shape[axis]}")

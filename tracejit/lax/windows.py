@@ -67,7 +67,8 @@ class Windows(NamedTuple):
         problem = next((text for bad, text in (
             (indices.ndim == 0, "indices need a last axis, which holds the index vectors"),
             (len(self.sizes) != operand.ndim, f"there are {len(self.sizes)} window sizes"),
-            (any(not 0 <= s <= n for s, n in zip(self.sizes, operand.shape)), "a window is larger than the operand"),
+            (any(not 0 <= s <= n for s, n in zip(self.sizes, operand.shape)),
+             "Bounds of the window dimensions: a window is larger than the operand"),
             (len(set(gone)) != len(gone), "an operand axis is left out twice"),
             (any(not 0 <= d < operand.ndim for d in (*gone, *self.index_map)), "an operand axis is out of range"),
             (any(self.sizes[d] > 1 for d in gone if d < len(self.sizes)), "an axis that is left out has a window "

@@ -1,14 +1,13 @@
 """Scores -> distributions and standardised features: the softmax family, `standardize`, `one_hot`."""
 from __future__ import annotations
 
-import operator
 from functools import partial, wraps
 
 import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax
-from tracejit.numpy.promotion import canonical_axis, inexact, promote_inexact
+from tracejit.numpy.promotion import canonical_axis, concrete_int, inexact, promote_inexact
 
 
 def over_axes(*static: str):
@@ -158,7 +157,7 @@ def one_hot(x, num_classes: int, *, dtype=None, axis=-1):
      [0. 0. 0.]]
     """
     dtype = np.dtype(jnp.result_type(float if dtype is None else dtype))
-    return indicator(jnp.asarray(x), operator.index(num_classes), dtype, axis)
+    return indicator(jnp.asarray(x), concrete_int(num_classes, "The value in jax.nn.one_hot argument `num_classes`"), dtype, axis)
 
 
 @partial(jit, static_argnames=("num_classes", "dtype", "axis"))

@@ -18,10 +18,11 @@ index_exp = np.index_exp
 s_ = np.s_
 
 
-def _range_of(s: slice) -> Array:
+def _range_of(s: slice, name: str) -> Array:
     """start:stop:step, or start:stop:nj for n points with the end included."""
     start, stop, step = (
-        None if v is None else concrete(v, "an index expression")[()] for v in (s.start, s.stop, s.step)
+        None if v is None else concrete(v, f"the slice {part} of jnp.{name}")[()]
+        for part, v in (("start", s.start), ("stop", s.stop), ("step", s.step))
     )
     start = 0 if start is None else start
     if stop is None:
@@ -44,8 +45,8 @@ class _Grid:
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
-            return _range_of(key)
-        axes = promote_dtypes(self.name, *[_range_of(k) for k in key])
+            return _range_of(key, self.name)
+        axes = promote_dtypes(self.name, *[_range_of(k, self.name) for k in key])
         grids = meshgrid(*axes, indexing="ij", sparse=self.sparse)
         if self.sparse:
             return grids
@@ -87,7 +88,7 @@ class _Joined:
     def _part(self, item: Any, ndmin: int, trans1d: int) -> Array:
         if isinstance(item, str):
             raise ValueError("string directive must be the first entry.")
-        x = _range_of(item) if isinstance(item, slice) else array(item)
+        x = _range_of(item, self.name) if isinstance(item, slice) else array(item)
         scalar = x.ndim == 0
         own = max(x.ndim, 1)
         x = lax.reshape(x, (1,)) if scalar else x

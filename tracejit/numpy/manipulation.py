@@ -217,7 +217,9 @@ def broadcast_to(array: ArrayLike, shape: Any, *, out_sharding: Any = None) -> A
     check_arraylike("broadcast_to", array)
     target = canonical_shape(shape)
     own = np.shape(array)
-    if len(own) > len(target) or any(a not in (1, b) for a, b in zip(own[::-1], target[::-1], strict=False)):
+    if len(own) > len(target):
+        raise ShapeError(f"Cannot broadcast to shape with fewer dimensions: {own} to {target}")
+    if any(a not in (1, b) for a, b in zip(own[::-1], target[::-1], strict=False)):
         raise ShapeError(f"Incompatible shapes for broadcasting: {own} and requested shape {target}")
     return expand_to(array, target)
 

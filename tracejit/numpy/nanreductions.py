@@ -47,6 +47,7 @@ def _extremum(
     where: ArrayLike | None,
 ) -> Array:
     check_no_out(name, out)
+    reductions.check_where(name, where)
     x, missing = _filled(name, a, worst)
     result = reduce(x, axis, keepdims=keepdims, initial=initial, where=where)
     if missing is None or initial is not None:
@@ -105,6 +106,7 @@ def nansum(
     Array(4., dtype=float32)
     """
     check_no_out("nansum", out)
+    reductions.check_where("nansum", where)
     return reductions.sum(_filled("nansum", a, 0)[0], axis, dtype, None, keepdims, initial, where)
 
 
@@ -124,6 +126,7 @@ def nanprod(
     Array(6., dtype=float32)
     """
     check_no_out("nanprod", out)
+    reductions.check_where("nanprod", where)
     return reductions.prod(_filled("nanprod", a, 1)[0], axis, dtype, None, keepdims, initial, where)
 
 
@@ -150,6 +153,7 @@ def nanmean(
     Array(2., dtype=float32)
     """
     check_no_out("nanmean", out)
+    reductions.check_where("nanmean", where)
     check_arraylike("nanmean", a)
     x = as_array(a)
     if not is_inexact(x.dtype):
@@ -174,6 +178,7 @@ def nanvar(
     Array(1., dtype=float32)
     """
     check_no_out("nanvar", out)
+    reductions.check_where("nanvar", where)
     check_arraylike("nanvar", a)
     x = as_array(a)
     if not is_inexact(x.dtype):
@@ -209,6 +214,7 @@ def nanstd(
     Array(1., dtype=float32)
     """
     check_no_out("nanstd", out)
+    reductions.check_where("nanstd", where)
     return lax.sqrt(nanvar(a, axis, dtype, None, ddof, keepdims, where, mean))
 
 

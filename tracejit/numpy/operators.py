@@ -328,7 +328,9 @@ _CONVERSIONS: dict[str, Callable] = {
     "__copy__": lambda self: self,  # a copy would be another variable, which no equation defines
     "__deepcopy__": lambda self, memo: self,
     "item": lambda self, *args: _known(self, ConcretizationTypeError, f"{_ABSTRACT}: item() of").item(*args),
-    "tolist": lambda self: _known(self, ConcretizationTypeError, f"{_ABSTRACT}: tolist() of").tolist(),
+    "tolist": lambda self: _known(self, ConcretizationTypeError, f"{_ABSTRACT}: The tolist() method was called on").tolist(),
+    "tobytes": lambda self, order="C": _known(self, ConcretizationTypeError,
+                                              f"{_ABSTRACT}: The tobytes() method was called on").tobytes(order),
 }
 
 

@@ -59,7 +59,9 @@ def arange(
         common, weak = join_types([(t.dtype, t.weak_type) for t in map(type_of_any, given)])
         dtype = default_dtype(kind_of(common)) if weak and not _is_wide(given) else common
     dtype = dtype_arg(dtype)
-    numbers = [None if x is None else concrete(x, "arange")[()] for x in (start, stop, step)]
+    names = ("start" if stop is not None else "stop", "stop", "step")     # arange(n) has no start
+    numbers = [None if x is None else concrete(x, f"It arose in the jnp.arange argument '{name}', which")[()]
+               for name, x in zip(names, (start, stop, step), strict=True)]
     lo, hi = (0, numbers[0]) if stop is None else (0 if numbers[0] is None else numbers[0], numbers[1])
     return place_on(_evenly_spaced(lo, hi, 1 if step is None else numbers[2], dtype), device, out_sharding)
 

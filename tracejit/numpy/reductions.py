@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import lax
+from tracejit.errors import DtypeError
 from tracejit.ir.types import canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of, real_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
@@ -24,9 +25,11 @@ from tracejit.numpy.promotion import (
     check_arraylike,
     check_no_out,
     convert,
+    dtype_of,
     expand_to,
     inexact,
     inexact_type,
+    is_arraylike,
     promote_dtypes,
     strong,
 )
@@ -37,6 +40,11 @@ def is_half(dtype: np.dtype) -> bool:
 
 
 # --- the frame of a reduction ------------------------------------------------------------------------
+
+
+def check_where(name: str, where: ArrayLike | None) -> None:
+    if where is not None and (not is_arraylike(where) or dtype_of(where).kind != "b"):
+        raise DtypeError(f"jnp.{name}: where must be None or a boolean array; got {where!r}")
 
 
 def masked(x: Array, where: ArrayLike | None, identity: Any) -> Array:
@@ -83,6 +91,7 @@ def _fold(
     result = canonicalize_dtype(dtype) if dtype is not None else _accumulation_dtype(x.dtype, promote_integers)
     compute = np.dtype("float32") if is_half(result) else result
     x = lax.convert_element_type(x, compute) if x.weak_type or x.dtype != compute else x
+    check_where(name, where)
     x = masked(x, where, identity)
     axes = canonical_axes(axis, x.ndim)
     out = keep_axes(reduce(x, axes) if axes else x, axes, keepdims)
@@ -153,6 +162,7 @@ def _extremum(
         raise ValueError(
             f"reduction operation {name} does not have an identity, so to use a where mask one has to specify 'initial'"
         )
+    check_where(name, where)
     x = masked(x, where, worst(x.dtype))
     axes = canonical_axes(axis, x.ndim)
     if initial is None and builtins.any(x.shape[i] == 0 for i in axes):
@@ -232,6 +242,7 @@ def _quantifier(
     check_arraylike(name, a)
     x = as_array(a)
     x = x if x.dtype.kind == "b" else lax.ne(x, cast_numpy(0, x.dtype))
+    check_where(name, where)
     x = masked(x, where, identity)
     axes = canonical_axes(axis, x.ndim)
     return keep_axes(reduce(x, axes) if axes else x, axes, keepdims)
@@ -303,6 +314,7 @@ def mean(
     Array(2.3333333, dtype=float32)
     """
     check_no_out("mean", out)
+    check_where("mean", where)
     check_arraylike("mean", a)
     x = as_array(a)
     compute, result = _mean_dtypes(x.dtype, dtype)
@@ -377,6 +389,7 @@ def var(
     Array(1., dtype=float32)
     """
     check_no_out("var", out)
+    check_where("var", where)
     check_arraylike("var", a)
     x = as_array(a)
     ddof = _degrees(ddof, correction)
@@ -426,6 +439,7 @@ def std(
     Array(1., dtype=float32)
     """
     check_no_out("std", out)
+    check_where("std", where)
     if dtype is not None and not is_inexact(canonicalize_dtype(dtype)):
         raise ValueError(f"dtype argument to jnp.std must be inexact; got {dtype}")
     return lax.sqrt(var(a, axis, dtype, None, ddof, keepdims, where=where, mean=mean, correction=correction))

@@ -113,10 +113,14 @@ def choose(a: ArrayLike, choices: Any, out: None = None, mode: str = "raise") ->
     return table[(expand_to(which, shape), *grid)]
 
 
+def jitted_with_raise(name: str) -> str:
+    return f"The error occurred because {name} was jit-compiled with mode='raise'. Use mode='wrap' or mode='clip' instead. It"
+
+
 def _in_mode(name: str, index: Any, n: int, mode: str) -> Any:
     """Indices brought into [0, n) by a mode of NumPy's: raise, wrap or clip."""
     if mode == "raise":
-        values = concrete(index, f"{name} in mode 'raise'")
+        values = concrete(index, jitted_with_raise(f"jnp.{name}" if name == "choose" else name))
         if values.size and (values.min() < -(n if name != "choose" else 0) or values.max() >= n):
             raise ValueError(f"invalid entry in {name} array")
         return index

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import default_dtype, is_inexact, real_dtype
+from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact, real_dtype
 from tracejit.numpy import creation, ranges, reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
@@ -59,7 +59,7 @@ def cov(
     check_arraylike("cov", *args)
     x, *second = (as_array(v) for v in promote_dtypes_inexact("cov", *args))
     if dtype is not None:
-        x = lax.convert_element_type(x, np.dtype(dtype))
+        x, *second = (lax.convert_element_type(v, canonicalize_dtype(dtype)) for v in (x, *second))
     if any(v.ndim > 2 for v in (x, *second)):
         raise ValueError("m has more than 2 dimensions")
     x = _variables(x, rowvar)
@@ -120,6 +120,8 @@ def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, dtyp
     Array([[ 1., -1.],
            [-1.,  1.]], dtype=float32)
     """
+    if dtype is not None and not is_inexact(canonicalize_dtype(dtype)):
+        raise ValueError(f"corrcoef: dtype must be a subclass of float or complex; got dtype={dtype}")
     c = cov(x, y, rowvar, dtype=dtype)
     if c.ndim == 0:
         return lax.div(c, c)

@@ -31,7 +31,7 @@ from tracejit.numpy.promotion import (
     dtype_of,
     expand_to,
 )
-from tracejit.numpy.selection import nonzero
+from tracejit.numpy.selection import jitted_with_raise, nonzero
 
 INT = np.dtype("int32")
 
@@ -70,6 +70,8 @@ def take(
     if dtype_of(indices).kind == "b":  # as 0 and 1
         indices = as_array(indices).astype(INT)
     indices = _integer_indices("take", indices)
+    if not x.shape[axis] and np.size(indices):
+        raise IndexError("Cannot do a non-empty jnp.take() from an empty axis.")
     if mode == "raise":
         raise NotImplementedError("The 'raise' mode to jnp.take is not supported.")
     if mode == "wrap":
@@ -297,7 +299,7 @@ def ravel_multi_index(
     parts = [lax.convert_element_type(_integer_indices("ravel_multi_index", i), result) for i in multi_index]
     if mode == "raise":
         for i, n in zip(parts, dims, strict=True):
-            values = concrete(i, "ravel_multi_index in mode 'raise'")
+            values = concrete(i, jitted_with_raise("ravel_multi_index"))
             if values.size and (values.min() < 0 or values.max() >= n):
                 raise ValueError("invalid entry in coordinates array")
     elif mode == "clip":
