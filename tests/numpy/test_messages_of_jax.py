@@ -78,6 +78,11 @@ ERRORS = [
     (lambda: gather((6, 5), (3, 2), (1, 5), (4,), (0,), (0, 1)), TypeError, "Offset dimension 0 in gather op is out of bounds"),
     (lambda: gather((6, 5), (3, 2), (1, 5), (1,), (0,), (0, 9)), TypeError, "Invalid start_index_map"),
     (lambda: gather((6, 5), (3, 2), (1, 5), (1,), (0,), (0,)), TypeError, "Gather op has 1 elements in start_index_map and the bound"),
+    (lambda: jnp.fft.fft(ONES, axis=[1, 1]), ValueError, r"jax.numpy.fft.fft does not support multiple axes. .* Got axis = \[1, 1\]"),
+    (lambda: jnp.fft.fftn(ONES, axes=[1, 1]), ValueError, "jax.numpy.fft.fftn does not support repeated axes"),
+    (lambda: jnp.fft.rfft2(ONES, axes=[0]), ValueError, r"jax.numpy.fft.rfft2 only supports 2 axes. Got axes = \[0\]."),
+    (lambda: jnp.vectorize(jnp.dot, signature="(n),(n)->(),()")(np.ones(2), np.ones(2)), TypeError, "output must be a tuple"),
+    (lambda: jnp.vectorize(jnp.dot, signature="(n),(n)->(k)")(np.ones(2), np.ones(2)), ValueError, r"output shape \(\) does not match"),
     (lambda: tj.jit(jnp.asarray)(np.ma.array([1, 2], mask=[True, False])), ValueError, "numpy masked arrays are not supported"),
 ]
 
@@ -130,3 +135,11 @@ def test_object_arrays_are_loaded_as_they_are():
     jnp.save(file, np.array([1, None]))
     file.seek(0)
     assert jnp.load(file, allow_pickle=True).tolist() == [1, None]
+
+
+@pytest.mark.parametrize("subscripts", ["aab,bcc->ac", "ab,b", "aa", "ab,ab,c->c"])
+def test_einsum_of_booleans(subscripts):
+    sizes = {"a": 2, "b": 3, "c": 4}
+    rng = np.random.default_rng(0)
+    xs = [rng.integers(0, 2, [sizes[c] for c in term]).astype(bool) for term in subscripts.split("->")[0].split(",")]
+    np.testing.assert_array_equal(jnp.einsum(subscripts, *xs), np.einsum(subscripts, *xs))

@@ -104,7 +104,7 @@ def resized(image, shape, method, antialias, precision):
 
 def check_rank(image, shape) -> None:
     if len(shape) != image.ndim:
-        raise ValueError(f"resampling takes a shape of as many axes as the image has: got {tuple(shape)} for "
+        raise ValueError(f"shape must have length equal to the number of dimensions of x: got {tuple(shape)} for "
                          f"{image.shape}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
+from tracejit.errors import ShapeError
 from tracejit.numpy.manipulation import expand_dims
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, broadcast_shape, canonical_axis, check_arraylike
 from tracejit.numpy.ufuncs import ufunc
@@ -105,11 +106,13 @@ def _checked_results(f: Callable, outputs: list[Core], sizes: dict[str, int]) ->
         out = f(*args)
         results = out if isinstance(out, (tuple, list)) else (out,)
         if len(outputs) != len(results):
-            raise TypeError(f"wrong number of outputs: expected {len(outputs)}, got {len(results)}")
+            if not isinstance(out, (tuple, list)):
+                raise TypeError(f"output must be a tuple when multiple outputs are expected, got: {out!r}")
+            raise TypeError(f"wrong number of output arguments: expected {len(outputs)}, got {len(results)}")
         known = dict(sizes)
         for core, r in zip(outputs, results, strict=True):
             if np.ndim(r) != len(core):
-                raise TypeError(f"output shape {np.shape(r)} does not match core dimensions {core}")
+                raise ShapeError(f"output shape {np.shape(r)} does not match core dimensions {core}")
             _check_cores(known, core, np.shape(r), "of an output")
         return tuple(out) if isinstance(out, list) else out
 

@@ -189,6 +189,11 @@ def _contraction_order(terms: list[str], arrays: list[Array], result: str, optim
 # --- steps -------------------------------------------------------------------------------------------
 
 
+def _added_up(x: Array, axes: Any) -> Array:
+    """The sum in x's own dtype: of booleans whether any is True, as their product is whether both are."""
+    return reductions.any(x, axes) if x.dtype.kind == "b" else reductions.sum(x, axes, dtype=x.dtype)
+
+
 def _reduce_one(term: str, x: Array, needed: set[str]) -> tuple[str, Array]:
     """Repeated letters as diagonals, letters that nobody needs summed away."""
     for c in sorted(set(term)):
@@ -197,7 +202,7 @@ def _reduce_one(term: str, x: Array, needed: set[str]) -> tuple[str, Array]:
     gone = tuple(i for i, c in enumerate(term) if c not in needed)
     if not gone:
         return term, x
-    return "".join(c for c in term if c in needed), reductions.sum(x, gone, dtype=x.dtype)
+    return "".join(c for c in term if c in needed), _added_up(x, gone)
 
 
 def _take_diagonal(term: str, x: Array, c: str) -> tuple[str, Array]:
@@ -207,7 +212,7 @@ def _take_diagonal(term: str, x: Array, c: str) -> tuple[str, Array]:
     shape = tuple(n if k in (i, j) else d for k, d in enumerate(x.shape))
     same = lax.eq(lax.broadcasted_iota(np.dtype("int32"), shape, i), lax.broadcasted_iota(np.dtype("int32"), shape, j))
     x = lax.select(same, expand_to(x, shape), lax.full(shape, 0, x.dtype))
-    return term[:j] + term[j + 1 :], reductions.sum(x, j, dtype=x.dtype)
+    return term[:j] + term[j + 1 :], _added_up(x, j)
 
 
 def _without_singletons(term: str, x: Array, other_term: str, other: Array) -> tuple[str, Array]:

@@ -43,6 +43,8 @@ def _transform(
         raise ValueError(f"jax.numpy.fft.{name}: axes and s must have the same length; got {s=} {axes=}")
     if axes is None:
         axes = range(x.ndim) if s is None else range(x.ndim - len(s), x.ndim)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"jax.numpy.fft.{name} does not support repeated axes. Got axes {axes}.")
     axes = canonical_axes(tuple(axes), x.ndim)
     if not axes:
         return lax.convert_element_type(x, complex_dtype(x.dtype)) if kind != "irfft" else lax.real(x)
@@ -113,9 +115,10 @@ def _one(n: int | None) -> list[int] | None:
     return None if n is None else [operator.index(n)]
 
 
-def _one_axis(axis: Any) -> list[int]:
+def _one_axis(name: str, axis: Any) -> list[int]:
     if isinstance(axis, (tuple, list)):
-        raise ValueError(f"a one-dimensional transform does not support multiple axes. Got axis = {axis!r}.")
+        raise ValueError(f"jax.numpy.fft.{name} does not support multiple axes. Please use jax.numpy.fft.{name}n. "
+                         f"Got axis = {axis!r}.")
     return [axis]
 
 
@@ -126,7 +129,7 @@ def fft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = N
     >>> jnp.fft.fft(jnp.array([1.0, 0.0]))
     Array([1.+0.j, 1.+0.j], dtype=complex64)
     """
-    return _transform("fft", "fft", a, _one(n), _one_axis(axis), norm)
+    return _transform("fft", "fft", a, _one(n), _one_axis("fft", axis), norm)
 
 
 @compiled
@@ -136,7 +139,7 @@ def ifft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     >>> jnp.fft.ifft(jnp.array([1.0, 1.0]))
     Array([1.+0.j, 0.+0.j], dtype=complex64)
     """
-    return _transform("ifft", "ifft", a, _one(n), _one_axis(axis), norm)
+    return _transform("ifft", "ifft", a, _one(n), _one_axis("ifft", axis), norm)
 
 
 @compiled
@@ -146,7 +149,7 @@ def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     >>> jnp.fft.rfft(jnp.ones(4)).shape
     (3,)
     """
-    return _transform("rfft", "rfft", a, _one(n), _one_axis(axis), norm)
+    return _transform("rfft", "rfft", a, _one(n), _one_axis("rfft", axis), norm)
 
 
 @compiled
@@ -156,7 +159,7 @@ def irfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None =
     >>> jnp.fft.irfft(jnp.array([4.0, 0.0, 0.0]))
     Array([1., 1., 1., 1.], dtype=float32)
     """
-    return _transform("irfft", "irfft", a, _one(n), _one_axis(axis), norm)
+    return _transform("irfft", "irfft", a, _one(n), _one_axis("irfft", axis), norm)
 
 
 def _swapped_norm(norm: str | None) -> str:
@@ -173,7 +176,7 @@ def hfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None = 
     Array([1., 1., 1., 1.], dtype=float32)
     """
     check_arraylike("jnp.fft.hfft", a)
-    return _transform("hfft", "irfft", conjugate(a), _one(n), _one_axis(axis), _swapped_norm(norm))
+    return _transform("hfft", "irfft", conjugate(a), _one(n), _one_axis("hfft", axis), _swapped_norm(norm))
 
 
 @compiled
@@ -183,7 +186,7 @@ def ihfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: str | None =
     >>> jnp.fft.ihfft(jnp.ones(4)).shape
     (3,)
     """
-    return conjugate(_transform("ihfft", "rfft", a, _one(n), _one_axis(axis), _swapped_norm(norm)))
+    return conjugate(_transform("ihfft", "rfft", a, _one(n), _one_axis("ihfft", axis), _swapped_norm(norm)))
 
 
 def fftn(
@@ -230,9 +233,9 @@ def irfftn(
     return _transform("irfftn", "irfft", a, s, axes, norm)
 
 
-def _two(axes: Sequence[int]) -> Sequence[int]:
+def _two(name: str, axes: Sequence[int]) -> Sequence[int]:
     if len(axes) != 2:
-        raise ValueError(f"a two-dimensional transform only supports 2 axes. Got axes = {axes!r}.")
+        raise ValueError(f"jax.numpy.fft.{name} only supports 2 axes. Got axes = {axes!r}.")
     return axes
 
 
@@ -244,7 +247,7 @@ def fft2(
     >>> jnp.fft.fft2(jnp.ones((2, 2)))[0, 0]
     Array(4.+0.j, dtype=complex64)
     """
-    return _transform("fft2", "fft", a, s, _two(axes), norm)
+    return _transform("fft2", "fft", a, s, _two("fft2", axes), norm)
 
 
 def ifft2(
@@ -255,7 +258,7 @@ def ifft2(
     >>> jnp.fft.ifft2(jnp.ones((2, 2)))[0, 0]
     Array(1.+0.j, dtype=complex64)
     """
-    return _transform("ifft2", "ifft", a, s, _two(axes), norm)
+    return _transform("ifft2", "ifft", a, s, _two("ifft2", axes), norm)
 
 
 def rfft2(
@@ -266,7 +269,7 @@ def rfft2(
     >>> jnp.fft.rfft2(jnp.ones((2, 4))).shape
     (2, 3)
     """
-    return _transform("rfft2", "rfft", a, s, _two(axes), norm)
+    return _transform("rfft2", "rfft", a, s, _two("rfft2", axes), norm)
 
 
 def irfft2(
@@ -277,7 +280,7 @@ def irfft2(
     >>> jnp.fft.irfft2(jnp.ones((2, 3))).shape
     (2, 4)
     """
-    return _transform("irfft2", "irfft", a, s, _two(axes), norm)
+    return _transform("irfft2", "irfft", a, s, _two("irfft2", axes), norm)
 
 
 def _spaced(counts: Array, n: int, d: ArrayLike, dtype: np.dtype, device: Any) -> Array:

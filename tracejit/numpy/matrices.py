@@ -409,7 +409,7 @@ def matrix_power(a: ArrayLike, n: int) -> Array:
     check_arraylike("jnp.linalg.matrix_power", a)
     a = as_array(a)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise TypeError("matrix_power: expected stacks of square matrices, got shape " + str(a.shape))
+        raise TypeError("matrix_power: Last 2 dimensions of the array must be square, got shape " + str(a.shape))
     try:
         n = operator.index(n)
     except TypeError as e:
