@@ -13,6 +13,7 @@ from test_ops import EACH_SAMPLE, close, graph_of
 import tracejit as tj
 import tracejit.debug
 import tracejit.numpy
+import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.config import config
 from tracejit.ir.graph import Graph, Var, evaluate
@@ -400,3 +401,46 @@ def test_few_long_lines_are_folds(spec, x, y):
         exact = exact if dtype == "c8" else exact.real.astype("i8").astype(dtype)
         for out in (evaluate(after, arrays)[0], tj.jit(lambda x, y: tracejit.numpy.einsum(spec, x, y))(*arrays)):
             np.testing.assert_allclose(np.asarray(out), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", (False, True))
+def test_what_waits_for_no_earlier_trip_is_computed_for_all_at_once(reverse):
+    """Of slices and of counters, in either direction; what reads the carry stays, and so does what costs little."""
+    def f(c, xs, w):
+        def step(c, x):
+            down, up, y = c
+            y = y * jnp.exp(-w * x) + jnp.sin(x + .1 * down.astype(F32)) / (1. + up)
+            return (down - 3, up + 2, y), (y, x * x, jnp.cos(c[2]) * y)
+        return tj.tree.leaves(lax.scan(step, (np.int32(50), np.int8(-64), c), xs, reverse=reverse))
+    graph, _ = trace(f, [ArrayType((2,), F32), ArrayType((60, 2), F32), ArrayType((), F32)])
+    after = passed(graph)
+    [loop] = loops_of(after)
+    names = [eqn.op.name for eqn in loop.op.body.eqns]
+    assert "cos" in names and not {"sin", "exp"} & {*names}
+    rng = np.random.default_rng(0)
+    args = [rng.normal(size=s).astype(F32) for s in ((2,), (60, 2), ())]
+    same_meaning(graph, after, args, 1e-5, 1e-5)
+    for got, want in zip(tj.jit(f)(*args), evaluate(graph, args)):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_random_numbers_of_a_loop_are_drawn_before_it_and_the_same():
+    def walk(key, x):
+        def step(i, x):
+            return x + tj.random.normal(tj.random.fold_in(key, i)) * jnp.abs(x)
+        return lax.fori_loop(0, 40, step, x)
+    key, x = tj.random.key(3), np.float32(1)
+    graph, _ = trace(lambda words, x: [walk(tj.random.wrap_key_data(words), x)], [ArrayType((2,), np.dtype("uint32")), ArrayType((), F32)])
+    [loop] = loops_of(passed(graph))
+    assert len(loop.op.body.eqns) < 8
+    want = x
+    for i in range(40):
+        want = want + np.asarray(tj.random.normal(tj.random.fold_in(key, i))) * np.abs(want)
+    np.testing.assert_allclose(tj.jit(walk)(key, x), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("trips, size", [(9, 1), (100, 64)])
+def test_few_trips_and_full_vectors_compute_as_they_go(trips, size):
+    graph, _ = trace(lambda xs: [lax.scan(lambda c, x: (c + lax.sin(x), None), xs[0], xs)[0]], [ArrayType((trips, size), F32)])
+    [loop] = loops_of(passed(graph))
+    assert "sin" in [eqn.op.name for eqn in loop.op.body.eqns]

@@ -13,17 +13,16 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
 
 from tracejit.codegen.kernels import Store
 from tracejit.codegen.tables import Kept, Write, kept_writes, tables_of, writes_of
-from tracejit.ir.graph import Eqn, Graph, Lit, Var
+from tracejit.ir.graph import Eqn, Graph, Var
 from tracejit.ir.loops import APPLY, CARRY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
 from tracejit.lax.kinds import Elementwise, Reduction, View
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.index import Scatter
-from tracejit.lax.loops import Scan, While, cut
+from tracejit.lax.loops import Scan, While, counters, cut
 
 LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
 MOST_ELEMENTS = 48      # carried elements per lane
@@ -122,7 +121,7 @@ class Builder:
             if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
                                 for e in g.eqns if e not in updates):
                 raise NotInRegisters("its body holds steps that are not elementwise")
-        self.trips = self.op.at_most if self.cond is None else 1 << 62
+        self.trips = self.op.at_most if self.cond is None else 1 << 62     # as many at most
         self.time = Axis("t", self.trips)
         self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
 
@@ -162,18 +161,12 @@ class Builder:
 
     def counters_of(self, eqn: Eqn) -> dict[int, Index]:
         """Carried integers that begin as a constant and change by one: what each is in terms of the trip."""
-        found: dict[int, Index] = {}
         if self.cond is not None or self.op.reverse and self.op.length is None:
-            return found
-        inits = self.op.parts(eqn.inputs)[2]
-        for k, (init, param, result) in enumerate(zip(inits, self.body.params[self.n_consts:], self.body.results)):
-            step = step_of(param, self.producers.get(result)) if isinstance(result, Var) else None
-            if step is None or not isinstance(init, Lit):
-                continue
-            first, last = int(init.value), int(init.value) + step * self.trips
-            if min(first, last) >= np.iinfo(param.type.dtype).min and max(first, last) <= np.iinfo(param.type.dtype).max:
-                found[k] = Index({self.time: -step}, last - step) if self.op.reverse else Index({self.time: step}, first)
-        return found
+            return {}
+        n = self.trips
+        found = counters(self.body, self.n_consts, self.op.parts(eqn.inputs)[2], n)
+        return {k: Index({self.time: -step}, first + step * (n - 1)) if self.op.reverse else Index({self.time: step}, first)
+                for k, (first, step) in found.items()}
 
     def kept(self, writes: list[Write]) -> list[Kept]:
         op = self.op
@@ -403,14 +396,6 @@ class Builder:
         outs += [s.expr for s in loop.stores if not lanes & s.offset.atoms()]
         if any(varies(e) for e in outs):
             raise NotInRegisters("a carry without lanes depends on the lanes")
-
-
-def step_of(param: Var, made: Eqn | None) -> int | None:
-    """The constant that is added to an integer param, if that makes this value."""
-    if made is None or made.op.name != "add" or param.type.ndim or param.type.dtype.kind not in "iu":
-        return None
-    others = [x for x in made.inputs if x is not param]
-    return int(others[0].value) if len(others) == 1 and isinstance(others[0], Lit) else None
 
 
 def terms_of(e: Expr) -> list[Expr]:

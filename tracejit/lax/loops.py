@@ -7,11 +7,12 @@ the derivative needs on such tapes and then scans over them backwards.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field, replace
 
 import numpy as np
 
-from tracejit.ir.graph import Eqn, Graph, Var, evaluate
+from tracejit.ir.graph import Eqn, Graph, Lit, Var, evaluate
 from tracejit.ir.trace import bind, inline, trace_closed
 from tracejit.ir.types import ArrayType, TapeType, type_of
 from tracejit.lax.branches import Cond
@@ -25,6 +26,30 @@ COUNT = ArrayType((), np.dtype("int32"))
 
 def slice_type(t):
     return t.element if isinstance(t, TapeType) else ArrayType(t.shape[1:], t.dtype, t.weak_type)
+
+
+def counters(body: Graph, n_consts: int, inits: Sequence, length: int) -> dict[int, tuple[int, int]]:
+    """Carried integers that begin as a literal and change by a literal: which, where each begins, and by how much."""
+    made, found = {v: eqn for eqn in body.eqns for v in eqn.outputs}, {}
+    for k, (init, param, result) in enumerate(zip(inits, body.params[n_consts:], body.results)):
+        step = step_of(param, made.get(result)) if isinstance(result, Var) else None
+        if step is None or not isinstance(init, Lit):
+            continue
+        first, last, limits = int(init.value), int(init.value) + step * length, np.iinfo(param.type.dtype)
+        if limits.min <= min(first, last) and max(first, last) <= limits.max:
+            found[k] = first, step
+    return found
+
+
+def step_of(param: Var, made: Eqn | None) -> int | None:
+    """The constant that is added to an integer param, if that makes this value."""
+    if made is None or made.op.name not in ("add", "sub") or param.type.ndim or param.type.dtype.kind not in "iu":
+        return None
+    x, y = made.inputs
+    if made.op.name == "sub":
+        return -int(y.value) if x is param and isinstance(y, Lit) else None
+    other = y if x is param else x
+    return int(other.value) if (x is param or y is param) and isinstance(other, Lit) else None
 
 
 @op_dataclass

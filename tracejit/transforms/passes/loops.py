@@ -14,6 +14,7 @@ from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Control, Elementwise, View
 from tracejit.lax.loops import Scan, While
 from tracejit.transforms.batching import Batch
+from tracejit.transforms.passes.ahead import compute_ahead
 from tracejit.transforms.passes.residuals import absorb, cheap_results, computed
 from tracejit.transforms.passes.sums import scan_with_late_products
 
@@ -54,6 +55,8 @@ def lighten_scan(op: Scan, inputs: list) -> list:
     body, values = hoist_invariants(body, len(consts) + len(same), consts + same)
     consts = consts + same + values
     body, products = hoist_products(body, op.length, consts, len(moving), xs)
+    body, ahead = compute_ahead(body, op.length, op.reverse, consts, moving, [*xs, *products])
+    products += ahead
     known = known_ys(op.length, body, consts, len(moving), [*xs, *products])
     again = cheap_results(body, len(consts), len(moving)) if not count else {}
     stored = [y is None and r not in again for y, r in zip(known, body.results[len(moving):])]
