@@ -13,7 +13,6 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-
 from tracejit.codegen.kernels import Store
 from tracejit.codegen.tables import Kept, Write, kept_writes, tables_of, writes_of
 from tracejit.ir.graph import Eqn, Graph, Var
