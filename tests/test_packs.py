@@ -166,8 +166,9 @@ def test_a_product_of_matrices_is_a_few_vectors():
     assert found.carried[0].widths == [width] * (16 // width) and count(product, PICK) <= 8
 
 
-def bodies(n):
+def bodies(n, trips):
     """Bodies that attract each other: more elements are carried than there are registers, and axes that lanes could be."""
+    dt = .2 / trips
     x, v = np.random.default_rng(0).normal(size=(2, n, 3)).astype(np.float32)
 
     def pull(x):
@@ -177,26 +178,26 @@ def bodies(n):
     def f(x, v):
         def step(c, _):
             x, v, a = c
-            x = x + .01 * v + .5e-4 * a
+            x = x + dt * v + .5 * dt * dt * a
             b = pull(x)
-            return (x, v + .005 * (a + b), b), None
-        return lax.scan(step, (x, v, pull(x)), None, length=20)[0][0]
+            return (x, v + .5 * dt * (a + b), b), None
+        return lax.scan(step, (x, v, pull(x)), None, length=trips)[0][0]
     return f, x, v
 
 
-@pytest.mark.parametrize("n, in_registers", [(4, True), (10, True), (40, False)])
-def test_many_elements_that_share_vectors_stay_in_registers(n, in_registers):
-    f, x, v = bodies(n)
-    assert (loops_of(f, x, v)[-1].registers is not None) == in_registers
-    a, y, w = None, x.astype(float), v.astype(float)
-    for k in range(21):
+@pytest.mark.parametrize("n, trips, in_registers", [(4, 20, True), (10, 20, False), (10, 3000, True), (40, 20, False)])
+def test_many_elements_that_share_vectors_stay_in_registers(n, trips, in_registers):
+    f, x, v = bodies(n, trips)
+    assert (loops_of(f, x, v)[-1].registers is not None) == in_registers     # few trips do not pay for their compilation
+    dt, a, y, w = .2 / trips, None, x.astype(float), v.astype(float)
+    for k in range(trips + 1):
         d = y[None] - y[:, None]
         b = (d * ((d * d).sum(-1) + .1)[..., None] ** -1.5).sum(1)
         if k:
-            w = w + .005 * (a + b)
+            w = w + .5 * dt * (a + b)
         a = b
-        if k < 20:
-            y = y + .01 * w + .5e-4 * a
+        if k < trips:
+            y = y + dt * w + .5 * dt * dt * a
     np.testing.assert_allclose(tj.jit(f)(x, v), y, rtol=1e-4, atol=1e-5)
     wide = x.astype(float), v.astype(float)
     energy = tj.jit(lambda x: jnp.sum(f(x, wide[1]) ** 2))
@@ -204,3 +205,11 @@ def test_many_elements_that_share_vectors_stay_in_registers(n, in_registers):
     step[1, 2] = 1e-6
     slope = (energy(wide[0] + step) - energy(wide[0] - step)) / 2e-6
     np.testing.assert_allclose(tj.jit(tj.grad(energy))(wide[0])[1, 2], slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n, trips, in_registers", [(12, 9, True), (40, 9, False), (40, 2000, True), (70, 2000, False)])
+def test_products_are_written_out_where_trips_pay_for_it(n, trips, in_registers):
+    w = np.random.default_rng(0).uniform(-1, 1, (n, n)) / n
+    [step] = loops_of(f := lambda w, c: lax.scan(lambda c, _: (w @ c + 1, None), c, None, length=trips)[0], w, np.ones(n))
+    assert (step.registers is not None) == in_registers
+    np.testing.assert_allclose(tj.jit(f)(w, np.ones(n)), np.linalg.solve(np.eye(n) - w, np.ones(n)), rtol=1e-3 if trips < 99 else 1e-12)

@@ -27,7 +27,9 @@ LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
 MOST_ELEMENTS = 48      # carried elements per lane
 MOST_SIDE_BY_SIDE = 512 # carried elements, where they may share vectors
 MOST_WRITTEN_OUT = 3200 # elements that a trip of such a loop computes
+STEP = 50               # elements that take as long to compile as one op's own step does
 MOST_NODES = 6000
+SHORT = 3000            # nodes that any loop may have
 MOST_FOLDED = 64
 LANE_SIZE = 9           # axes at least this long are lanes
 
@@ -86,17 +88,25 @@ def register_loop(eqn: Eqn, graphs: list[Graph], side_by_side: bool = False) -> 
         try:
             return Builder(eqn, graphs).build()
         except NotInRegisters:
-            if not side_by_side or not eqn.op.n_carry or not is_written_out(graphs[-1]):
+            if not side_by_side or not eqn.op.n_carry or not is_written_out(graphs[-1], trips_of(eqn.op)):
                 raise
         return Builder(eqn, graphs, MOST_SIDE_BY_SIDE).build()
     except RecursionError:
         raise NotInRegisters("its body is too deep") from None
 
 
-def is_written_out(body: Graph) -> bool:
-    """Whether a trip computes so few elements that each may be an expression."""
+def is_written_out(body: Graph, trips: int) -> bool:
+    """Whether a trip computes so few elements that each may be an expression.
+
+    An element takes about 80 us to compile and saves 40 ns of a trip: as many as there are trips pay after 2000 calls."""
     eqns = [e for e in body.eqns if not isinstance(e.op, View)]
-    return all(isinstance(e.op, (Elementwise, Reduction, DotGeneral)) for e in eqns) and sum(map(terms, eqns)) <= MOST_WRITTEN_OUT
+    return all(isinstance(e.op, (Elementwise, Reduction, DotGeneral)) for e in eqns) and \
+        sum(map(terms, eqns)) <= min(MOST_WRITTEN_OUT, trips + STEP * len(eqns))
+
+
+def trips_of(op: Scan | While) -> int:
+    """How many trips at most."""
+    return 1 << 62 if isinstance(op, While) else op.at_most
 
 
 def terms(eqn: Eqn) -> int:
@@ -120,7 +130,7 @@ class Builder:
             if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
                                 for e in g.eqns if e not in updates):
                 raise NotInRegisters("its body holds steps that are not elementwise")
-        self.trips = self.op.at_most if self.cond is None else 1 << 62     # as many at most
+        self.trips = trips_of(self.op)
         self.time = Axis("t", self.trips)
         self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
 
@@ -132,6 +142,7 @@ class Builder:
         if sizes and self.tables:
             raise NotInRegisters("its lanes change an array at places known only at run time")
         self.lane_axes = [Axis(f"l{k}", size) for k, size in enumerate(sizes)]
+        self.check_products()
         self.carried = [Carried(t, (), [], True) if k in self.tables else self.carried_of(t) for k, t in enumerate(carry_types)]
         if sum(len(c.points) for c in self.carried) > self.most:
             raise NotInRegisters("its carry does not fit in registers")
@@ -155,7 +166,20 @@ class Builder:
         return loop
 
     def check_length(self) -> None:
-        if len(self.pull.nodes) > MOST_NODES:
+        if len(self.pull.nodes) > self.most_nodes:
+            raise NotInRegisters("its body is too long")
+
+    @functools.cached_property
+    def most_nodes(self) -> int:
+        """As `is_written_out`: few trips do not pay for a long body, unless many lanes make them."""
+        if self.lane_axes or self.most > MOST_ELEMENTS:
+            return MOST_NODES
+        return min(MOST_NODES, max(SHORT, 3 * self.trips))
+
+    def check_products(self) -> None:
+        """Before they are written out: an element of a product is folded from a product and a sum for each term."""
+        products = [e for e in self.body.eqns if isinstance(e.op, DotGeneral)]
+        if not self.lane_axes and 2 * sum(map(terms, products)) > self.most_nodes:
             raise NotInRegisters("its body is too long")
 
     def counters_of(self, eqn: Eqn) -> dict[int, Index]:
