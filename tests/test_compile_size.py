@@ -9,7 +9,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
-from tracejit.codegen.registers import MOST_NODES, Builder, NotInRegisters
+from tracejit.codegen.registers import SHORT, Builder, NotInRegisters
 from tracejit.ir.trace import trace_closed
 from tracejit.ir.types import bfloat16, type_of
 from tracejit.transforms.passes.pipeline import PASSES
@@ -109,4 +109,19 @@ def test_a_loop_too_long_for_registers_is_given_up_at_once():
     builder = Builder(eqn, [eqn.op.body])
     with pytest.raises(NotInRegisters, match="too long"):
         builder.build()
-    assert len(builder.pull.nodes) < 1.2 * MOST_NODES
+    assert not hasattr(builder, "pull")     # nothing was written out
+
+
+def test_a_loop_found_too_long_while_it_is_written_out_is_given_up_at_once():
+    def f(x):
+        def body(c, _):
+            for k in range(70):
+                c = jnp.tanh(c * 1.1 + jnp.roll(c, k))
+            return c, c.sum()
+        return lax.scan(body, x, None, length=9)
+    graph = trace_closed(lambda x: [*f(x)], [type_of(np.ones(16, np.float32))])
+    [eqn] = [e for e in graph.eqns if e.op.name == "scan"]
+    builder = Builder(eqn, [eqn.op.body])
+    with pytest.raises(NotInRegisters, match="too long"):
+        builder.build()
+    assert len(builder.pull.nodes) < 1.2 * SHORT
