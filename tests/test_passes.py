@@ -444,3 +444,14 @@ def test_few_trips_and_full_vectors_compute_as_they_go(trips, size):
     graph, _ = trace(lambda xs: [lax.scan(lambda c, x: (c + lax.sin(x), None), xs[0], xs)[0]], [ArrayType((trips, size), F32)])
     [loop] = loops_of(passed(graph))
     assert "sin" in [eqn.op.name for eqn in loop.op.body.eqns]
+
+
+def test_looking_for_what_waits_for_no_trip_takes_linear_time():
+    """Each of a hundred values is read twice, so there are 2**100 ways through them."""
+    def body(c, x):
+        for _ in range(100):
+            x = x * x / 2 - x
+        return c + 1, x.sum()
+    xs = np.linspace(-1, 1, 32 * 16, dtype="f4").reshape(32, 16)
+    _, sums = tj.jit(lambda xs: lax.scan(body, 0., xs))(xs)
+    np.testing.assert_allclose(sums, [body(0., x)[1] for x in xs], rtol=1e-5)

@@ -354,6 +354,9 @@ _EDGES = {
 }
 
 
+KINDS_OF_NUMBERS = {"i*": "int", "f*": "float", "c*": "complex"}
+
+
 @functools.lru_cache
 def _above(node: str) -> frozenset[str]:
     return frozenset([node]).union(*(_above(up) for up in _EDGES.get(node, "").split()))
@@ -363,8 +366,10 @@ def _above(node: str) -> frozenset[str]:
 def _join(nodes: frozenset[str]) -> str:
     common = frozenset.intersection(*map(_above, nodes))
     if not common:
-        given = tuple(DTYPE_OF_SHORT_NAME[n].name if n in DTYPE_OF_SHORT_NAME else {"i": "int", "f": "float", "c": "complex"}[n[0]]
-                      for n in sorted(nodes))
+        names = {n: DTYPE_OF_SHORT_NAME[n].name if n in DTYPE_OF_SHORT_NAME else KINDS_OF_NUMBERS.get(n) for n in nodes}
+        given = tuple(names[n] or n for n in sorted(nodes))
+        if None in names.values():
+            raise DtypeError(f"no dtype holds values of {' and '.join(given)}")
         few = "8-bit floats" if any(n.startswith("f8") for n in nodes) else "2-bit and 4-bit integers"
         raise DtypeError(f"Input dtypes {given} have no available implicit dtype promotion path. To avoid unintended "
                          f"promotion, {few} do not support implicit promotion", fix="convert one, such as with x.astype('float32')")

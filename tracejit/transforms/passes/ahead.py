@@ -68,11 +68,13 @@ def worth_computing(body: Graph, free: list[Eqn], length: int) -> list[Var]:
     made = {v: eqn for eqn in free for v in eqn.outputs}
     rest = [x for eqn in body.eqns if eqn.outputs[0] not in made for x in eqn.inputs] + body.results
     found: dict[Var, None] = {}
-    stack = [x for x in rest if isinstance(x, Var) and x in made]
+    seen: set[Var] = set()
+    stack = [x for x in rest if isinstance(x, Var)]
     while stack:
         v = stack.pop()
-        if v in found or v not in made:
+        if v in seen or v not in made:
             continue
+        seen.add(v)
         if isinstance(made[v].op, View) or v.type.size > FEW or v.type.dtype.kind == "c":
             stack += [x for x in made[v].inputs if isinstance(x, Var)]
         elif operations(v, made) >= LEAST_OPS:
