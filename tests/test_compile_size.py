@@ -115,11 +115,11 @@ def test_a_loop_too_long_for_registers_is_given_up_at_once():
 def test_a_loop_found_too_long_while_it_is_written_out_is_given_up_at_once():
     def f(x):
         def body(c, _):
-            for k in range(70):
+            for k in range(24):
                 c = jnp.tanh(c * 1.1 + jnp.roll(c, k))
             return c, c.sum()
         return lax.scan(body, x, None, length=9)
-    graph = trace_closed(lambda x: [*f(x)], [type_of(np.ones(16, np.float32))])
+    graph = trace_closed(lambda x: [*f(x)], [type_of(np.ones(48, np.float32))])
     [eqn] = [e for e in graph.eqns if e.op.name == "scan"]
     builder = Builder(eqn, [eqn.op.body])
     with pytest.raises(NotInRegisters, match="too long"):
