@@ -150,6 +150,11 @@ def test_vectors_are_taken_where_they_save_time():
         found = packed(loop, LANES)
         assert trip_time(found) < trip_time(loop) and any(c.widths != [1] * len(c.points) for c in found.carried)
 
+    w = PROGRAMS["affine 3 f8"][1][0]
+    powers = lambda w: [lax.scan(lambda c, _: (w @ c + 1, None), w, None, length=99)[0]]
+    for loop in (loop_of(PROGRAMS["affine 5 f8"][0], *PROGRAMS["affine 5 f8"][1]), loop_of(powers, w)):
+        assert packed(loop, LANES) is loop      # a long vector that is half idle costs more than it saves
+
     def lorenz(s, _):
         x, y, z = s
         return s + .01 * jnp.stack([10. * (y - x), x * (28. - z) - y, x * y - 8 / 3 * z]), None

@@ -31,6 +31,7 @@ LATENCY = {"div": 12, "sqrt": 15, "rsqrt": 20, "select": 2, "select_n": 2, "eq":
 LONG = (20, 50)             # instructions and cycles of an elementary function
 ISSUED = {"div": 5, "sqrt": 6, "rsqrt": 9}      # instructions' worth of a port; what else takes 1
 PORTS = 3.2                 # instructions per cycle
+ONE_PORT = 32               # bytes of a vector; an instruction on a longer one takes two ports, and its division twice as long
 
 
 def packed(loop: RegisterLoop, lanes_of: Callable[[np.dtype], int]) -> RegisterLoop:
@@ -239,17 +240,31 @@ def trip_time(loop: RegisterLoop) -> float:
     order = in_order(loop.roots)
     varies: dict[Expr, bool] = {}
     ready: dict[Expr, float] = {}
+    width: dict[Expr, int] = {}
     work = float(len(loop.stores))
     for e in order:
         below = children(e)
         own = e.kind == CARRY or any(isinstance(a, Axis) for index in indices_of(e) for a in index.atoms())
         varies[e] = own or any(varies[a] for a in below)
         start = max((ready[a] for a in below), default=-math.inf)
-        ready[e] = 0 if e.kind == CARRY else start + latency(e)
-        work += issued(e, varies) if varies[e] else 0
+        width[e] = lanes_in(e, width)
+        ports = 2 if any(width[x] * x.dtype.itemsize > ONE_PORT for x in (e, *e.args)) else 1
+        ready[e] = 0 if e.kind == CARRY else start + latency(e) * (ports if name_of(e) in ISSUED else 1)
+        work += issued(e, varies) * ports if varies[e] else 0
     wait = max((ready[e] for row in loop.next for e in row), default=0)
     issue = work / PORTS
     return max(issue, wait) + max(min(issue, wait), 0) / 2
+
+
+def lanes_in(e: Expr, width: dict[Expr, int]) -> int:
+    """How many lanes a value has, given those of its operands."""
+    if e.kind in (LANES, PICK):
+        return len(e.args if e.kind == LANES else e.data)
+    if e.kind == LINE:
+        return e.data
+    if e.kind == CARRY:
+        return e.data[2] if len(e.data) > 2 else 1
+    return max((width[a] for a in e.args), default=1)
 
 
 def latency(e: Expr) -> float:
