@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+import tracejit.numpy as jnp
 from tracejit import debug, lax
 from tracejit.errors import ShapeError, TreeError
 from tracejit.experimental import io_callback
@@ -95,6 +96,19 @@ def test_effects_in_loops_and_branches(capsys):
         return lax.while_loop(lambda k: lax.lt(k, 2), lambda k: (debug.print("while {}", k), lax.add(k, 1))[1], n)
     assert int(tj.jit(f)(np.int32(1))) == 2
     assert capsys.readouterr().out.splitlines() == ["step 0 of 0", "step 1 of 0", "step 2 of 1", "positive", "while 1"]
+
+
+def test_effects_in_loops_whose_values_are_computed_ahead(capsys):
+    w = jnp.arange(256.0).reshape(16, 16) / 256
+
+    def body(c, x):
+        debug.print("c {}", c.ndim)
+        return c + w @ x + jnp.sin(jnp.exp(x[0])), None
+    f = lambda xs: lax.scan(body, jnp.zeros(16), xs)[0]
+    xs = jnp.linspace(0.0, 1.0, 40 * 16).reshape(40, 16)
+    found = np.asarray(tj.jit(f)(xs))
+    assert capsys.readouterr().out == "c 1\n" * 40
+    np.testing.assert_allclose(found, (xs @ w.T).sum(0) + np.sin(np.exp(xs[:, 0])).sum(), rtol=1e-5)
 
 
 def test_derivatives_pass_debug_callbacks_by(capsys):

@@ -119,3 +119,12 @@ def test_constant_places_of_any_integer_type(dtype):
     np.testing.assert_array_equal(tj.jit(lambda x: x[jnp.arange(5), places])(X), X[ROWS, OF_ROWS])
     if dtype[0] == "i":
         np.testing.assert_array_equal(tj.jit(lambda x: x[jnp.arange(5), places - places.dtype.type(7)])(X), X[ROWS, OF_ROWS])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1"])
+@pytest.mark.parametrize("mode", ["clip", "fill", "promise_in_bounds"])
+def test_places_of_a_narrow_dtype_along_a_long_axis(dtype, mode):
+    numbers = lax.GatherDimensionNumbers((), (1,), (1,), (0,), (0,))
+    x, places = np.ones((4, 300)), np.array([[1], [2], [3], [120]], dtype)
+    f = tj.jit(tj.grad(lambda x, places: lax.gather(x, places, numbers, (1, 1), mode=mode).sum()))
+    np.testing.assert_array_equal(np.argwhere(f(x, places)), np.column_stack([np.arange(4), places]))

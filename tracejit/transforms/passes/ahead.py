@@ -41,7 +41,7 @@ def compute_ahead(body: Graph, length: int | None, reverse: bool, consts: Sequen
     batched, _ = Batch(length).batch(before, [False] * n + [True] * len(inputs), [True] * len(values))
     numbers = [counted(length, reverse, *found[k], body.params[n + k].type.dtype) for k in found]
     moved = set(values)
-    rest = Graph(body.params + values, [e for e in body.eqns if e.outputs[0] not in moved], body.results)
+    rest = Graph(body.params + values, [e for e in body.eqns if moved.isdisjoint(e.outputs)], body.results)
     return rest, inline(batched, [*consts, *numbers, *xs])
 
 
@@ -66,7 +66,7 @@ def independent_of_carry(body: Graph, consts: Sequence[Var], inputs: Sequence[Va
 def worth_computing(body: Graph, free: list[Eqn], length: int) -> list[Var]:
     """Those of these values that the rest of the body reads, of few elements that take long, unless they need much memory."""
     made = {v: eqn for eqn in free for v in eqn.outputs}
-    rest = [x for eqn in body.eqns if eqn.outputs[0] not in made for x in eqn.inputs] + body.results
+    rest = [x for eqn in body.eqns if made.keys().isdisjoint(eqn.outputs) for x in eqn.inputs] + body.results
     found: dict[Var, None] = {}
     seen: set[Var] = set()
     stack = [x for x in rest if isinstance(x, Var)]

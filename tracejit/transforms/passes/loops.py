@@ -230,7 +230,7 @@ def hoist_products(body: Graph, length: int | None, consts: Sequence, n_carry: i
     before, _ = Batch(length).batch(Graph(params, independent(body, products), products), [False] * n + [True] * len(xs),
                                     [True] * len(products))
     moved = set(products)
-    eqns = [eqn for eqn in body.eqns if eqn.outputs[0] not in moved] if moved else body.eqns
+    eqns = [eqn for eqn in body.eqns if moved.isdisjoint(eqn.outputs)]
     return Graph(body.params + products, eqns, body.results), inline(before, [*consts, *xs])
 
 

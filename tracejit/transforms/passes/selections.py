@@ -89,6 +89,8 @@ def selection(op: ScatterAdd, rows: Rows, zeros, indices, updates):
     others = tuple(a for a in range(len(shape)) if a != rows.axis)
     spread = lambda x: lax.broadcast_in_dim(lax.reshape(lax.transpose(x, order), sizes), shape, others)
     where = lax.index_in_dim(indices, rows.column, len(batch), keepdims=False)
+    if where.type.dtype.itemsize < 4:       # which may not hold all positions
+        where = lax.convert_element_type(where, np.int32)
     if op.clips:
         where = lax.clamp(0, where, shape[rows.axis] - 1)
     position = lax.broadcasted_iota(where.type.dtype, shape, rows.axis)
