@@ -226,6 +226,16 @@ def copied(self: Any) -> Any:
     return from_bytes(self.type, self._data)
 
 
+def is_shared(x: Any) -> bool:
+    """Whether others may see the memory of x: views, NumPy."""
+    return x.__class__ is ArrayImpl and not (is_native and x._base is None and not x._exports)
+
+
+def unshared(x: Any) -> Any:
+    """x, or a copy where its memory is shared: a program may overwrite what is donated to it."""
+    return copied(x) if is_shared(x) else x
+
+
 def delete(self: Any) -> None:
     """Give the memory back now; any later use is an error."""
     if not self.is_deleted():

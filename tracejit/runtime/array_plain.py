@@ -14,7 +14,7 @@ ALIGNMENT = 64
 
 class PlainArray(Typed, ArrayMethods):
     """An immutable array: `_memory` is the NumPy array of bytes, or other object, that keeps `_data` valid."""
-    __slots__ = ("type", "_data", "_memory", "__weakref__")
+    __slots__ = ("type", "_data", "_memory", "_held", "__weakref__")
     __hash__ = None
 
     def __new__(cls, *args: Any) -> PlainArray:
@@ -29,6 +29,7 @@ class PlainArray(Typed, ArrayMethods):
             start = base.__array_interface__["data"][0]
             address = start + -start % ALIGNMENT
         self._data, self._memory = address, base
+        self._held = base._held_memory() if isinstance(base, PlainArray) else None     # also when the base is deleted
 
     @classmethod
     def from_address(cls, t: ArrayType, address: int) -> PlainArray:
@@ -51,6 +52,9 @@ class PlainArray(Typed, ArrayMethods):
     @property
     def _base(self) -> Any:
         return self._memory if isinstance(self._memory, PlainArray) else None
+
+    def _held_memory(self) -> Any:
+        return self._memory if self._held is None else self._held
 
     def delete(self) -> None:
         """Give the memory back as soon as no view needs it; any later use is an error."""

@@ -160,6 +160,27 @@ done:
   ret void
 }
 
+define internal void @release_all(ptr %objects, i64 %n) #0 {
+entry:
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%i1, %step]
+  %more = icmp ult i64 %i, %n
+  br i1 %more, label %look, label %done
+look:
+  %x = item ptr, %objects, %i
+  %none = icmp eq ptr %x, null
+  br i1 %none, label %step, label %release
+release:
+  call void @Py_DecRef(ptr %x)
+  br label %step
+step:
+  %i1 = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
 ; --- ending ---------------------------------------------------------------------------------------
 
 ; Mark as deleted; the memory goes back now unless something may still look at it, else with the object.

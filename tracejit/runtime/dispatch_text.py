@@ -371,7 +371,7 @@ elsewhere:
   ret ptr inttoptr (i64 $ELSEWHERE to ptr)
 }
 
-; Allocate the outputs and the arena and run the code. 0 = done, 1 = a Python error is set, 2 = a constant was deleted.
+; Allocate outputs and arena, run. 0 = done, 1 = a Python error is set, 2 = a constant is deleted or a donated array is shared.
 ; %holders are the argument objects by input number; a donated one hands its memory to an output.
 define internal i32 @execute(ptr %e, ptr %ins, ptr %holders, ptr %made) #0 {
 entry:
@@ -384,7 +384,8 @@ entry:
   %infos = get ptr, %e, E_OUTS
   %donors = get ptr, %e, E_DONORS
   %nothing_donated = icmp eq ptr %donors, null
-  br label %const
+  %shared = call i1 @is_any_shared(ptr %e, ptr %holders)
+  br i1 %shared, label %deleted, label %const
 const:
   %c = phi i64 [0, %entry], [%c1, %const_store]
   %c_more = icmp ult i64 %c, %n_consts
@@ -531,6 +532,34 @@ no:
   ret ptr null
 }
 
+; Whether others can see the memory of a donated array: the code may overwrite it.
+define internal i1 @is_any_shared(ptr %e, ptr %holders) #0 {
+entry:
+  %n = get i64, %e, E_N_CONSUMED
+  %numbers = get ptr, %e, E_CONSUMED
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%i1, %step]
+  %more = icmp ult i64 %i, %n
+  br i1 %more, label %look, label %no
+look:
+  %number = item i64, %numbers, %i
+  %given = item ptr, %holders, %number
+  %block = get ptr, %given, BLOCK
+  %exports = get i64, %given, EXPORTS
+  %borrows = icmp eq ptr %block, null
+  %lends = icmp ne i64 %exports, 0
+  %shares = or i1 %borrows, %lends
+  br i1 %shares, label %yes, label %step
+step:
+  %i1 = add i64 %i, 1
+  br label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
 define internal void @delete_consumed(ptr %e, ptr %holders) #0 {
 entry:
   %n = get i64, %e, E_N_CONSUMED
@@ -544,27 +573,6 @@ step:
   %number = item i64, %numbers, %i
   %given = item ptr, %holders, %number
   call void @tj_array_delete(ptr %given)
-  %i1 = add i64 %i, 1
-  br label %head
-done:
-  ret void
-}
-
-define internal void @release_all(ptr %objects, i64 %n) #0 {
-entry:
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%i1, %step]
-  %more = icmp ult i64 %i, %n
-  br i1 %more, label %look, label %done
-look:
-  %x = item ptr, %objects, %i
-  %none = icmp eq ptr %x, null
-  br i1 %none, label %step, label %release
-release:
-  call void @Py_DecRef(ptr %x)
-  br label %step
-step:
   %i1 = add i64 %i, 1
   br label %head
 done:

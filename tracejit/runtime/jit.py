@@ -21,7 +21,7 @@ from tracejit.ir.trace import bound_axes, current_builder, inline, trace_with_wr
 from tracejit.ir.types import is_array_like, type_of, with_wide_numbers
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.runtime import specs
-from tracejit.runtime.array import CONCRETE, as_array
+from tracejit.runtime.array import CONCRETE, as_array, is_shared, unshared
 from tracejit.runtime.device import Device
 from tracejit.runtime.dispatch import Jitted
 from tracejit.runtime.executable import Executable
@@ -201,8 +201,8 @@ class Compiler:
         given, tree = flatten_result((dynamic, named))
         parts = dynamic_parts(dynamic, named)
         check_distinct(given)
-        if any(donated):
-            check_donated(given, donated_leaves(parts, donated))
+        gone = donated_leaves(parts, donated) if any(donated) else []
+        check_donated(given, gone)
         leaves, key, traced = self.traced_for(given, tree, fixed, len(args))
         if current_builder() is not None:
             return traced.finish(leaves, inline(traced.graph, read_all([*traced.captured, *leaves])))
@@ -211,17 +211,20 @@ class Compiler:
         if code is None:
             if config.explain_cache_misses:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
-            gone = donated_leaves(parts, donated)
             warn_unusable(key.types, gone, traced.graph.out_types)
             code = self.compiled[key] = compile_traced(traced, gone, device)
-        if device is None and self.taught[key] < MOST_TAUGHT:
+        if device is None and self.taught[key] < MOST_TAUGHT and not any(is_shared(leaves[i]) for i in gone):
             self.taught[key] += 1
             if not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
                 self.teach(args, kwargs, code, traced, donated, leaves is not given)
         if config.no_execution:
             raise RuntimeError(f"jit: {self.fun.__name__} was to be run, which no_execution forbids")
         inputs = read_all([*leaves, *cells_in(traced.captured)])
-        outs = traced.finish(leaves, code.run(inputs if device else [as_array(on_host(x)) for x in inputs]))
+        if device is None:
+            inputs = [as_array(on_host(x)) for x in inputs]
+            for i in gone:
+                inputs[i] = unshared(inputs[i])
+        outs = traced.finish(leaves, code.run(inputs))
         for x, gone in zip(parts, donated):
             if gone:
                 donate(x, outs)
@@ -291,7 +294,10 @@ class Compiler:
                           for k, v in kwargs.items()]
         except specs.Unsupported:
             return
-        result, consumed = result_of(traced.out_tree), donated_inputs(described, donated)
+        result, consumed = result_of(traced.out_tree), donated_inputs(described, tuple(kwargs), donated)
+        leaves = specs.leaves_of_call(described, tuple(kwargs))
+        if any(isinstance(leaves[i], (specs.HostArray, specs.HostScalar)) for i in consumed):
+            return      # the program may overwrite what is donated, but not NumPy's memory
         self.jitted.add_entry(described, code, result, tuple(kwargs), consumed)
 
     def spec(self, i: int, x: Any, n: int, wide: bool) -> Any:
@@ -351,9 +357,11 @@ def warn_unusable(types: Sequence, donated: Sequence[int], out_types: Sequence) 
         warnings.warn(f"Some donated buffers were not usable: {', '.join(unusable)}", UserWarning, stacklevel=3)
 
 
-def donated_inputs(described: Sequence[Any], donated: Sequence[bool]) -> list[int]:
-    """The numbers of the inputs that belong to donated arguments."""
-    dynamic = [specs.leaves_of(spec) for spec in described if not isinstance(spec, specs.Static)]
+def donated_inputs(described: Sequence[Any], names: Sequence[str], donated: Sequence[bool]) -> list[int]:
+    """The numbers of the inputs that belong to donated arguments; keywords are numbered by name."""
+    n = len(described) - len(names)
+    ordered = [*described[:n], *[described[n + k] for k in sorted(range(len(names)), key=names.__getitem__)]]
+    dynamic = [specs.leaves_of(spec) for spec in ordered if not isinstance(spec, specs.Static)]
     flags = [gone for leaves, gone in zip(dynamic, [*donated, *[False] * len(dynamic)]) for _ in leaves]
     return [i for i, gone in enumerate(flags) if gone]
 

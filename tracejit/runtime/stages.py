@@ -11,7 +11,7 @@ from tracejit.ir.graph import Graph, Var
 from tracejit.ir.types import WIDE, type_of, wide_number
 from tracejit.lax.control import convert_type
 from tracejit.pytree import PyTreeDef, unflatten
-from tracejit.runtime.array import as_array
+from tracejit.runtime.array import as_array, unshared
 from tracejit.runtime.device import Device
 from tracejit.runtime.executable import Executable
 from tracejit.runtime.on_demand import OnDemand, compiler
@@ -141,7 +141,10 @@ class Compiled(Stage):
             raise TypeError("Argument types differ from the types for which this computation was compiled; the jitted function "
                             "itself compiles for each type. The mismatches are:\n" + "\n".join(lines))
         arrays = [as_array(x if self.device else on_host(x)) for x in leaves]
-        outs = self.code.run([x if x.type is t else convert_type(x, t) for x, t in zip(arrays, types)])
+        inputs = [x if x.type is t else convert_type(x, t) for x, t in zip(arrays, types)]
+        for i in self.donated:
+            inputs[i] = unshared(inputs[i])
+        outs = self.code.run(inputs)
         for i in self.donated:
             if not arrays[i].is_deleted() and not any(arrays[i] is y for y in outs):
                 arrays[i].delete()
