@@ -11,11 +11,11 @@ from tracejit import lax
 from tracejit.errors import filtered, user_source, wraps
 from tracejit.ir.float0 import flatten_result
 from tracejit.ir.trace import bind, call, concrete_value, is_traced, knows_values, trace
-from tracejit.ir.types import type_of
+from tracejit.ir.types import is_array_like, type_of
 from tracejit.lax.checks import (CODE, Check, DivisionByZeroError, FailedCheck, FailedCheckError, JaxRuntimeError, NaNError,
                                  OOBError, Site, exception_of, raise_failure)
 from tracejit.pytree import tree_flatten, unflatten
-from tracejit.runtime.array import Array
+from tracejit.runtime.array import CONCRETE, Array
 from tracejit.transforms.checks import checked_graph
 from tracejit.tree_util import register_pytree_node_class
 
@@ -101,14 +101,19 @@ def checkify(f: Callable, errors: frozenset[ErrorCategory] = user_checks) -> Cal
     @wraps(f)
     def checked_function(*args: Any, **kwargs: Any) -> tuple[Error, Any]:
         out_tree = None
+        leaves, tree = tree_flatten((args, kwargs))
+        places = [k for k, x in enumerate(leaves) if isinstance(x, (*CONCRETE, np.ndarray)) and is_array_like(x)]
 
-        def flat() -> list:
+        def flat(*arrays: Any) -> list:
             nonlocal out_tree
+            values = dict(enumerate(leaves)) | dict(zip(places, arrays))
+            args, kwargs = unflatten(tree, list(values.values()))
             outs, out_tree = flatten_result(f(*args, **kwargs))
             return outs
-        graph, captured = trace(flat, [])
+        given = [leaves[k] for k in places]
+        graph, captured = trace(flat, [type_of(x) for x in given])    # traced, or a compiled function would run without its checks
         program, sites = checked_graph(graph, frozenset(errors))
-        outs, n = call(program, captured), len(graph.results)
+        outs, n = call(program, [*captured, *given]), len(graph.results)
         return Error(tuple(sites), tuple(outs[n:])), unflatten(out_tree, outs[:n])
     return checked_function
 
