@@ -149,9 +149,7 @@ def regular(kernel: Kernel) -> Kernel:
 def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     """Of a `regular` kernel, or of one of tiles; `lanes_of(dtype)` is how many elements fit a vector register."""
     vector, along = vector_axis(kernel)
-    widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in kernel.roots), default=4)
-    for e in kernel.loads:
-        widest = max(widest, e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1))
+    widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in [*kernel.roots, *kernel.loads]), default=4)
     lanes = lanes_of(np.dtype(f"i{widest}"))
     turned = along and turns_rows(kernel, lanes)
     vector, along = (kernel.row_axes[-1], False) if turned else (vector, along)

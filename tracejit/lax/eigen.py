@@ -28,7 +28,7 @@ from tracejit.lax.stacks import Stacked, letter, nan_like, stacked
 
 
 class EighImplementation(enum.Enum):
-    """Algorithms that peers choose between; this one always takes LAPACK's divide and conquer."""
+    """Algorithms that peers choose between; LAPACK's divide and conquer here, Jacobi's for stacks of small matrices."""
     QR = "QR"
     JACOBI = "Jacobi"
     QDWH = "QDWH"
@@ -42,7 +42,7 @@ class EigImplementation(enum.Enum):
 
 
 class SvdAlgorithm(enum.Enum):
-    """Algorithms that peers choose between; this one always takes LAPACK's divide and conquer."""
+    """Algorithms that peers choose between; LAPACK's divide and conquer here, Jacobi's for stacks of small matrices."""
     DEFAULT = "default"
     QR = "QR"
     JACOBI = "Jacobi"
