@@ -345,12 +345,7 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
         return outs
     types = [type_of(x) for x in leaves]
     graph, captured = trace(flat, types)
-    if len({is_inexact(t.dtype) for t in [*types, *graph.out_types]}) > 1:
-        raise TypeError("linear_transpose only supports [float or complex] -> [float or complex], and integer -> integer "
-                        f"functions, but got {[str(t.dtype) for t in types]} -> {[str(t.dtype) for t in graph.out_types]}.")
-    parts = split(graph, [False] * len(captured) + [True] * len(leaves))
-    if not all(parts.out_linear):
-        raise TypeError("linear_transpose: some outputs do not depend on the arguments, so the function is not linear")
+    back = transposed_graph(graph, len(captured))
 
     @filtered
     def transposed(ct):
@@ -362,17 +357,27 @@ def linear_transpose(fun: Callable, *primals: Any, reduce_axes: Sequence = ()) -
             got = type_of(x)
             if got.shape != r.shape or got.dtype != r.dtype and not is_weak_beside(x, r):
                 raise TypeError(f"cotangent type does not match function output, expected {r} but got {got}")
-        n = len(captured)
-
-        def f(*values):
-            residuals = inline(parts.known, values[:n])
-            args = residuals + [Linear(t) for t in types]
-            cts = transpose_values(parts.linear, args, list(values[n:]))[len(residuals):]
-            return [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
-        t = trace_closed(f, [type_of(c) for c in captured] + [r.strong() for r in graph.out_types])
         live = [convert_type(ct, r.strong()) for ct, r in zip(ct_leaves, graph.out_types)]
-        return unflatten(treedef, call(t, [*captured, *live]))
+        return unflatten(treedef, call(back, [*captured, *live]))
     return transposed
+
+
+def transposed_graph(graph: Graph, n: int) -> Graph:
+    """Of a graph that is linear in all params but the first n: those and cotangents of its results -> of its other params."""
+    types = graph.in_types[n:]
+    if len({is_inexact(t.dtype) for t in [*types, *graph.out_types]}) > 1:
+        raise TypeError("linear_transpose only supports [float or complex] -> [float or complex], and integer -> integer "
+                        f"functions, but got {[str(t.dtype) for t in types]} -> {[str(t.dtype) for t in graph.out_types]}.")
+    parts = split(graph, [False] * n + [True] * len(types))
+    if not all(parts.out_linear):
+        raise TypeError("linear_transpose: some outputs do not depend on the arguments, so the function is not linear")
+
+    def back(*values):
+        residuals = inline(parts.known, values[:n])
+        args = residuals + [Linear(t) for t in types]
+        cts = transpose_values(parts.linear, args, list(values[n:]))[len(residuals):]
+        return [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
+    return trace_closed(back, [*graph.in_types[:n], *[r.strong() for r in graph.out_types]])
 
 
 # --- Jacobians -------------------------------------------------------------------------------------------------------

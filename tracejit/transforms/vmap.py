@@ -31,8 +31,7 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
     >>> tj.vmap(lambda x, y: x + y, in_axes=(0, None))(np.arange(3.), 10.)
     Array([10., 11., 12.], dtype=float64)
     """
-    if isinstance(in_axes, list):
-        in_axes = tuple(in_axes)
+    in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     check_axes("in_axes", in_axes)
     check_axes("out_axes", out_axes)
     if isinstance(in_axes, dict):
@@ -42,11 +41,8 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
     @wraps(fun, "Vectorized version of {fun}: it takes the same arguments with one more axis, over which {fun} is mapped.")
     def wrapped(*args, **kwargs):
         leaves, treedef = tree_flatten((args, kwargs))
-        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
-            raise TreeError(f"{ENTRIES}, but got len(in_axes)={len(in_axes)}, len(args)={len(args)}", source=user_source())
-        axes = spread_axes("in_axes", in_axes, args) + [0] * (len(leaves) - len(tree_flatten(args)[0]))
+        axes = axes_of_arguments(in_axes, args, kwargs)
         leaves = with_wide_numbers(leaves)
-        axes = [normalized(a, x) for a, x in zip(axes, tree_leaves((args, kwargs)))]
         size = batch_size(fun, leaves, axes, args, kwargs, axis_size)
         everything, static = leaves, [passes_as_it_is(x, a) for x, a in zip(leaves, axes)]
         leaves, axes = ([x for x, s in zip(xs, static) if not s] for xs in (leaves, axes))
@@ -71,6 +67,15 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         write_all(cells, outs[len(outs) - len(cells):])
         return with_lanes(unflatten(out_tree, outs[:len(outs) - len(cells)]), out_axes, size)
     return wrapped
+
+
+def axes_of_arguments(in_axes: Any, args: tuple, kwargs: dict) -> list:
+    """The axis of each leaf, counted from the front; of keywords the first."""
+    if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+        raise TreeError(f"{ENTRIES}, but got len(in_axes)={len(in_axes)}, len(args)={len(args)}", source=user_source())
+    leaves = tree_leaves((args, kwargs))
+    axes = spread_axes("in_axes", in_axes, args)
+    return [normalized(a, x) for a, x in zip(axes + [0] * (len(leaves) - len(axes)), leaves)]
 
 
 def passes_as_it_is(x: Any, axis: int | None) -> bool:
