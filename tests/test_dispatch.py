@@ -570,3 +570,83 @@ print("flat")
 def test_memory_stays_flat():
     rounds = 250_000 if array.is_native else 3000  # five calls each
     assert run_python(LEAK.replace("ROUNDS", str(rounds)), timeout=240).strip() == "flat"
+
+
+# --- what Python code does while a call is looked up ---------------------------------------------------------------------
+
+@needs_native
+def test_two_entries_for_one_kind_of_call_both_decline():
+    f, x, gone = Jitted(lambda *a: "slow"), f8(), f8()
+    gone.delete()
+    for _ in range(3):
+        f.add_entry((F8, F8), add(), 0)
+        assert [f(x, gone), f(gone, gone)] == ["slow", "slow"]
+    assert f(x, x) != "slow"
+
+
+def test_deleted_arrays_and_constants_are_refused_in_every_call():
+    c, x, gone = jnp.arange(3.), jnp.ones(3), jnp.ones(3)
+    f, g = tracejit.jit(lambda x: x + c), tracejit.jit(lambda x: {"a": x["a"] + 1})
+    f(x), g({"a": x})
+    gone.delete()
+    for _ in range(3):
+        for call in (lambda: f(gone), lambda: g({"a": gone})):
+            with pytest.raises(DonatedArrayError):
+                call()
+    c.delete()
+    for _ in range(3):
+        with pytest.raises(DonatedArrayError):
+            f(x)
+    assert not array.is_native or f.entry_count() == g.entry_count() == 1     # a call that failed teaches nothing
+
+
+class Clears:
+    """A static argument whose comparison clears what is known of a jitted function."""
+    jitted = None
+
+    def __init__(self, n: int):
+        self.n = n
+
+    def __hash__(self) -> int:
+        return self.n
+
+    def __eq__(self, other) -> bool:
+        if Clears.jitted is not None:
+            Clears.jitted.clear_cache()
+            gc.collect()
+        return self.n == other.n
+
+
+def test_entries_may_be_cleared_while_one_is_looked_at():
+    f = tracejit.jit(lambda x, s: [x + s.n], static_argnums=1)
+    x = jnp.arange(3.)
+    for _ in range(20):
+        for n in range(4):
+            f(x, Clears(n))
+        Clears.jitted = f
+        for n in (2, 0, 3, 1):
+            np.testing.assert_array_equal(f(x, Clears(n))[0], np.arange(3.) + n)
+        Clears.jitted = None
+
+
+def test_entries_may_be_cleared_while_a_result_is_built():
+    @tracejit.tree_util.register_pytree_node_class
+    class Pair:
+        def __init__(self, *children):
+            self.children = children
+
+        def tree_flatten(self):
+            return self.children, None
+
+        @classmethod
+        def tree_unflatten(cls, _, children):
+            if not any(isinstance(x, object) and type(x) is object for x in children):
+                f.clear_cache()
+                gc.collect()
+            return cls(*children)
+
+    f = tracejit.jit(lambda x: [Pair(x, x + 1), Pair(x * 2, x), {"a": x}])
+    x = jnp.arange(3.)
+    for _ in range(20):
+        a, b, c = f(x)
+        np.testing.assert_array_equal(a.children[1] + b.children[0] + c["a"], 4 * np.arange(3.) + 1)

@@ -39,8 +39,8 @@ def test_source_skips_internal_frames():
 
 def test_source_without_file():
     scope = {"user_source": user_source}
-    exec("where = user_source()", scope)
-    assert str(scope["where"]) == "<string>:1"
+    exec(compile("where = user_source()", "<made>", "exec"), scope)
+    assert str(scope["where"]) == "<made>:1"
 
 
 @pytest.mark.parametrize("error_class", CLASSES, ids=lambda c: c.__name__)

@@ -184,6 +184,8 @@ class JittedMethods:
     def clear_entries(self) -> None:
         """Forget all known calls."""
         native.write_pointer(id(self) + ENTRIES, None)
+        for entry, _ in keep_of(self):
+            entry.next = None   # a call that looks at one now does not put it back into the list
         if flights.value:
             retired.append(keep_of(self)[:])
         else:

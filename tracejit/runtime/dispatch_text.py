@@ -255,6 +255,8 @@ next:
   %end = icmp eq ptr %e, null
   br i1 %end, label %slow, label %look
 look:
+  ; read before the entry may move to the front, from where it would lead round and round
+  %following = get ptr, %e, E_NEXT
   %e_args = get i64, %e, E_N_ARGS
   %e_config = get i64, %e, E_CONFIG
   %same_n = icmp eq i64 %e_args, %n
@@ -301,7 +303,6 @@ answer:
 return:
   ret ptr %r
 miss:
-  %following = get ptr, %e, E_NEXT
   br label %next
 slow:
   %python = get ptr, %self, SLOW
@@ -314,6 +315,14 @@ dead:
 ask:
   %answered = call ptr @PyObject_Vectorcall(ptr %python, ptr %args, i64 %flagged, ptr %names)
   ret ptr %answered
+}
+
+; Entries that are looked at or used are kept while Python code runs, which may clear them.
+define internal void @count_flight(i64 %by) #0 {
+  %before = load i64, ptr @tj_in_flight
+  %after = add i64 %before, %by
+  store i64 %after, ptr @tj_in_flight
+  ret void
 }
 
 ; What was called last is looked at first. The list may have changed since %before was read (a comparison of static
@@ -446,9 +455,7 @@ no_arena:
 run:
   %scratch = phi ptr [null, %arena], [%block, %take]
   %fn = get ptr, %e, E_FN
-  %before = load i64, ptr @tj_in_flight
-  %during = add i64 %before, 1
-  store i64 %during, ptr @tj_in_flight
+  call void @count_flight(i64 1)
   %flag = get i64, %e, E_RELEASED
   %released = icmp ne i64 %flag, 0
   br i1 %released, label %free_run, label %held_run
@@ -460,9 +467,7 @@ held_run:
   br label %ran
 ran:
   %code = phi i32 [%code_free, %free_run], [%code_held, %held_run]
-  %now = load i64, ptr @tj_in_flight
-  %left = sub i64 %now, 1
-  store i64 %left, ptr @tj_in_flight
+  call void @count_flight(i64 -1)
   br i1 %needs_arena, label %give, label %check
 give:
   call void @tj_give(ptr %scratch, i64 %class)

@@ -213,10 +213,7 @@ class Compiler:
                 compiler.log(explain(getattr(self.fun, "__name__", repr(self.fun)), key, self.compiled))
             warn_unusable(key.types, gone, traced.graph.out_types)
             code = self.compiled[key] = compile_traced(traced, gone, device)
-        if device is None and self.taught[key] < MOST_TAUGHT and not any(is_shared(leaves[i]) for i in gone):
-            self.taught[key] += 1
-            if not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
-                self.teach(args, kwargs, code, traced, donated, leaves is not given)
+        teachable = device is None and self.taught[key] < MOST_TAUGHT and not any(is_shared(leaves[i]) for i in gone)
         if config.no_execution:
             raise RuntimeError(f"jit: {self.fun.__name__} was to be run, which no_execution forbids")
         inputs = read_all([*leaves, *cells_in(traced.captured)])
@@ -225,6 +222,10 @@ class Compiler:
             for i in gone:
                 inputs[i] = unshared(inputs[i])
         outs = traced.finish(leaves, code.run(inputs))
+        if teachable:   # a call that failed, with a deleted array say, is no example
+            self.taught[key] += 1
+            if not isinstance(code, Guarded) and traced.is_pure and not cells_in(leaves):
+                self.teach(args, kwargs, code, traced, donated, leaves is not given)
         for x, gone in zip(parts, donated):
             if gone:
                 donate(x, outs)

@@ -50,6 +50,7 @@ prepare:
   put ptr %ins, %state, S_INS
   put ptr %holders, %state, S_HOLDERS
   put ptr %cells, %state, S_CELL
+  call void @count_flight(i64 1)
   br label %head
 head:
   %i = phi i64 [0, %prepare], [%i1, %step]
@@ -62,9 +63,14 @@ step:
   br i1 %fits, label %head, label %drop
 run:
   call void @to_front(ptr %self, ptr %before, ptr %e)
+  ; before a donated array is taken over, which happens only where nothing is in flight
+  call void @count_flight(i64 -1)
   %code = call i32 @execute(ptr %e, ptr %ins, ptr %holders, ptr %made)
-  switch i32 %code, label %drop [ i32 0, label %finish
-                                  i32 1, label %failed ]
+  switch i32 %code, label %refused [ i32 0, label %finish
+                                     i32 1, label %failed ]
+refused:
+  call void @count_flight(i64 1)
+  br label %drop
 finish:
   %result = call ptr @result_of(ptr %e, ptr %made)
   call void @release_all(ptr %holders, i64 %n_in)
@@ -74,6 +80,7 @@ failed:
   ret ptr null
 drop:
   call void @release_all(ptr %holders, i64 %n_in)
+  call void @count_flight(i64 -1)
   br label %elsewhere
 elsewhere:
   ret ptr inttoptr (i64 $ELSEWHERE to ptr)
@@ -444,8 +451,10 @@ built:
   %program = get ptr, %e, E_BUILD
   put ptr %program, %state, S_STEP
   put ptr %made, %state, S_OUTS
+  call void @count_flight(i64 1)
   %result = call ptr @build(ptr %state)
   call void @release_all(ptr %made, i64 %n)
+  call void @count_flight(i64 -1)
   ret ptr %result
 }
 
