@@ -125,3 +125,28 @@ def test_a_loop_found_too_long_while_it_is_written_out_is_given_up_at_once():
     with pytest.raises(NotInRegisters, match="too long"):
         builder.build()
     assert len(builder.pull.nodes) < 1.2 * SHORT
+
+
+def kernels_of(function, *args) -> list[str]:
+    graph = trace_closed(lambda *xs: function(*xs), [type_of(x) for x in args])
+    for _, change in PASSES:
+        graph = change(graph)
+    return [name for text in generate(graph, host_isa()).modules for name in text.splitlines() if name.startswith("define void @tj_kernel_")]
+
+
+def test_kernels_that_begin_at_different_elements_are_one():
+    x = np.random.default_rng(0).standard_normal((12, 8, 40)).astype("f4")
+    norms = lambda np_or_jnp: lambda x: [np_or_jnp.sqrt((x[t] ** 2).sum(-1)) for t in range(12)]
+    assert len(kernels_of(norms(jnp), x)) == 1
+    for got, want in zip(tj.jit(norms(jnp))(x), norms(np)(x)):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_groups_of_neighbours_at_the_end_of_an_array_have_code_of_their_own():
+    """x[1::3] of 30 numbers may be loaded with its neighbours; of 29, the last load would reach beyond the array."""
+    for n, m in ((30, 29), (29, 30), (29, 28)):
+        x, y = np.arange(n, dtype="f4"), np.arange(m, dtype="f4") + 100
+        for i, j in ((0, 1), (1, 2), (2, 0)):
+            f = lambda np_or_jnp: lambda x, y: [np_or_jnp.exp(-x[i:i + 28:3]), np_or_jnp.exp(-y[j:j + 26:3]), np_or_jnp.exp(-y[j:j + 28:3])]
+            for got, want in zip(tj.jit(f(jnp))(x, y), f(np)(x, y)):
+                np.testing.assert_allclose(got, want, rtol=1e-6)

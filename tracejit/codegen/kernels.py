@@ -1,6 +1,7 @@
 """A fused group -> a Kernel: loop nests over symbolic axes, with an expression for each value stored or folded."""
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -81,6 +82,17 @@ class Kernel:
     def outputs(self) -> list[Var]:
         stores = [s for stage in self.stages for s in stage.stores + stage.row_stores]
         return list(dict.fromkeys(s.var for s in stores if not isinstance(s.var, Scratch)))
+
+    @functools.cached_property
+    def starts(self) -> dict[Any, int]:
+        """Where in each buffer the kernel begins, if not at its first element. Code counts from there: kernels that differ in
+        nothing else, such as those of x[0] to x[9] in a Python loop, are one."""
+        places = [(e.data[0], e.data[1]) for e in self.loads] + [
+            (s.var, s.offset) for stage in self.stages for s in stage.stores + stage.row_stores]
+        least: dict[Any, int] = {}
+        for var, offset in places:
+            least[var] = min(least.get(var, offset.const), offset.const)
+        return {v: n for v, n in least.items() if n > 0 and not isinstance(v, Scratch)}
 
     @property
     def passed_on(self) -> set[Any]:

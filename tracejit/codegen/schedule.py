@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ LEAST_BESIDE = 32           # and of the axis before it
 STRIP = 1024                # elements of a row in such a piece
 LEAST_ROWS = 64             # in a part of a strip
 MOST_PARTIAL = 1 << 16      # sums of parts
-LEAST_STRIDE = 5            # closer neighbours are loaded together
+NEIGHBOURS = (2, 3, 4)      # strides of which whole vectors are loaded or stored and sorted with shuffles
+LEAST_STRIDE = 5            # neighbours further apart than those
 LEAST_CHAIN = 8             # operations of a kernel whose vectors fill two registers
 
 
@@ -282,6 +284,17 @@ def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:
     if 3 * beside >= 2 * along > 0 and row.size >= max(fold.size, 4):    # windows: no lanes to add up at their ends
         return row, False
     return (fold, True) if along >= beside or row.size < 4 else (row, False)
+
+
+def place_in_group(var: Any, offset: Index, axis: Axis | None, dtype: Any) -> int | None:
+    """Where in a group an index reads, if it is one place in groups of neighbours along an axis, whole in the array."""
+    stride = offset.coefficient(axis)
+    if stride not in NEIGHBOURS or np.dtype(dtype).kind not in "fiu" or not hasattr(var, "type") or \
+            any(c % stride for _, c in offset.terms):
+        return None
+    place = offset.const % stride
+    lo, hi = (offset - place).range
+    return place if lo >= 0 and hi + stride <= var.type.size else None
 
 
 def elements_of(index: Index) -> int:

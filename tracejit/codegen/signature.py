@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from tracejit.codegen.kernels import Store
-from tracejit.codegen.schedule import Schedule
+from tracejit.codegen.schedule import NEIGHBOURS, Schedule, place_in_group
 from tracejit.ir.loops import LOAD, ROW, Axis, Dynamic, Expr, Index, Inside, Quotient, postorder
 
 PLAIN = ("along", "lanes", "unroll", "block", "chunk", "units", "per_task", "streams", "by_rows")
@@ -20,6 +20,7 @@ class Signature:
         self.axes = {a: k for k, a in enumerate([*kernel.row_axes, *kernel.fold_axes])}
         self.buffers = {v: k for k, v in enumerate([*buffers, *kernel.scratch])}
         self.folds = {fold.var: k for k, fold in enumerate(f for stage in kernel.stages for f in stage.folds)}
+        self.starts = kernel.starts
         self.numbers: dict[Expr, int] = {}
         self.nodes: list[tuple] = []
 
@@ -34,18 +35,23 @@ class Signature:
         return how, sizes, stages, scratch, tuple(self.nodes)
 
     def stores(self, stores: Sequence[Store]) -> tuple:
-        return tuple((self.buffers[s.var], s.var.type.dtype, self.expr(s.expr), self.index(s.offset)) for s in stores)
+        return tuple((self.place(s.var, s.offset, s.var.type.dtype), s.var.type.dtype, self.expr(s.expr)) for s in stores)
 
     def expr(self, root: Expr) -> int:
         for e in postorder(root, self.numbers):
             if e.kind == LOAD:
                 buffer, offset, guards = e.data
-                data = self.buffers[buffer], self.index(offset), self.data(guards)
+                data = self.place(buffer, offset, e.dtype), self.data(guards)
             else:
                 data = self.folds[e.data] if e.kind == ROW else self.data(e.data)
             self.numbers[e] = len(self.nodes)
             self.nodes.append((e.kind, tuple(self.numbers[a] for a in e.args), data, e.dtype))
         return self.numbers[root]
+
+    def place(self, var: Any, offset: Index, dtype: Any) -> tuple:
+        """A place in a buffer, from where the kernel begins in it."""
+        groups = tuple(place_in_group(var, offset, a, dtype) for a, c in offset.terms if c in NEIGHBOURS)
+        return self.buffers[var], self.index(offset - self.starts.get(var, 0)), groups
 
     def data(self, x: Any) -> Any:
         if isinstance(x, Index):

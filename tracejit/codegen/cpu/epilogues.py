@@ -58,7 +58,7 @@ def epilogue_of(emitter, step: NativeStep, place) -> tuple[Value, Value] | None:
         return None
     width = panel_width(step.eqn, emitter.isa)
     buffers = [*step.epilogue.inputs, *step.epilogue.outputs]
-    table = emitter.table([place.of(v) for v in buffers])
+    table = emitter.table(place.begun(step.epilogue, buffers))
     name = emitter.kernel_function(emit_epilogue, epilogue_schedule(step.epilogue, emitter.isa, width), buffers)
     emitter.module.declare(name, "void", ["ptr", "ptr", *["i64"] * 5])
     return Value(f"@{name}", PTR), table

@@ -3,27 +3,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Container, Iterable
+from typing import Any
 
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch, long_ops
 from tracejit.codegen.packs import LANES, LINE, PICK
-from tracejit.codegen.schedule import LINE_BYTES
+from tracejit.codegen.schedule import LINE_BYTES, NEIGHBOURS, place_in_group
 from tracejit.ir.loops import (APPLY, CARRY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
                                children, indices_of, postorder)
 
 OFTEN = 3                   # uses of a long op in a kernel from which it is a function
-NEIGHBOURS = (2, 3, 4)      # strides of which whole vectors are loaded or stored and sorted with shuffles
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
-
-
-def fills_groups(var, offset: Index, stride: int, dtype) -> bool:
-    """Whether an array is groups of `stride` elements, and an index one place in some of them."""
-    if np.dtype(dtype).kind not in "fiu" or not hasattr(var, "type") or any(c % stride for _, c in offset.terms):
-        return False
-    lo, hi = (offset - offset.const % stride).range
-    return lo >= 0 and hi + stride <= var.type.size
 
 
 def repeated(roots: Iterable[Expr], often: int = OFTEN) -> frozenset:
@@ -83,6 +75,7 @@ class Position:
         # where lanes are rows, each point of a row-local buffer holds a value per row of the block
         self.row_pitch: int = outer.row_pitch if outer else 1
         self.column: int = outer.column if outer else 0
+        self.starts: dict[Any, int] = outer.starts if outer else {}     # the elements that buffers' pointers point to
 
     def inner(self, axes: dict[Axis, Value], vector=None, lanes: int = 1, mask=None) -> Position:
         return Position(self.b, self.buffers, self.depends, axes, vector, lanes, mask, self)
@@ -215,7 +208,8 @@ class Position:
     # --- memory
 
     def load(self, var, offset: Index, guards: tuple[Inside, ...], dtype):
-        b, base = self.b, self.buffers[var]
+        b, base, group = self.b, self.buffers[var], place_in_group(var, offset, self.vector, dtype)
+        offset = self.from_start(var, offset)
         if isinstance(var, Scratch) and self.row_pitch > 1:
             return b.load(dtype, self.local(base, offset, dtype), self.lanes)
         mask = self.condition(guards) if guards else None
@@ -229,8 +223,8 @@ class Position:
         other = None if mask is None else 0
         if stride == 1:
             return b.load(dtype, self.address(base, offset, dtype), self.lanes, mask=mask, other=other)
-        if mask is None and stride in NEIGHBOURS and fills_groups(var, offset, stride, dtype):
-            return self.group(var, offset - offset.const % stride, stride, dtype)[offset.const % stride]
+        if mask is None and stride in NEIGHBOURS and group is not None:
+            return self.group(var, offset - group, stride, dtype)[group]
         if stride == -1 and self.lanes > 1:
             return self.backwards(base, offset, dtype, mask, other)
         at = b.splat(self.number(offset), self.lanes)
@@ -238,7 +232,10 @@ class Position:
 
     def place(self, var, offset: Index, dtype) -> Value:
         """Where an element of this scalar position is."""
-        return self.b.gep(self.buffers[var], self.number(offset), dtype)
+        return self.b.gep(self.buffers[var], self.number(self.from_start(var, offset)), dtype)
+
+    def from_start(self, var, offset: Index) -> Index:
+        return offset - self.starts.get(var, 0)
 
     def backwards(self, base: Value, offset: Index, dtype, mask: Value | None, other):
         """Lanes that lie in memory in reverse order: a vector that ends with the first lane."""
@@ -257,6 +254,7 @@ class Position:
 
     def store_group(self, var, offset: Index, values: list, dtype) -> None:
         """The opposite of `group`."""
+        offset = self.from_start(var, offset)
         b, n, lanes = self.b, len(values), self.lanes
         values = [b.splat(v, lanes) for v in values]
         pairs = [b.shuffle(values[k], values[min(k + 1, n - 1)], range(2 * lanes)) for k in range(0, n, 2)]
@@ -286,7 +284,7 @@ class Position:
         return self.b.gep(base, self.sum_of(terms, offset.const, I64), dtype)
 
     def store(self, var, offset: Index, value, dtype, nontemporal: bool = False) -> None:
-        b, base = self.b, self.buffers[var]
+        b, base, offset = self.b, self.buffers[var], self.from_start(var, offset)
         if isinstance(var, Scratch) and self.row_pitch > 1:
             return b.store(b.splat(value, self.lanes), self.local(base, offset, dtype))
         if self.vector is None or self.lanes == 1 or not self.is_vector(offset):

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
-from tracejit.codegen.cpu.expressions import BOOL, I64, NEIGHBOURS, Dependence, Position, fills_groups, repeated
+from tracejit.codegen.cpu.expressions import BOOL, I64, Dependence, Position, repeated
 from tracejit.codegen.cpu.squares import Square, each_line
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops
-from tracejit.codegen.schedule import Schedule, lies_across, stage_with, turns
+from tracejit.codegen.schedule import NEIGHBOURS, Schedule, lies_across, place_in_group, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
 
@@ -83,6 +83,7 @@ class KernelEmitter:
 
     def top(self) -> Position:
         top = Position(self.b, self.bases, self.depends, {})
+        top.starts = self.kernel.starts
         top.row_pitch = self.plan.lanes * self.plan.unroll if not self.plan.along else 1
         return top
 
@@ -384,7 +385,7 @@ class KernelEmitter:
             else:
                 out.append([s])
         complete = lambda group: len(group) == p.stride(group[0].offset) and \
-            fills_groups(group[0].var, group[0].offset, len(group), group[0].var.type.dtype)
+            place_in_group(group[0].var, group[0].offset, p.vector, group[0].var.type.dtype) is not None
         return [part for group in out for part in ([group] if len(group) == 1 or complete(group) else [[s] for s in group])]
 
     def combined(self, fold: Fold, states, element, p: Position, mask: Value | None = None):

@@ -231,7 +231,7 @@ class ProgramEmitter:
         buffers = [*kernel.inputs, *kernel.outputs]
         if not plan.units:
             return
-        pointers = [place.of(v) for v in buffers]
+        pointers = place.begun(kernel, buffers)
         if plan.chunk:
             pointers.append(self.b.alloca(partial_bytes(plan)))
         table = self.table(pointers)
@@ -301,6 +301,10 @@ class Places:
         if home not in self.found:
             return self.b.gep(self.arena, self.program.offsets[home])
         return self.found[home]
+
+    def begun(self, kernel: Kernel, buffers: Sequence[Any]) -> list[Value]:
+        """Pointers to where a kernel begins in its buffers."""
+        return [self.b.gep(self.of(v), kernel.starts.get(v, 0), v.type.dtype) for v in buffers]
 
     def operand(self, x) -> Value:
         """A pointer to an operand, which may be a literal."""
