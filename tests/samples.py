@@ -11,7 +11,7 @@ import numpy as np
 from tracejit.ir.trace import trace
 from tracejit.ir.types import ArrayType, type_of
 from tracejit.lax import (barrier, bessel, bits, compare, convert, cumulative, dynamic, eigen, elementary, elementwise,
-                          factorize, first_true, incomplete, incomplete_beta, index, reinterpret, schur, shape, solve,
+                          factorize, first_true, incomplete, incomplete_beta, index, moments, reinterpret, schur, shape, solve,
                           special, window)
 from tracejit.lax.kinds import Op
 
@@ -263,6 +263,7 @@ def reductions() -> list[Sample]:
     found = [Sample(kind(axes), (x,), half=kind is not fold.ReduceProd) for kind in (repeat.ReduceSum, fold.ReduceProd,
                                                                                      fold.ReduceMax, fold.ReduceMin)
              for axes in ((1,), (0, 2), (0, 1, 2), ())]
+    found += [Sample(moments.ReduceDeviations(axes), (x,), half=False) for axes in ((1,), (0, 2), (0, 1, 2), ())]
     found += [Sample(kind(axes), (x,)) for kind in (window.WindowMax, window.WindowMin) for axes in ((0,), (0, 1))]
     logic = [Sample(kind(axes), (v,)) for kind in (fold.ReduceAnd, fold.ReduceOr, fold.ReduceXor) for axes in ((0,), (0, 1))
              for v in (integers(-50, 50, 3, 4), integers(0, 2, 3, 4) == 1)]
@@ -271,7 +272,8 @@ def reductions() -> list[Sample]:
            for kind in (fold.ArgMax, fold.ArgMin)]
     return [
         *found, *logic, *where, *odd, Sample(fold.ReduceProd((0,)), (np.array([[0.0, 2, 0], [3, 4, 0], [1, 2, 5]]),)),
-        Sample(repeat.ReduceSum((0,)), (np.zeros((0, 3)),)), Sample(fold.ReduceMax((0,)), (np.zeros((0, 3)),), smooth=False),
+        Sample(repeat.ReduceSum((0,)), (np.zeros((0, 3)),)), Sample(moments.ReduceDeviations((0,)), (np.zeros((0, 3)),)),
+        Sample(fold.ReduceMax((0,)), (np.zeros((0, 3)),), smooth=False),
         Sample(fold.ReduceProd((0,)), (np.zeros((0, 3)),)), Sample(repeat.ReduceSum((0, 1)), (complex_of(3, 4),)),
         Sample(fold.ReduceProd((1,)), (complex_of(3, 4),)), Sample(fold.ReduceMax((0,)), (complex_of(6),), smooth=False),
         Sample(fold.ReduceMax((0,)), (np.array([1.0, np.nan, 2]),), smooth=False), Sample(fold.ReduceOr((0,)), (np.zeros((0, 2), bool),)),

@@ -41,6 +41,11 @@ class Stage:
     folds: list[Fold] = field(default_factory=list)
     row_stores: list[Store] = field(default_factory=list)
 
+    @property
+    def joins(self) -> int:
+        """How many points are best folded at once."""
+        return max((fold.op.joins for fold in self.folds), default=1)
+
 
 @dataclass(eq=False)
 class Scratch:

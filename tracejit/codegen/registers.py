@@ -12,13 +12,14 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 from tracejit.codegen.kernels import Store
 from tracejit.codegen.tables import Kept, Write, kept_writes, tables_of, writes_of
 from tracejit.ir.graph import Eqn, Graph, Var
 from tracejit.ir.loops import APPLY, CARRY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
 from tracejit.ir.types import ArrayType
-from tracejit.lax.kinds import Elementwise, Reduction, View
+from tracejit.lax.kinds import Elementwise, Reduction, View, pairwise
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.index import Scatter
 from tracejit.lax.loops import Scan, While, counters, cut
@@ -293,10 +294,7 @@ class Builder:
             terms.append(tuple(op.element(self.pull, tuple(Index((), k) for k in at), *xs)))
         if not terms:
             return op.finish(self.pull, tuple(op.init(self.pull, types)))
-        while len(terms) > 1:
-            half = len(terms) // 2
-            terms = [op.combine(self.pull, x, y) for x, y in zip(terms[:half], terms[half:])] + terms[2 * half:]
-        return op.finish(self.pull, terms[0])
+        return op.finish(self.pull, pairwise(partial(op.combine, self.pull), terms))
 
     def lane_sum(self, eqn: Eqn, index: tuple) -> Expr:
         """A sum over axes as long as the lanes: each lane has its own element of them."""

@@ -164,6 +164,8 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
         unroll = 1      # such operations fill a loop by themselves, and are most of what LLVM has to do
         if across is None and n >= 8 * lanes and goes_abreast(kernel, vector, cost):
             lanes *= 2
+    joins = max(stage.joins for stage in kernel.stages)
+    unroll = max(1, unroll // joins)
     while unroll > 1 and n < lanes * unroll:
         unroll //= 2
     if across is not None and (across.size % lanes or n % lanes):
@@ -178,7 +180,8 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
         first = kernel.fold_axes[0].size
         parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
         chunk = -(-first // parts)
-        chunk = min(first, -(-chunk // (lanes * unroll)) * lanes * unroll) if along and len(kernel.fold_axes) == 1 else chunk
+        step = lanes * unroll * joins
+        chunk = min(first, -(-chunk // step) * step) if along and len(kernel.fold_axes) == 1 else chunk
         if chunk == first:
             chunk = 0
     outer = rows // max(n, 1) if vector and not along else rows

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -341,6 +343,14 @@ def zero_if_float(ctx, primal, tangent):
     return ctx.zeros(type_of(primal)) if has_tangent(primal) else primal
 
 
+def pairwise(combine: Callable[[Any, Any], Any], xs: Sequence) -> Any:
+    """One or more values folded together in a fixed tree: the first half with the second, again and again."""
+    while len(xs) > 1:
+        half = len(xs) // 2
+        xs = [*map(combine, xs[:half], xs[half:2 * half]), *xs[2 * half:]]
+    return xs[0]
+
+
 @op_dataclass
 class Reduction(Op):
     """Folds some axes of its operands with a monoid: `init`, `element`, `combine`, `finish` on tuples of scalars.
@@ -351,6 +361,7 @@ class Reduction(Op):
     monoid: ClassVar[Elementwise | None] = None  # the op that it folds with, where it is just one
     picks: ClassVar[bool] = False                # the result is one of the elements
     widens: ClassVar[bool] = False               # 16-bit floats are folded in float32 by the public function
+    joins: ClassVar[int] = 1                     # how many elements are best folded into a state at once
 
     def infer(self, *types: ArrayType) -> ArrayType:
         shape = tuple(d for i, d in enumerate(types[0].shape) if i not in self.axes)
@@ -369,6 +380,10 @@ class Reduction(Op):
 
     def combine(self, b, x: tuple, y: tuple) -> tuple:
         return (self.monoid.scalar(b, x[0], y[0]),)
+
+    def join(self, b, x: tuple, elements: Sequence[tuple]) -> tuple:
+        """A state and some elements: these pairwise first."""
+        return self.combine(b, x, pairwise(partial(self.combine, b), elements))
 
     def finish(self, b, x: tuple):
         return x[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops
 from tracejit.codegen.schedule import NEIGHBOURS, Schedule, lies_across, place_in_group, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
+from tracejit.lax.kinds import pairwise
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
 CHAINS = 8              # that many states of columns take turns, or each would wait for the one before
@@ -260,36 +262,42 @@ class KernelEmitter:
         """Nested loops over the folded axes; in the innermost, one element per place joins its states."""
         b = self.b
         if not axes:
-            return [self.point(p, stage, mine) for p, mine in zip(places, states)]
+            return [self.points([p], stage, mine) for p, mine in zip(places, states)]
         axis, *rest = axes
         lo, hi = self.bounds(axis, part)
         if not rest and axis.size <= UNROLLED_FOLD and part is None:
             for k in range(axis.size):
                 there = stage_with(stage, {axis: Index((), k)}, {})
-                states = [self.point(p, there, mine) for p, mine in zip(places, states)]
+                states = [self.points([p], there, mine) for p, mine in zip(places, states)]
             return states
         for p in places:
             p.hoist(self.stage_roots(stage), {axis, *rest})
         if not rest and part is None and any(self.crossing(stage, axis, places[0])):
             return [self.turned_fold(p, stage, mine, axis) for p, mine in zip(places, states)]
-        n = CHAINS // len(places) if not rest and len(places) < UNROLLED_FOLD and axis.size >= CHAINS * UNROLLED_FOLD else 1
+        depth = 1 if rest else stage.joins
+        n = max(1, CHAINS // len(places) // depth) if not rest and len(places) < UNROLLED_FOLD and \
+            axis.size >= CHAINS * UNROLLED_FOLD else 1
         chains = [states] + [[[self.start(fold, p) for fold in stage.folds] for p in places] for _ in range(n - 1)]
-        whole = b.sub(hi, b.rem(b.sub(hi, lo), b.const(n, I64)))
-        chains = self.fold_chains(places, stage, chains, axis, rest, lo, whole)
+        whole = b.sub(hi, b.rem(b.sub(hi, lo), b.const(n * depth, I64)))
+        chains = self.fold_chains(places, stage, chains, axis, rest, lo, whole, depth)
         states = [self.folded_together(stage, mine, p) for p, mine in zip(places, zip(*chains))]
-        return self.fold_chains(places, stage, [states], axis, rest, whole, hi)[0] if n > 1 else states
+        return self.fold_chains(places, stage, [states], axis, rest, whole, hi)[0] if n * depth > 1 else states
 
-    def fold_chains(self, places, stage: Stage, chains: list, axis: Axis, rest: list[Axis], lo: Value, hi: Value) -> list:
-        """Neighbouring points join states of their own, so that few columns do not wait for one another's sums."""
+    def fold_chains(self, places, stage: Stage, chains: list, axis: Axis, rest: list[Axis], lo: Value, hi: Value,
+                    depth: int = 1) -> list:
+        """Neighbouring points (or groups of `depth`) join states of their own, so that few columns do not wait for one
+        another's sums."""
         b, n = self.b, len(chains)
         shape = [[len(s) for s in mine] for states in chains for mine in states]
-        with b.loop(lo, hi, n, carries=[v for states in chains for mine in states for s in mine for v in s]) as loop:
+        with b.loop(lo, hi, n * depth, carries=[v for states in chains for mine in states for s in mine for v in s]) as loop:
             flat = regroup(loop.carries, shape)
             new = []
             for k in range(n):
-                inner = [p.inner({axis: b.add(loop.index, k)}, p.vector, p.lanes, p.mask) for p in places]
+                lines = [[p.inner({axis: b.add(loop.index, k * depth + r)}, p.vector, p.lanes, p.mask) for p in places]
+                         for r in range(depth)]
                 current = flat[k * len(places):(k + 1) * len(places)]
-                new += self.fold_loops(inner, stage, current, None, rest)
+                new += self.fold_loops(lines[0], stage, current, None, rest) if rest else \
+                    [self.points(column, stage, mine) for column, mine in zip(zip(*lines), current)]
             loop.carry(*[v for mine in new for s in mine for v in s])
         results = regroup(loop.results, shape)
         return [results[k * len(places):(k + 1) * len(places)] for k in range(n)]
@@ -339,7 +347,7 @@ class KernelEmitter:
             for s, square in kept.items():
                 square[k] = b.splat(point.value(s.expr), lanes)
             [mine] = regroup(carries, shape if to_fold.folds else [[]])
-            return [v for s in self.point(point, to_fold, mine) for v in s]
+            return [v for s in self.points([point], to_fold, mine) for v in s]
         flat = [v for s in states for v in s]
         if done and kept:
             each_line(b, range(done), self.is_long, [], lambda k, _: column(k, [], Stage([], [])))
@@ -358,10 +366,17 @@ class KernelEmitter:
         lo = b.mul(part, plan.chunk)
         return lo, b.min(b.add(lo, plan.chunk), b.const(axis.size, I64))
 
-    def point(self, p: Position, stage: Stage, states):
-        """One point: values to store, elements to fold."""
-        self.store_all(p, stage.stores)
-        return [self.combined(fold, mine, [p.value(e) for e in fold.states], p) for fold, mine in zip(stage.folds, states)]
+    def points(self, places: Sequence[Position], stage: Stage, states):
+        """Points of one row: values to store, elements to fold into its states, all at once."""
+        for p in places:
+            self.store_all(p, stage.stores)
+        return [self.joined(fold, mine, [[p.value(e) for e in fold.states] for p in places])
+                for fold, mine in zip(stage.folds, states)]
+
+    def joined(self, fold: Fold, states, elements: Sequence[Sequence]) -> list:
+        b = self.b
+        splat = lambda values: tuple(b.splat(x, s.lanes) for x, s in zip(values, states))
+        return list(splat(fold.op.join(b, tuple(states), [splat(x) for x in elements])))
 
     def store_all(self, p: Position, stores: Sequence[Store]) -> None:
         """All values are computed before the first is stored: it may take the memory of what another reads."""
@@ -410,7 +425,7 @@ class KernelEmitter:
                 here.hoist(self.stage_roots(stage), {*self.kernel.fold_axes})
                 states = self.row_loops(here, stage, states, part, self.kernel.fold_axes)
             elif stage.folds or stage.stores:
-                states = self.point(here, stage, states)
+                states = self.points([here], stage, states)
             if part is not None:
                 self.store_part(here, stage, states, part)
             else:
@@ -432,8 +447,8 @@ class KernelEmitter:
     def vector_loop(self, here: Position, stage: Stage, states, axis: Axis, lo: Value, hi: Value):
         """The innermost folded axis in vectors: `unroll` accumulators, then the rest, then lanes together."""
         b, plan = self.b, self.plan
-        lanes, unroll = plan.lanes, plan.unroll
-        step = lanes * unroll
+        lanes, unroll, depth = plan.lanes, plan.unroll, stage.joins
+        step = lanes * unroll * depth
         here.hoist(self.stage_roots(stage), {axis})
         whole = axis.size % step == 0 and (not plan.chunk or plan.chunk % step == 0)
         stop = hi if whole else b.sub(hi, b.rem(b.sub(hi, lo), b.const(step, I64)))
@@ -442,8 +457,9 @@ class KernelEmitter:
         shape = [[len(s) for s in neutral] for _ in range(unroll)]
         flat = lambda groups: [v for mine in groups for s in mine for v in s]
         with b.loop(lo, stop, step, carries=flat(wide)) as loop:
-            places = [here.inner({axis: b.add(loop.index, u * lanes)}, axis, lanes) for u in range(unroll)]
-            new = [self.point(p, stage, mine) for p, mine in zip(places, regroup(loop.carries, shape))]
+            places = [here.inner({axis: b.add(loop.index, k * lanes)}, axis, lanes) for k in range(unroll * depth)]
+            new = [self.points(places[u * depth:(u + 1) * depth], stage, mine)
+                   for u, mine in enumerate(regroup(loop.carries, shape))]
             loop.carry(*flat(new))
         wide = regroup(loop.results, shape)
         if not whole:
@@ -453,20 +469,17 @@ class KernelEmitter:
                 [mine] = regroup(loop.carries, shape[:1])
                 loop.carry(*flat([self.masked_point(p, stage, mine, mask)]))
             wide[0] = regroup(loop.results, shape[:1])[0]
-        return [self.joined(fold, mine, [w[k] for w in wide]) for k, (fold, mine) in enumerate(zip(stage.folds, states))]
+        return [self.together(fold, mine, [w[k] for w in wide]) for k, (fold, mine) in enumerate(zip(stage.folds, states))]
 
     def masked_point(self, p: Position, stage: Stage, states, mask):
         self.store_all(p, stage.stores)
         return [self.combined(fold, mine, [p.value(e) for e in fold.states], p, mask)
                 for fold, mine in zip(stage.folds, states)]
 
-    def joined(self, fold: Fold, states, wide):
+    def together(self, fold: Fold, states, wide):
         """Accumulators and then lanes, pairwise in a fixed tree, then with what was there before."""
         b, op = self.b, fold.op
-        while len(wide) > 1:
-            half = len(wide) // 2
-            wide = [list(op.combine(b, tuple(x), tuple(y))) for x, y in zip(wide[:half], wide[half:])] + wide[2 * half:]
-        [x] = wide
+        x = pairwise(partial(op.combine, b), [tuple(w) for w in wide])
         while x[0].lanes > 1:
             halves = [b.split(s, s.lanes // 2) for s in x]
             x = list(op.combine(b, tuple(h[0] for h in halves), tuple(h[1] for h in halves)))

@@ -1,7 +1,7 @@
 """A scheduled fold of columns -> an LLVM function that passes over a wide strip of them row by row, as memory lies.
 
 The states of the strip's columns are in memory (in the first-level cache), and so is what later stages
-know of each column. Each column is folded in the order of its rows, as in kernel.py.
+know of each column.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracejit.codegen.cpu.kernel import KernelEmitter, regroup, state_dtypes
 from tracejit.codegen.kernels import Stage
 from tracejit.ir.loops import CONST, ROW, Axis, Expr, children
 
-ROWS = 4        # that many rows per visit of a column's states
+ROWS = 4        # at least that many rows per visit of a column's states
 
 
 class StripEmitter(KernelEmitter):
@@ -72,28 +72,23 @@ class StripEmitter(KernelEmitter):
     def rows(self, here: Position, first: Value, last: Value, stage: Stage, known, states, axes: list[Axis],
              part: Value | None = None) -> None:
         """The loops over the folded axes; in the innermost, a few rows at a time."""
-        b = self.b
+        b, n = self.b, max(ROWS, stage.joins)
         axis, *rest = axes
         begin, end = self.bounds(axis, part)
         if rest:
             with b.loop(begin, end) as loop:
                 self.rows(here.inner({axis: loop.index}), first, last, stage, known, states, rest)
             return
-        most = b.sub(end, b.rem(b.sub(end, begin), b.const(ROWS, I64)))
-        for lo, hi, step in ((begin, most, ROWS), (most, end, 1))[:1 if self.fills_rows(axis, part) else 2]:
+        most = b.sub(end, b.rem(b.sub(end, begin), b.const(n, I64)))
+        leaves_none = axis.size % n == 0 and (part is None or self.plan.chunk % n == 0)
+        for lo, hi, step in ((begin, most, n), (most, end, 1))[:1 if leaves_none else 2]:
             with b.loop(lo, hi, step) as loop:
                 lines = [here.inner({axis: b.add(loop.index, r)}) for r in range(step)]
                 self.visit_vectors(lines, first, last, known, lambda places: self.join(places, first, stage, states))
 
-    def fills_rows(self, axis: Axis, part: Value | None) -> bool:
-        """Whether no row is left over."""
-        return axis.size % ROWS == 0 and (part is None or self.plan.chunk % ROWS == 0)
-
     def join(self, places: list[Position], first: Value, stage: Stage, arrays: Sequence[Value]) -> None:
         """Fold some rows of one vector of columns into its states."""
-        mine = self.states(arrays, places[0], first, stage)
-        for p in places:
-            mine = self.point(p, stage, mine)
+        mine = self.points(places, stage, self.states(arrays, places[0], first, stage))
         self.save(places[0], first, arrays, [s for fold in mine for s in fold])
 
     def states(self, arrays: Sequence[Value], p: Position, first: Value, stage: Stage) -> list[list]:

@@ -12,6 +12,7 @@ from tracejit.transforms.passes.joins import store_joins
 from tracejit.transforms.passes.lanes import lower_choices
 from tracejit.transforms.passes.loops import lighten_loops
 from tracejit.transforms.passes.masks import leave_out_masked
+from tracejit.transforms.passes.moments import fold_moments_at_once
 from tracejit.transforms.passes.parts import cut_large_values
 from tracejit.transforms.passes.products import lower_products
 from tracejit.transforms.passes.ranges import decide_by_ranges
@@ -56,7 +57,8 @@ def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str]
         ("lighten loops", lighten_loops),
         ("remove what was moved", remove_dead),
         *((("leave out what masks drop", everywhere(leave_out_masked)), ("cut large values", everywhere(cut_large_values)),
-           ("remove what was cut", remove_dead)) if parts else ()),
+           ("remove what was cut", remove_dead), ("fold moments at once", everywhere(fold_moments_at_once)),
+           ("remove means that nobody reads", remove_dead)) if parts else ()),
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves, words=words))),
         ("lower updates", everywhere(lower_updates)),
