@@ -59,6 +59,7 @@ _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays 
 _BLOCK_PANELS = 16
 _LARGE_N = 8  # panels of B; with fewer, each element of A is read too seldom for a copy to pay
 _PASSES, _PASSES_ALIASING = 4, 2  # over B, before a copy pays; lines that alias do not stay
+_PASSES_AHEAD, _PASSES_AHEAD_ALIASING = 16, 8  # where its rows are asked for before they are used
 _LEAST_REUSED = 1 << 15  # bytes of B, which otherwise stays in the first cache
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
@@ -112,6 +113,16 @@ class _Plan:
         """Rows of A that one task packs."""
         return _PACK_BYTES // self.size
 
+    @property
+    def passes(self) -> int:
+        """Over B in place, before a copy pays."""
+        return _PASSES_AHEAD if self.tile.asks_ahead else _PASSES
+
+    @property
+    def passes_aliasing(self) -> int:
+        """The same where the lines of a panel compete for few places in the cache."""
+        return _PASSES_AHEAD_ALIASING if self.tile.asks_ahead else _PASSES_ALIASING
+
     def packed_depth(self, depth: int) -> int:
         """Elements from row to row of packed A: whole panels, and a vector more against cache aliasing."""
         return -(-depth // self.tile.nr) * self.tile.nr + self.lanes
@@ -160,7 +171,7 @@ def _kinds_of_copies(plan: _Plan, fields: Mapping[str, int]) -> set[str]:
         kinds |= {"rows"} if fields["a_col"] == 1 else {"columns"} if fields["a_row"] == 1 else set()
     if fields["b_col"] != 1:
         kinds.add("columns" if fields["b_row"] == 1 else "any")
-    elif (tile.in_tiles or m > _PASSES_ALIASING * tile.mr and n * k * plan.size > _LEAST_REUSED
+    elif (tile.in_tiles or m > plan.passes_aliasing * tile.mr and n * k * plan.size > _LEAST_REUSED
           or not tile.free_masks and n % plan.lanes):
         kinds.add("panels")
     return kinds
@@ -369,7 +380,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     plain = f.both(f.compare("eq", cs, size), aliasing)
     pack_a = f.both(large, f.either(plain, f.compare("eq", rs, size)))
     aliases = f.compare("eq", f.rem(bk, 4096), 0)
-    passes = f.select(aliases, _PASSES_ALIASING, _PASSES)
+    passes = f.select(aliases, plan.passes_aliasing, plan.passes)
     reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), _LEAST_REUSED))
     pack_b = f.either(reused, f.compare("ne", bn, size)) if not tile.in_tiles else ALWAYS
     if not tile.free_masks:

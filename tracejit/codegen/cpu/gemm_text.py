@@ -171,6 +171,13 @@ class Function:
         """The same value, about which the optimiser knows nothing (keeps its strength reduction away)."""
         return self.value(f'call {kind} asm "", "=r,0"({kind} {value})')
 
+    def asking_for(self, pointer: str, distance: str, constant: int) -> str:
+        """The same pointer; memory at it + distance + constant is asked for (x86).
+
+        LLVM's own prefetch orders all loads around it, and then keeps so many of them in registers that it spills.
+        """
+        return self.value(f'call ptr asm "prefetcht0 {constant}($0,$2)", "=r,0,r"(ptr {pointer}, i64 {distance})')
+
     def fence(self) -> None:
         """Loads stay on the side of this line that they are on."""
         self.do('call void asm sideeffect "", "~{memory}"()')

@@ -22,6 +22,7 @@ KERNEL_PARAMS = ("ptr %A, i64 %rs, i64 %cs, ptr %B, i64 %bs, i64 %kc, "
 
 
 _ROUND = 48  # multiply-adds per round; many more, and LLVM takes long and spills
+_AHEAD = 8  # rows of B: how far ahead of its use a row is asked for
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Tile:
         return max(1, _ROUND // (self.mr * self.nv))
 
     @property
+    def asks_ahead(self) -> bool:
+        """Do the kernels ask for rows of B ahead of their use? Where a round of many multiply-adds hides what that costs."""
+        return self.unroll == 1 and not self.in_tiles and self.isa.triple.startswith("x86_64")
+
+    @property
     def free_masks(self) -> bool:
         """Are masked loads so cheap that the edge of B need not be packed?"""
         return self.isa.has_avx512
@@ -118,12 +124,15 @@ def tile_masks(f: Function, vector: Vector, vectors: int, masked: int) -> list[s
 
 
 def prefetch_tile(f: Function, vector: Vector, rows: int, vectors: int) -> None:
-    """Ask for D now: its rows lie far apart, and the loop on K hides the wait."""
-    with f.when(f.compare("ne", "%D", "null", "ptr")):
+    """Ask for C and D now: their rows lie far apart, and the loop on K hides the wait."""
+    def ask(base: str, stride: str, to_write: int) -> None:
         for i in range(rows):
-            row = f.offset("%D", f.mul("%ldd", i)) if i else "%D"
+            row = f.offset(base, f.mul(stride, i)) if i else base
             for v in range(0, vectors * vector.bytes, 64):
-                f.do(f"call void @llvm.prefetch.p0(ptr {f.offset(row, v)}, i32 0, i32 3, i32 1)")
+                f.do(f"call void @llvm.prefetch.p0(ptr {f.offset(row, v)}, i32 {to_write}, i32 3, i32 1)")
+    ask("%C", "%ldc", 1)
+    with f.when(f.compare("ne", "%D", "null", "ptr")):
+        ask("%D", "%ldd", 0)
 
 
 def _products(f: Function, tile: Tile, rows: int, vectors: int, masks: list[str | None]) -> list[str]:
@@ -139,6 +148,7 @@ def accumulate(f: Function, tile: Tile, rows: int, masks: list[str | None], a: s
     in the instructions, and nearly all that is left to execute are loads and multiply-adds.
     """
     vector, n_bases = tile.vector, (rows + 2) // 3
+    ahead = f.opaque(f.mul(bs, _AHEAD)) if tile.asks_ahead else None
     kinds = ["ptr"] * (n_bases + 1) + [vector.type] * len(sums)
     state = [*(f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr") for g in range(n_bases)), b, *sums]
     whole: str | int = 0
@@ -146,16 +156,17 @@ def accumulate(f: Function, tile: Tile, rows: int, masks: list[str | None], a: s
         dense = f.compare("eq", cs, vector.size)
         whole = f.select(dense, f.value(f"and i64 {depth}, {-tile.unroll}"), 0)
         with f.loop(0, whole, tile.unroll, list(zip(kinds, state))) as loop:
-            loop.next = _round(f, vector, rows, masks, loop.carried, vector.size, bs, tile.unroll)
+            loop.next = _round(f, vector, rows, masks, loop.carried, vector.size, bs, tile.unroll, None)
         state = loop.result
     with f.loop(whole, depth, carry=list(zip(kinds, state)), guard=tile.unroll > 1) as loop:
-        loop.next = _round(f, vector, rows, masks, loop.carried, cs, bs, 1)
+        loop.next = _round(f, vector, rows, masks, loop.carried, cs, bs, 1, ahead)
     return loop.result[n_bases:]
 
 
 def _round(f: Function, vector: Vector, rows: int, masks: list[str | None], carried: list[str], cs: str | int,
-           bs: str, steps: int) -> list[str]:
-    """`steps` rows of B times as many columns of A, which lie `cs` bytes apart (several: a constant).
+           bs: str, steps: int, ahead: str | None) -> list[str]:
+    """`steps` rows of B times as many columns of A, which lie `cs` bytes apart (several: a constant). `ahead`: how far behind
+    the row of B memory is asked for.
 
     With one step the strides are opaque, with several the pointers and the order of the steps: LLVM otherwise
     loads the columns of all steps first, and spills them.
@@ -163,6 +174,8 @@ def _round(f: Function, vector: Vector, rows: int, masks: list[str | None], carr
     n_bases = (rows + 2) // 3
     *bases, b_row = carried[:n_bases + 1] if steps == 1 else [f.opaque(p, "ptr") for p in carried[:n_bases + 1]]
     sums = carried[n_bases + 1:]
+    for v in range(len(masks) if ahead else 0):
+        b_row = f.asking_for(b_row, ahead, v * vector.bytes)
     rs = row_steps(f) if steps == 1 else [0, "%rs", f.value("shl i64 %rs, 1")]
     for step in range(steps):
         if step:
