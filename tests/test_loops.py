@@ -194,6 +194,28 @@ def test_nested_run_time_loops_have_derivatives():
     assert float(tj.jit(tj.grad(damped))(np.float64(x))) == pytest.approx(difference(damped_python, x), rel=1e-7)
 
 
+def test_gradient_of_newton_steps_by_lanes_that_share_a_number():
+    """The loop hands the shared number to its backward pass, which computes other residuals from it again."""
+    x = np.linspace(.5, 1.5, 20)
+
+    def minima(scale):
+        u = np.zeros(20)
+        for _ in range(10):
+            first, second = 2 * u / np.exp(scale) ** 2 + x * np.exp(u * x), 2 / np.exp(scale) ** 2 + x * x * np.exp(u * x)
+            u = u - first / second
+        return u.sum()
+
+    def looped(scale):
+        def energy(u, x):
+            return u * u / jnp.exp(scale) ** 2 + jnp.exp(u * x)
+
+        def minimum(x):
+            return lax.fori_loop(0, 10, lambda i, u: u - tj.grad(energy)(u, x) / tj.grad(tj.grad(energy))(u, x), x * 0)
+        return tj.vmap(minimum)(x).sum()
+    got = tj.jit(tj.grad(looped))(np.float64(-1.))
+    assert float(got) == pytest.approx(difference(minima, -1.), rel=1e-6)
+
+
 @pytest.mark.parametrize("trips", [0, 1, 5])
 def test_run_time_trip_counts(trips):
     power = tj.jit(lambda n, x: lax.fori_loop(0, n, lambda i, c: jnp.sin(c) * x, x))

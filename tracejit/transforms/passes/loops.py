@@ -88,7 +88,8 @@ def all_ys(body: Graph, n_consts: int, n_carry: int, operands: Sequence, found: 
     """The stacked results, those that are computed `again` from the others too."""
     values = {p: x for k, (p, x) in enumerate(zip(body.params, operands)) if not n_consts <= k < n_consts + n_carry}
     ys = body.results[n_carry:]
-    values.update((r, y) for r, y in zip(ys, found) if isinstance(r, Var) and y is not None)
+    single = {p for p in body.params[:n_consts] if not p.type.ndim}    # one number for all trips, also where it is a result
+    values.update((r, y) for r, y in zip(ys, found) if isinstance(r, Var) and y is not None and r not in single)
     computed(again, values)
     return [values[r] if y is None else y for r, y in zip(ys, found)]
 
