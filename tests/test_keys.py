@@ -103,6 +103,7 @@ def test_types_of_keys() -> None:
     assert repr(tj.typeof(KEYS)) == "key<fry>[2,3]" and jnp.result_type(KEYS, KEYS) == dtype
     assert repr(tj.eval_shape(lambda key: random.split(key, 5), KEYS[0, 0])) == "ShapeDtypeStruct(shape=(5,), dtype=key<fry>)"
     assert tj.eval_shape(lambda keys: random.bits(keys[1]), tj.ShapeDtypeStruct((2,), dtype)).shape == ()
+    assert not jnp.iscomplexobj(KEYS) and jnp.isrealobj(KEYS[0, 0])
     assert jnp.issubdtype(dtype, dtypes.extended) and not jnp.issubdtype(dtype, np.integer) and dtype != np.dtype("uint32")
     assert repr(KEYS[0, 0]).startswith("Array((), dtype=key<fry>) overlaying:\n[")
 

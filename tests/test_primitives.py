@@ -99,6 +99,18 @@ def test_batching_rules_that_ask_for_the_axis(table: dict) -> None:
     np.testing.assert_allclose(out, [1.5, 5.5])
 
 
+def test_arrays_that_a_function_makes_are_its_own() -> None:
+    """A program that asks which array it holds finds one for each call, and closures over them have one constant for each."""
+    def f(x):
+        a, b = jnp.zeros(3), jnp.zeros(3)
+        assert a is not b
+        made = tj.make_jaxpr(lambda y: y + a * b)(x)
+        assert len(made.consts) == 2
+        return jnp.sum(x + a + b)
+    assert tj.jit(f)(2.0) == 6.0
+    assert str(tj.jit(f).lower(2.0).as_text()).count("full") <= 1
+
+
 def test_missing_rules_are_named() -> None:
     p = Primitive("bare")
     with pytest.raises(NotImplementedError, match="Evaluation rule for 'bare'"):
@@ -113,13 +125,33 @@ def test_missing_rules_are_named() -> None:
     ad.primitive_jvps[p] = lambda primals, tangents: (p.bind(*primals), p.bind(*tangents))
     with pytest.raises(NotImplementedError, match=r"Transpose rule .* for 'bare'"):
         tj.grad(p.bind)(1.0)
-    mlir.register_lowering(p, lambda ctx, x: x)
+    mlir.register_lowering(p, lambda ctx, x: mlir.ir_constant(x))
     with pytest.raises(NotImplementedError, match="MLIR"):
         tj.jit(p.bind)(2.0)
     p.def_abstract_eval(lambda x: ShapedArray((7,), x.dtype))
     mlir.register_lowering(p, mlir.lower_fun(lambda x: x, multiple_results=False))
     with pytest.raises(tj.errors.ShapeError, match=r"f32\[7\]"):
         tj.jit(p.bind)(2.0)
+
+
+def test_lowering_rules_hand_their_operands_on() -> None:
+    """Rules that call lower_fun or emit_python_callback, or return operands, need no MLIR."""
+    p, seen = elementwise("ruled", lambda x: x + 1), []
+    mlir.register_lowering(p, lambda ctx, x: mlir.lower_fun(lambda x: x * 2, multiple_results=False)(ctx, x))
+    assert tj.jit(p.bind)(3.0) == 6.0
+    mlir.register_lowering(p, lambda ctx, x: (x,))
+    assert tj.jit(p.bind)(3.0) == 3.0
+
+    def by_callback(ctx, x):
+        assert [t.shape for t in (*ctx.avals_in, *ctx.avals_out)] == [(3,), (3,)]
+        outs, _, kept = mlir.emit_python_callback(ctx, lambda x: (seen.append(len(x)) or np.sin(x),), None, [x], ctx.avals_in,
+                                                  ctx.avals_out, has_side_effect=False)
+        ctx.module_context.add_keepalive(kept)
+        return outs
+    mlir.register_lowering(p, by_callback)
+    x = np.float32([0.1, 2.0, -3.0])
+    np.testing.assert_allclose(tj.jit(p.bind)(x), np.sin(x), rtol=1e-6)
+    assert seen == [3]
 
 
 def test_programs_are_walked_over() -> None:

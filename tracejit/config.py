@@ -247,6 +247,15 @@ class Config:
         """JAX's older name for enable_x64."""
         return bool(self.enable_x64)
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """All settings with their values here, by the names that JAX has for them.
+
+        >>> config.values["jax_default_matmul_precision"] is config.default_matmul_precision
+        True
+        """
+        return {f"jax_{name}": value for name, value in self.here().values.items()}
+
     def parse_flags_with_absl(self, argv: Sequence[str] = sys.argv) -> None:
         """Take settings from the command line, as programs made with absl do: `--jax_debug_nans`, `--jax_enable_x64=true`."""
         for word in argv[1:]:

@@ -7,10 +7,11 @@ from typing import Any
 from tracejit.absent import getter
 from tracejit.extend.linear_util import WrappedFun
 from tracejit.ir.graph import CapturingGraph, Graph, Var, live_eqns
+from tracejit.ir.graph import Tracer as DynamicJaxprTracer  # what the function that is traced sees
 from tracejit.ir.trace import call, trace
 from tracejit.ir.types import ArrayType, type_of
 
-__all__ = ["PartialVal", "trace_to_jaxpr_nounits"]
+__all__ = ["DynamicJaxprTracer", "PartialVal", "trace_to_jaxpr_nounits"]
 
 
 class PartialVal(tuple):

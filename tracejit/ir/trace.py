@@ -128,7 +128,7 @@ class Builder:
         return found[-1]
 
     def record(self, op, inputs: list[Atom]) -> list[Var]:
-        key = None if op.has_effects else (op, *[x if x.__class__ is Lit else id(x) for x in inputs])
+        key = None if op.has_effects or self.creates(inputs) else (op, *[x if x.__class__ is Lit else id(x) for x in inputs])
         if key is not None:
             found = self.seen.get(key)
             if found is not None:
@@ -144,6 +144,11 @@ class Builder:
         if key is not None:
             self.seen[key] = eqn.outputs
         return eqn.outputs
+
+    def creates(self, inputs: list[Atom]) -> bool:
+        """Is this an array that the traced function makes of nothing: one more each time, for programs that ask which array they
+        hold (`zeros(3) is zeros(3)`, constants of closures)? Passes merge equal ones."""
+        return self.kind is Tracer and all([x.__class__ is Lit for x in inputs])
 
     def result(self, x: Any) -> Atom:
         try:

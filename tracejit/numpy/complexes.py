@@ -97,7 +97,7 @@ def iscomplexobj(x: Any) -> bool:
     if x is None or isinstance(x, str):
         return False
     try:
-        return np.dtype(x.dtype).kind == "c"
+        return x.dtype.kind == "c"
     except AttributeError:
         return np.asarray(x).dtype.kind == "c"
 

@@ -45,10 +45,30 @@ class AxisData:
 
 
 @dataclass(frozen=True)
+class LoweringRuleContext:
+    """What a lowering rule is told: its primitive, and the types of operands and, where they are declared, of results."""
+    primitive: Primitive
+    avals_in: Sequence[ArrayType]
+    avals_out: Sequence[ArrayType] | None
+
+    @property
+    def module_context(self) -> LoweringRuleContext:
+        """What rules register with that something must live as long as the program: it does, the program holds it."""
+        return self
+
+    def add_keepalive(self, kept: Any) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
 class Lowered:
-    """What a primitive is compiled to: the program of a function."""
+    """A lowering rule: the program of a function."""
     function: Callable
     multiple_results: bool = True
+
+    def __call__(self, ctx: LoweringRuleContext, *operands: Any, **params: Any) -> list:
+        outs = self.function(*operands, **params)
+        return list(outs) if self.multiple_results else [outs]
 
 
 jvp_rules: dict[Primitive, Callable] = {}             # (primals, tangents, **params) -> (outs, tangents)
@@ -56,7 +76,7 @@ transpose_rules: dict[Primitive, Callable] = {}       # (cotangent, *operands, *
 batch_rules: dict[Primitive, Callable] = {}           # (operands, axes, **params) -> (outs, axes)
 axis_batch_rules: dict[Primitive, Callable] = {}      # (size, name, None, operands, axes, **params) -> (outs, axes)
 axis_data_batch_rules: dict[Primitive, Callable] = {}  # (AxisData, operands, axes, **params) -> (outs, axes)
-lowerings: dict[Primitive, Any] = {}                  # Lowered, or a rule for JAX's own compiler
+lowerings: dict[Primitive, Callable] = {}             # (LoweringRuleContext, *operands, **params) -> outs
 
 
 class Primitive:
@@ -113,22 +133,26 @@ class Primitive:
         """What it is compiled to on operands of these types; the results have the types that abstract_eval says."""
         types = [type_of(x) for x in args]
         wanted = self.results(self.abstract_eval(*types, **params)) if self.abstract_eval else None
-        meaning = self.meaning()
+        ctx = LoweringRuleContext(self, types, wanted)
 
         def f(*values: Any) -> list:
-            outs = meaning.function(*user_values(values), **params)
-            outs = list(outs) if meaning.multiple_results else [outs]
+            outs = self.lowered(ctx, user_values(values), params)
             return outs if wanted is None else [self.as_declared(x, t) for x, t in zip(outs, wanted, strict=True)]
         return trace_closed(f, types)
 
-    def meaning(self) -> Lowered:
-        found = lowerings.get(self)
-        if found is None and self.impl is not None:
-            found = Lowered(self.impl, self.multiple_results)
-        if not isinstance(found, Lowered):
+    def lowered(self, ctx: LoweringRuleContext, operands: Sequence[Any], params: dict[str, Any]) -> list:
+        """What the lowering rule makes of operands, which are traced values. A rule that wants MLIR's values finds none."""
+        rule = lowerings.get(self)
+        if rule is None and self.impl is not None:
+            rule = Lowered(self.impl, self.multiple_results)
+        if isinstance(rule, Lowered):
+            return rule(ctx, *operands, **params)
+        try:
+            outs = rule(ctx, *operands, **params)
+        except Exception as error:
             raise NotImplementedError(f"primitive '{self.name}' cannot be compiled: its lowering rule writes MLIR, of which "
-                                      "there is none here; register interpreters.mlir.lower_fun(f) instead")
-        return found
+                                      "there is none here; register interpreters.mlir.lower_fun(f) instead") from error
+        return list(outs) if isinstance(outs, (list, tuple)) else [outs]
 
     def as_declared(self, x: Any, t: Any) -> Any:
         if type_of(x).shape != tuple(t.shape):
