@@ -70,6 +70,8 @@ def test_folds_sorts_and_products():
     assert jnp.nonzero(Y)[0].tolist() == [0, 1, 2, 4, 5, 6] and jnp.unique(Y).tolist() == Y.tolist()
     out = lax.dot(jnp.asarray(X), jnp.asarray(X), preferred_element_type=jnp.float32)
     assert out.dtype == np.float32 and out == 30
+    mixed = lax.dot(jnp.asarray(X), X.astype(ml_dtypes.float8_e5m2))
+    assert mixed.dtype == "float8_e5m2" and mixed == np.float32(30).astype(ml_dtypes.float8_e5m2)
     assert (jnp.asarray(Y) // 2).tolist() == [-2, -1, -1, 0, 0, 1, 1] and (jnp.asarray(Y) & 1).tolist() == [1, 0, 1, 0, 1, 0, 1]
 
 
@@ -110,3 +112,16 @@ def test_arrays():
         assert again.dtype == y.dtype and again.tolist() == [1, -2]
     assert jnp.uint4(0).dtype == "uint4" and jnp.zeros(2, "float8_e5m2").tolist() == [0, 0] and lax.iota("int4", 3).tolist() == [0, 1, 2]
     assert tj.make_jaxpr(lambda x: x + x)(X).in_avals[0].str_short(True) == "f8_e4m3fn[5]"
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e3m4"])
+def test_random_floats_have_all_digits(dtype):
+    x = tj.random.uniform(tj.random.key(0), (2000,), dtype)
+    digits = ml_dtypes.finfo(dtype).nmant
+    assert x.dtype == dtype and sorted(set(np.asarray(x, np.float32))) == [i / 2**digits for i in range(2**digits)]
+    assert abs(np.asarray(tj.random.normal(tj.random.key(1), (2000,), dtype), np.float32).std() - 1) < 0.15
+
+
+def test_random_integers_of_four_bits():
+    x = tj.random.randint(tj.random.key(0), (200,), -2, 3, "int4")
+    assert x.dtype == "int4" and sorted(set(x.tolist())) == [-2, -1, 0, 1, 2]

@@ -98,6 +98,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("enable_x64", None, optional(flag), True,
             "Unset: explicit 64-bit dtypes are kept, defaults are 32 bit. True: defaults are 64 bit. "
             "False: 64-bit inputs are truncated to 32 bit, as JAX does."),
+    Setting("explicit_x64_dtypes", "warn", one_of("warn", "error"), True,
+            "Where enable_x64 is False and a program names a 64-bit dtype: it is narrowed with a warning, or refused. "
+            "Where enable_x64 is unset such dtypes are kept."),
     Setting("numpy_dtype_promotion", "standard", one_of("standard", "strict"), True,
             "strict: mixing different strong dtypes is an error."),
     Setting("numpy_rank_promotion", "allow", one_of("allow", "warn", "raise"), True,

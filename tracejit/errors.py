@@ -11,6 +11,7 @@ import inspect
 import linecache
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -80,6 +81,19 @@ def user_source() -> Source | None:
     while frame is not None and is_internal(frame.f_code):
         frame = frame.f_back
     return None if frame is None else Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning about the innermost line being run that is not inside this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and is_internal(frame.f_code):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def called_by_program() -> bool:
+    """Whether the user's program, and not another function of this package, called the function that asks."""
+    return not is_internal(sys._getframe(2).f_code)
 
 
 class TracejitError(Exception):

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import DtypeError
+from tracejit.errors import DtypeError, warn_user
 
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -205,16 +205,36 @@ _NARROW = {np.dtype(wide): np.dtype(narrow) for wide, narrow in
 
 def canonicalize_dtype(dtype: Any) -> np.dtype:
     """A dtype-like as a dtype. 64-bit dtypes are kept unless x64 mode was switched off explicitly."""
-    if not isinstance(dtype, np.dtype):
-        if dtype is int or dtype is float or dtype is complex:
-            return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
-        own = getattr(dtype, "dtype", dtype)  # of an array, or of a dtype object of another library
-        if isinstance(own, ExtendedDType):
-            return own
-        dtype = own if isinstance(own, np.dtype) else np.dtype(dtype)
+    dtype = named_dtype(dtype)
     if config.enable_x64 is False:
         return _NARROW.get(dtype, dtype)
     return dtype
+
+
+def named_dtype(dtype: Any) -> np.dtype:
+    """A dtype-like as a dtype; Python's classes of numbers name their default dtypes."""
+    if isinstance(dtype, np.dtype):
+        return dtype
+    if dtype is int or dtype is float or dtype is complex:
+        return default_dtype({int: "i", float: "f", complex: "c"}[dtype])
+    own = getattr(dtype, "dtype", dtype)  # of an array, or of a dtype object of another library
+    if isinstance(own, ExtendedDType):
+        return own
+    return own if isinstance(own, np.dtype) else np.dtype(dtype)
+
+
+def requested_dtype(dtype: Any, by_program: bool = True) -> np.dtype:
+    """The canonical form of a dtype that the program names; what is done about one that it narrows, `explicit_x64_dtypes` says."""
+    if getattr(dtype, "type", None).__class__ is ArrayType:
+        raise ValueError("an array is no dtype argument; instead of dtype=x use dtype=x.dtype")
+    wide, narrow = named_dtype(dtype), canonicalize_dtype(dtype)
+    if wide == narrow or not by_program:
+        return narrow
+    message = f"Explicitly requested dtype {wide} is not available"
+    if config.explicit_x64_dtypes == "error":
+        raise ValueError(f"{message}. Set enable_x64 to have it.")
+    warn_user(f"{message}, and will be truncated to dtype {narrow}. Set enable_x64 to have it.")
+    return narrow
 
 
 def kind_of(dtype: np.dtype) -> str:

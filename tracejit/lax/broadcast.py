@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import DtypeError, ShapeError, user_source
+from tracejit.errors import DtypeError, ShapeError, called_by_program, user_source
 from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, ExtendedDType, canonicalize_dtype, type_of
-from tracejit.lax.convert import ConvertElementType, convert_element_type
+from tracejit.ir.types import ArrayType, ExtendedDType, requested_dtype, type_of
+from tracejit.lax.convert import ConvertElementType, convert_element_type, converted
 from tracejit.lax.elementwise import Add
 from tracejit.lax.kinds import Cut, Elementwise, Reduction, View, op_dataclass
 from tracejit.lax.reference import is_half
@@ -227,7 +227,7 @@ class Iota(View):
 
 def iota(dtype: Any, size: int) -> Any:
     """0, 1, ... size - 1."""
-    return bind(Iota(canonicalize_dtype(dtype), shape_of(size), 0))
+    return bind(Iota(requested_dtype(dtype, called_by_program()), shape_of(size), 0))
 
 
 def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int, *, out_sharding: Any = None) -> Any:
@@ -237,7 +237,7 @@ def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int, *, out_sh
     [[0 1 2]
      [0 1 2]]
     """
-    return bind(Iota(canonicalize_dtype(dtype), shape_of(shape), operator.index(dimension)))
+    return bind(Iota(requested_dtype(dtype, called_by_program()), shape_of(shape), operator.index(dimension)))
 
 
 def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: Any = None) -> Any:
@@ -251,25 +251,24 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: 
     if t.ndim:
         raise ShapeError(f"full: fill_value must be zero-dimensional, not {t}", source=user_source(),
                          fix="use broadcast_in_dim to repeat an array")
-    weak = dtype is None and t.weak_type
-    return bind(BroadcastInDim(shape_of(shape), ()), _scalar(fill_value, t.dtype if dtype is None else dtype, weak))
+    dtype, weak = (t.dtype, t.weak_type) if dtype is None else (requested_dtype(dtype, called_by_program()), False)
+    return bind(BroadcastInDim(shape_of(shape), ()), _scalar(fill_value, dtype, weak))
 
 
-def _scalar(x: Any, dtype: Any, weak: bool) -> Any:
-    dtype = canonicalize_dtype(dtype)
+def _scalar(x: Any, dtype: np.dtype, weak: bool) -> Any:
     if isinstance(x, (bool, int, float, complex, np.generic)):
         if isinstance(dtype, ExtendedDType):
             return dtype.wrap(full((dtype.parts,), x, dtype.part))
         return Lit(x, ArrayType((), dtype, weak))
-    return bind(ConvertElementType(dtype, True), x) if weak else convert_element_type(x, dtype)
+    return bind(ConvertElementType(dtype, True), x) if weak else converted(x, dtype)
 
 
 def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] | None = None,
               sharding: Any = None) -> Any:
     """fill_value everywhere, in x's shape and dtype unless others are given."""
     t = type_of(x)
-    value = _scalar(fill_value, t.dtype if dtype is None else dtype, dtype is None and t.weak_type)
-    return bind(BroadcastInDim(t.shape if shape is None else shape_of(shape), ()), value)
+    dtype, weak = (t.dtype, t.weak_type) if dtype is None else (requested_dtype(dtype, called_by_program()), False)
+    return bind(BroadcastInDim(t.shape if shape is None else shape_of(shape), ()), _scalar(fill_value, dtype, weak))
 
 
 def zeros_like_array(x: Any) -> Any:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.errors import DtypeError, ShapeError
+from tracejit.errors import DtypeError, ShapeError, called_by_program
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, canonicalize_dtype, promote, type_of
+from tracejit.ir.types import ArrayType, requested_dtype, promote, type_of
 from tracejit.lax.conv_dimensions import (ConvDimensionNumbers, ConvGeneralDilatedDimensionNumbers,
                                           conv_dimension_numbers, conv_transpose_padding)
 from tracejit.lax.dot import PrecisionLike, accumulator, canonicalize_precision, dot_general
@@ -240,9 +240,9 @@ def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padd
                              "give (low, high) pairs, or use lax.conv_transpose")
         kernel = [dilated_size(w.shape[a], d) for a, d in zip(dims.rhs_spec[2:], holes)]
         padding = padtype_to_pads([x.shape[a] for a in dims.lhs_spec[2:]], kernel, strides, padding)
+    preferred = None if preferred_element_type is None else requested_dtype(preferred_element_type, called_by_program())
     op = ConvGeneralDilated(strides, pairs_of(padding, rank, "convolution"), spread, holes, tuple(dims),
-                            int(feature_group_count), int(batch_group_count), canonicalize_precision(precision),
-                            None if preferred_element_type is None else canonicalize_dtype(preferred_element_type))
+                            int(feature_group_count), int(batch_group_count), canonicalize_precision(precision), preferred)
     return bind(op, lhs, rhs)
 
 

@@ -8,10 +8,10 @@ import ml_dtypes
 import numpy as np
 
 from tracejit import tree
-from tracejit.errors import DtypeError, user_source
+from tracejit.errors import DtypeError, called_by_program, user_source
 from tracejit.ir.graph import Lit
 from tracejit.ir.trace import bind, hooks
-from tracejit.ir.types import (NARROW, ArrayType, canonicalize_dtype, is_float, is_inexact, is_integer, kind_of, promote,
+from tracejit.ir.types import (NARROW, ArrayType, requested_dtype, is_float, is_inexact, is_integer, kind_of, promote,
                                type_of)
 from tracejit.lax.kinds import BuiltIn, Elementwise, built_in, op_dataclass
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
@@ -110,7 +110,11 @@ def convert_element_type(operand: Any, new_dtype: Any) -> Any:
     """
     if new_dtype is None:
         raise DtypeError("convert_element_type: the dtype to convert to is None", source=user_source(), fix="name one")
-    dtype = canonicalize_dtype(new_dtype)
+    return converted(operand, requested_dtype(new_dtype, called_by_program()))
+
+
+def converted(operand: Any, dtype: np.dtype) -> Any:
+    """`convert_element_type` to the dtype of something that is there, which x64 mode does not narrow any more."""
     if type(operand) is int and is_integer(dtype):      # an integer of any size wraps
         operand = int(np.array(operand & 2**64 - 1, np.uint64).astype(dtype))
     t = type_of(operand)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import DtypeError, ShapeError
+from tracejit.errors import DtypeError, ShapeError, called_by_program
 from tracejit.ir.trace import bind
-from tracejit.ir.types import ArrayType, bfloat16, canonicalize_dtype, promote, type_of
-from tracejit.lax.convert import convert_element_type
+from tracejit.ir.types import (NARROW, ArrayType, bfloat16, is_inexact, kind_of, promote, real_dtype, requested_dtype,
+                                type_of)
+from tracejit.lax.convert import converted
 from tracejit.lax.kinds import Contraction, Cut, is_linear, op_dataclass
 from tracejit.lax.shape import transpose
 
@@ -149,8 +151,9 @@ class DotGeneral(Contraction):
     def transpose(self, ctx, ct, x, y):
         """d/dx: the cotangent's axes that came from y's free axes are contracted with them."""
         other = y if is_linear(x) else x
-        ct = convert_element_type(ct, promote([(ct.dtype, False), (other.dtype, False)])[0])
-        other = convert_element_type(other, ct.dtype)
+        if ct.dtype != other.dtype:
+            common, _ = mixed_dtypes(type_of(ct), type_of(other))
+            ct, other = converted(ct, common), converted(other, common)
         return (self.cotangent(ct, x, other, 0), None) if is_linear(x) else (None, self.cotangent(ct, y, other, 1))
 
     def cotangent(self, ct, mine, other, side: int):
@@ -162,7 +165,7 @@ class DotGeneral(Contraction):
         # The result's axes are: batch, free of mine, then the other's contracted axes in the other's order.
         by_other = [a for _, a in sorted(zip(spec.contract[1 - side], spec.contract[side]))]
         order = (*spec.batch[side], *spec.free[side], *by_other)
-        return convert_element_type(transpose(bind(op, ct, other), np.argsort(order)), mine.dtype)
+        return converted(transpose(bind(op, ct, other), np.argsort(order)), mine.dtype)
 
     def cuts(self, types, out):
         spec = self.spec(types[0].ndim, types[1].ndim)
@@ -232,27 +235,49 @@ def dot_general(lhs: Any, rhs: Any, dimension_numbers: DotDimensionNumbers, prec
     batch axes, then the free axes of lhs, then those of rhs. Products of float16 and bfloat16 are summed in
     float32. `preferred_element_type` is the dtype to sum in and return. Raises ShapeError where sizes differ.
 
-    >>> import numpy as np
+    >>> import ml_dtypes
+import numpy as np
     >>> x, y = np.ones((5, 2, 3), "float32"), np.ones((5, 4, 3), "float32")
     >>> dot_general(x, y, (((2,), (2,)), ((0,), (0,)))).shape
     (5, 2, 4)
     """
     (xc, yc), (xb, yb) = dimension_numbers
     x, y = type_of(lhs), type_of(rhs)
-    dtype, _ = promote([(x.dtype, x.weak_type), (y.dtype, y.weak_type)])
-    preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
+    preferred = None if preferred_element_type is None else requested_dtype(preferred_element_type, called_by_program())
+    if x.dtype != y.dtype:
+        common, result = mixed_dtypes(x, y)
+        lhs, rhs, preferred = converted(lhs, common), converted(rhs, common), preferred or result
     op = DotGeneral((axes_of(xc, x, "lhs"), axes_of(yc, y, "rhs")), (axes_of(xb, x, "lhs"), axes_of(yb, y, "rhs")),
                     canonicalize_precision(precision), preferred)
-    if x.dtype != y.dtype:
-        lhs, rhs = convert_element_type(lhs, dtype), convert_element_type(rhs, dtype)
     return bind(op, lhs, rhs)
+
+
+def mixed_dtypes(x: ArrayType, y: ArrayType) -> tuple[np.dtype, np.dtype]:
+    """Of operands with different dtypes: the dtype that holds both, and that of their product, which is one of theirs: the
+    complex one, the one of the wider range, of more digits, of more bits, the signed one."""
+    if x.weak_type or y.weak_type:
+        dtype, _ = promote([(x.dtype, x.weak_type), (y.dtype, y.weak_type)])
+        return dtype, dtype
+    result = max(x.dtype, y.dtype, key=_rank_in_products)
+    if not is_inexact(result):
+        return result, result
+    dtype, _ = promote([(NARROW.get(d, d), False) for d in (x.dtype, y.dtype)])
+    return dtype, result
+
+
+def _rank_in_products(dtype: np.dtype) -> tuple[int, ...]:
+    kind = kind_of(dtype)
+    part = real_dtype(dtype)
+    reach, digits = (ml_dtypes.finfo(part).maxexp, ml_dtypes.finfo(part).nmant) if kind in "fc" else (-1, -1)
+    return kind == "c", reach, digits, part.itemsize, kind != "u"
 
 
 def dot(lhs: Any, rhs: Any, *, dimension_numbers: DotDimensionNumbers | None = None, precision: PrecisionLike = None,
         preferred_element_type: Any = None, out_sharding: Any = None):
     """Vector-vector, matrix-vector or matrix-matrix product: the last axis of lhs with the first of rhs.
 
-    >>> import numpy as np
+    >>> import ml_dtypes
+import numpy as np
     >>> float(dot(np.float32([1, 2]), np.float32([3, 4])))
     11.0
     """
@@ -268,7 +293,8 @@ def dot(lhs: Any, rhs: Any, *, dimension_numbers: DotDimensionNumbers | None = N
 def batch_matmul(lhs: Any, rhs: Any, precision: PrecisionLike = None):
     """Matrix products of the last two axes, for every index of the leading axes, which must agree.
 
-    >>> import numpy as np
+    >>> import ml_dtypes
+import numpy as np
     >>> batch_matmul(np.ones((5, 2, 3), "float32"), np.ones((5, 3, 4), "float32")).shape
     (5, 2, 4)
     """

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tracejit.config import config
-from tracejit.errors import DtypeError, ShapeError, user_source
-from tracejit.ir.types import canonicalize_dtype, type_of
+from tracejit.errors import DtypeError, ShapeError, called_by_program, user_source
+from tracejit.ir.types import requested_dtype, type_of
 from tracejit.lax.bits import bitwise_or, bitwise_xor, shift_left, shift_right_logical
 from tracejit.lax.broadcast import broadcast_in_dim, full_like, ints, iota
 from tracejit.lax.convert import convert_element_type
@@ -111,7 +111,7 @@ def rng_bit_generator(key: Any, shape: Sequence[int], dtype: Any = np.uint32,
     >>> print(state, bits)
     [0 0 1 0] [1713891541 3781805453]
     """
-    t, dtype, shape = type_of(key), canonicalize_dtype(dtype), ints(shape)
+    t, dtype, shape = type_of(key), requested_dtype(dtype, called_by_program()), ints(shape)
     if (t.shape, t.dtype) not in (((4,), U32), ((2,), U64)):
         raise ShapeError(f"rng_bit_generator: the state must be uint32[4] or uint64[2], not {t}", source=user_source(),
                          fix="use tracejit.random.key, which makes states")

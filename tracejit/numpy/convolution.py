@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracejit import lax
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import requested_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
 from tracejit.numpy.manipulation import flip
@@ -30,7 +30,7 @@ def _convolve(
         y = flip(y)  # conv_general_dilated correlates
     n, m = x.shape[0], y.shape[0]
     padding = {"full": (m - 1, m - 1), "same": (m // 2, m - m // 2 - 1), "valid": (0, 0)}[mode]
-    dtype = None if preferred is None else canonicalize_dtype(preferred)
+    dtype = None if preferred is None else requested_dtype(preferred)
     out = lax.conv_general_dilated(
         lax.reshape(x, (1, 1, n)),
         lax.reshape(y, (1, 1, m)),

@@ -11,7 +11,17 @@ import numpy as np
 from tracejit import lax
 from tracejit.errors import DtypeError
 from tracejit.ir.trace import current_builder
-from tracejit.ir.types import FLOAT0, SHORT_NAMES, ArrayType, ExtendedDType, canonicalize_dtype, default_dtype, is_inexact, kind_of
+from tracejit.ir.types import (
+    FLOAT0,
+    SHORT_NAMES,
+    ArrayType,
+    ExtendedDType,
+    canonicalize_dtype,
+    default_dtype,
+    is_inexact,
+    kind_of,
+    requested_dtype,
+)
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
 from tracejit.numpy.promotion import (
@@ -55,7 +65,7 @@ def array(
     """
     if order not in (None, "K"):
         raise NotImplementedError("Only implemented for order='K'")
-    result = _from_object(object, None if dtype is None else canonicalize_dtype(dtype), copy)
+    result = _from_object(object, None if dtype is None else requested_dtype(dtype), copy)
     if ndmin > result.ndim:
         result = lax.expand_dims(result, tuple(range(ndmin - result.ndim)))
     return place_on(result, device, out_sharding)
@@ -331,7 +341,7 @@ def full(
 
 
 def dtype_arg(dtype: DTypeLike | None) -> np.dtype:
-    result = canonicalize_dtype(float if dtype is None else dtype)
+    result = requested_dtype(float if dtype is None else dtype)
     if result not in SHORT_NAMES and not isinstance(result, ExtendedDType):
         raise DtypeError(f"{result} is not a dtype of arrays")
     return result
@@ -345,7 +355,8 @@ def _like(name: str, a: Any, fill: ArrayLike, dtype: DTypeLike | None, shape: An
     device = a.device if device is None and isinstance(a, PlacedArray) else device
     if dtype is None and getattr(a, "weak_type", False):
         return place_on(full(shape, convert(fill, a.dtype, weak=True)), device)
-    return place_on(full(shape, fill, a.dtype if dtype is None else dtype), device)
+    dtype = type_of_any(a).dtype if dtype is None else dtype_arg(dtype)
+    return place_on(full(shape, fill, dtype) if np.ndim(fill) else _filled(shape, fill, dtype), device)
 
 
 def zeros_like(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact
+from tracejit.ir.types import requested_dtype, default_dtype, is_inexact
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
@@ -39,7 +39,7 @@ def _running(
     axis = canonical_axis(axis, x.ndim)
     if fill_nan is not None and is_inexact(x.dtype):
         x = lax.select(lax.ne(x, x), lax.full_like(x, fill_nan), x)
-    result = canonicalize_dtype(dtype) if dtype is not None else x.dtype
+    result = requested_dtype(dtype) if dtype is not None else x.dtype
     if result.kind == "b":  # counted as integers, and asked for booleans told which are not 0
         running = scan(lax.convert_element_type(lax.convert_element_type(x, result), default_dtype("i")), axis)
         return running if dtype is None else lax.convert_element_type(running, result)

@@ -244,7 +244,7 @@ def astype(x: ArrayLike, dtype: DTypeLike | None, /, *, copy: bool = False, devi
     Array([ 1, -2], dtype=int32)
     """
     check_arraylike("astype", x)
-    target = canonicalize_dtype(float if dtype is None else dtype)
+    target = types.requested_dtype(float if dtype is None else dtype)
     if isinstance(target, types.ExtendedDType) and getattr(x, "dtype", None) == target:
         return x._copy() if copy else x
     if target not in types.SHORT_NAMES:

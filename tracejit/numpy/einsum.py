@@ -14,7 +14,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import ShapeError
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import requested_dtype
 from tracejit.numpy import reductions
 from tracejit.numpy.linear import contract
 from tracejit.numpy.promotion import (
@@ -52,7 +52,7 @@ def einsum(
     check_no_out("einsum", out)
     subscripts, operands = _read_arguments(subscripts, operands)
     check_arraylike("einsum", *operands)
-    preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
+    preferred = None if preferred_element_type is None else requested_dtype(preferred_element_type)
     if isinstance(optimize, (list, tuple)) or precision.__hash__ is None:
         return _summed(subscripts, operands, optimize, precision, preferred)
     return _program(subscripts, optimize, precision, preferred)(*operands)

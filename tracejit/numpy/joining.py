@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import ShapeError
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import requested_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.manipulation import atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel
 from tracejit.numpy.promotion import (
@@ -51,7 +51,7 @@ def _parts(name: str, arrays: Any) -> list:
 def _one_dtype(name: str, arrays: list, dtype: DTypeLike | None) -> list[Array]:
     if dtype is None:
         return [as_array(x) for x in promote_dtypes(name, *arrays)]
-    dtype = canonicalize_dtype(dtype)
+    dtype = requested_dtype(dtype)
     return [as_array(convert(x, dtype)) for x in arrays]
 
 
@@ -98,7 +98,7 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0, out: None = None, dtype: D
     check_no_out("stack", out)
     if isinstance(arrays, (Array, Var, np.ndarray)) and arrays.ndim:
         return moveaxis(
-            arrays if dtype is None else lax.convert_element_type(arrays, canonicalize_dtype(dtype)), 0, axis
+            arrays if dtype is None else lax.convert_element_type(arrays, requested_dtype(dtype)), 0, axis
         )
     arrays = _one_dtype("stack", _parts("stack", arrays), dtype)
     if len({x.shape for x in arrays}) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import ShapeError
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import requested_dtype
 from tracejit.numpy import joining, manipulation, reductions
 from tracejit.numpy.arithmetic import multiply
 from tracejit.numpy.compiled import compiled
@@ -51,7 +51,7 @@ def contract(
                 f"{name}: dot_general requires contracting dimensions to have the same shape, got {a.shape} and "
                 f"{b.shape}: axis {i} of the first is {a.shape[i]}, axis {j} of the second is {b.shape[j]}"
             )
-    preferred = None if preferred_element_type is None else canonicalize_dtype(preferred_element_type)
+    preferred = None if preferred_element_type is None else requested_dtype(preferred_element_type)
     return lax.dot_general(a, b, (contracting, batch), precision=precision, preferred_element_type=preferred)
 
 
@@ -79,7 +79,7 @@ def dot(
 
 
 def _as_preferred(x: Array, dtype: DTypeLike | None) -> Array:
-    return x if dtype is None else lax.convert_element_type(x, canonicalize_dtype(dtype))
+    return x if dtype is None else lax.convert_element_type(x, requested_dtype(dtype))
 
 
 @compiled

@@ -17,7 +17,7 @@ from tracejit.errors import (
     TracerIntegerConversionError,
 )
 from tracejit.ir import trace
-from tracejit.ir.types import canonicalize_dtype, default_dtype, kind_of
+from tracejit.ir.types import requested_dtype, default_dtype, kind_of
 from tracejit.numpy import (
     arithmetic,
     complexes,
@@ -164,7 +164,7 @@ def _view(self: Any, dtype: Any = None, type: None = None) -> Array:
     """The same bits as another dtype; the last axis grows or shrinks with the width."""
     if type is not None:
         raise NotImplementedError("`type` argument of array.view() is not supported.")
-    target = self.dtype if dtype is None else canonicalize_dtype(dtype)
+    target = self.dtype if dtype is None else requested_dtype(dtype)
     if target == self.dtype:
         return self
     source = self.dtype

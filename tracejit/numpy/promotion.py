@@ -13,10 +13,10 @@ from tracejit import lax
 from tracejit.config import config
 from tracejit.errors import AxisError, ConcretizationTypeError, DtypeError, ShapeError, TracerIntegerConversionError
 from tracejit.ir import graph, trace
-from tracejit.ir.types import ArrayType, canonicalize_dtype, complex_dtype, default_dtype, is_inexact, kind_of
+from tracejit.ir.types import ArrayType, canonicalize_dtype, requested_dtype, complex_dtype, default_dtype, is_inexact, kind_of
 from tracejit.ir.types import promote as join_types
 from tracejit.ir.types import type_of as type_of_any
-from tracejit.lax.convert import ConvertElementType
+from tracejit.lax.convert import ConvertElementType, converted
 from tracejit.runtime.array import Array
 
 ArrayLike = Any
@@ -105,14 +105,14 @@ def convert(x: ArrayLike, dtype: np.dtype, weak: bool = False) -> ArrayLike:
     if isinstance(x, (Array, Var)):
         if x.dtype == dtype and (x.weak_type or not weak):  # weak with strong gives strong without a conversion
             return x
-        return trace.bind(ConvertElementType(dtype, True), x) if weak else lax.convert_element_type(x, dtype)
+        return trace.bind(ConvertElementType(dtype, True), x) if weak else converted(x, dtype)
     if hasattr(x, "__jax_array__"):
         return convert(x.__jax_array__(), dtype, weak)
     if weak and np.ndim(x):
         return convert(as_array(x), dtype, weak)
     if weak:
         return PYTHON_TYPE[kind_of(dtype)](x) if dtype == default_dtype(kind_of(dtype)) else dtype.type(x)
-    return cast_numpy(x, dtype)
+    return cast_numpy(x, dtype) if canonicalize_dtype(dtype) == dtype else converted(x, dtype)
 
 
 def check_fits(x: int, dtype: np.dtype) -> None:
@@ -320,4 +320,4 @@ def _size(d: Any) -> int:
 
 def dtype_or(dtype: DTypeLike, default: Any) -> np.dtype:
     """The dtype asked for, or the default."""
-    return canonicalize_dtype(default if dtype is None else dtype)
+    return requested_dtype(default if dtype is None else dtype)

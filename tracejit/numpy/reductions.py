@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import canonicalize_dtype, default_dtype, is_float, is_inexact, kind_of, real_dtype
+from tracejit.ir.types import canonicalize_dtype, requested_dtype, default_dtype, is_float, is_inexact, kind_of, real_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.promotion import (
     Array,
@@ -88,7 +88,7 @@ def _fold(
     check_arraylike(name, a)
     x = as_array(a)
     axes = canonical_axes(axis, x.ndim)
-    result = canonicalize_dtype(dtype) if dtype is not None else _accumulation_dtype(x.dtype, promote_integers)
+    result = requested_dtype(dtype) if dtype is not None else _accumulation_dtype(x.dtype, promote_integers)
     compute = np.dtype("float32") if is_half(result) else result
     x = lax.convert_element_type(x, compute) if x.weak_type or x.dtype != compute else x
     check_where(name, where)
@@ -294,7 +294,7 @@ def _divide_count(total: Array, n: Any) -> Array:
 
 def _mean_dtypes(dtype: np.dtype, asked: DTypeLike | None) -> tuple[np.dtype, np.dtype]:
     """(dtype to compute in, dtype of the result)."""
-    result = canonicalize_dtype(asked) if asked is not None else inexact_type(dtype)
+    result = requested_dtype(asked) if asked is not None else inexact_type(dtype)
     return (np.dtype("float32") if is_half(result) else result), result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import canonicalize_dtype, default_dtype, is_inexact, real_dtype
+from tracejit.ir.types import canonicalize_dtype, requested_dtype, default_dtype, is_inexact, real_dtype
 from tracejit.numpy import creation, ranges, reductions
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.complexes import conjugate
@@ -59,7 +59,7 @@ def cov(
     check_arraylike("cov", *args)
     x, *second = (as_array(v) for v in promote_dtypes_inexact("cov", *args))
     if dtype is not None:
-        x, *second = (lax.convert_element_type(v, canonicalize_dtype(dtype)) for v in (x, *second))
+        x, *second = (lax.convert_element_type(v, requested_dtype(dtype)) for v in (x, *second))
     if any(v.ndim > 2 for v in (x, *second)):
         raise ValueError("m has more than 2 dimensions")
     x = _variables(x, rowvar)

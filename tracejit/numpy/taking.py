@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import canonicalize_dtype, default_dtype
+from tracejit.ir.types import requested_dtype, default_dtype
 from tracejit.numpy.compiled import compiled
 from tracejit.numpy.index_plan import wrapped
 from tracejit.numpy.indexing import get_item, read
@@ -295,7 +295,7 @@ def ravel_multi_index(
         raise ValueError(f"len(multi_index)={len(multi_index)} != len(dims)={len(dims)}")
     check_arraylike("ravel_multi_index", *multi_index)
     dims = canonical_shape(dims)
-    result = default_dtype("i") if dtype is None else canonicalize_dtype(dtype)
+    result = default_dtype("i") if dtype is None else requested_dtype(dtype)
     parts = [lax.convert_element_type(_integer_indices("ravel_multi_index", i), result) for i in multi_index]
     if mode == "raise":
         for i, n in zip(parts, dims, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import lax
-from tracejit.ir.types import canonicalize_dtype
+from tracejit.ir.types import requested_dtype
 from tracejit.numpy.indexing import update_at
 from tracejit.numpy.promotion import (
     Array,
@@ -127,7 +127,7 @@ class ufunc:
         mask = expand_to(as_array(True if where is None else where), a.shape)
         rows, mask = _rows_first(a, axes), _rows_first(mask, axes)
         if dtype is not None:
-            rows = lax.convert_element_type(rows, canonicalize_dtype(dtype))
+            rows = lax.convert_element_type(rows, requested_dtype(dtype))
         if start is None:
             if rows.shape[0] == 0:
                 raise ValueError(f"zero-size array to reduction operation {self.__name__} which has no identity")
@@ -151,7 +151,7 @@ class ufunc:
         if self._accumulate is not None:
             return self._accumulate(a, axis=axis, dtype=dtype)
         axis = canonical_axis(axis, a.ndim)
-        rows = _rows_first(a if dtype is None else lax.convert_element_type(a, canonicalize_dtype(dtype)), (axis,))
+        rows = _rows_first(a if dtype is None else lax.convert_element_type(a, requested_dtype(dtype)), (axis,))
         if rows.shape[0] == 0:
             return a
         first = lax.index_in_dim(rows, 0, 0, keepdims=False)
@@ -206,7 +206,7 @@ class ufunc:
         if indices.ndim != 1:
             raise ValueError("indices must be one-dimensional")
         axis = canonical_axis(axis, a.ndim)
-        rows = _rows_first(a if dtype is None else lax.convert_element_type(a, canonicalize_dtype(dtype)), (axis,))
+        rows = _rows_first(a if dtype is None else lax.convert_element_type(a, requested_dtype(dtype)), (axis,))
         n, count = rows.shape[0], indices.shape[0]
         ends = lax.concatenate([lax.slice_in_dim(indices, 1, None), lax.full((1,), n, indices.dtype)], 0)
         wide = lambda x: lax.broadcast_in_dim(x, (count, *rows.shape[1:]), (0,))

@@ -8,7 +8,7 @@ import numpy as np
 import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.errors import DtypeError
-from tracejit.ir.types import NARROW, SHORT_NAMES
+from tracejit.ir.types import SHORT_NAMES, requested_dtype
 from tracejit.numpy.promotion import axes_given
 
 
@@ -41,11 +41,11 @@ def check_shape(caller: str, shape: tuple[int, ...], *parameter_shapes: tuple[in
 
 def dtype_of(caller: str, dtype, default: type, kind: type) -> np.dtype:
     """``dtype``, or the default one of Python's ``default`` type, which must be of NumPy's ``kind``."""
-    dtype = np.dtype(jnp.result_type(default if dtype is None else dtype))
+    dtype = requested_dtype(default if dtype is None else dtype)
     if not jnp.issubdtype(dtype, kind):
         error = TypeError if caller == "randint" else ValueError
         raise error(f"random.{caller}: dtype must be a {kind.__name__} dtype, got {dtype}")
-    if dtype not in SHORT_NAMES or dtype in NARROW:
+    if dtype not in SHORT_NAMES:
         raise DtypeError(f"random.{caller}: {dtype} is not a dtype that numbers are drawn in",
                          fix="draw float32 numbers, and convert them")
     return dtype

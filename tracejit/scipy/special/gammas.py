@@ -87,11 +87,11 @@ def complex_loggamma(z):
 
     def shift(state):
         step, logs = state
-        return step + 1, logs + jnp.where(step < steps, jnp.log(jnp.where(step < steps, z + step, 1)), 0)
+        return step + 1, logs + jnp.where(step < steps, jnp.log(jnp.where(step < steps, lax.complex(z.real + step, z.imag), 1)), 0)
 
     zero = jnp.zeros((), z.real.dtype)
     _, logs = lax.while_loop(lambda state: (state[0] < steps).any(), shift, (zero, jnp.zeros_like(z)))
-    far = z + steps
+    far = lax.complex(z.real + steps, z.imag)
     value = (far - 0.5) * jnp.log(far) - far + HALF_LOG_2PI + stirling_tail(far) - logs
     return jnp.where(pole, np.nan, value)
 
