@@ -181,3 +181,24 @@ def test_integers_name_axes_of_the_array(reduce, fold):
 
 def test_derivative_of_a_sum_over_axes_of_the_array():
     np.testing.assert_array_equal(tj.grad(lambda x: lax.psum(x * x, (0, 1)))(X), 2 * X)
+
+
+@pytest.mark.parametrize("words, specs", [
+    ("must refer to an axis of the mesh", dict(in_specs=PartitionSpec("j"), out_specs=PartitionSpec())),
+    ("an in_specs entry which is too long", dict(in_specs=PartitionSpec("i", None), out_specs=PartitionSpec("i"))),
+    ("different lengths of tuple at key path\n    shard_map in_specs", dict(in_specs=(PartitionSpec("i"), PartitionSpec()), out_specs=PartitionSpec("i"))),
+    ("different types at key path\n    shard_map out_specs", dict(in_specs=PartitionSpec("i"), out_specs=(PartitionSpec("i"), PartitionSpec()))),
+])
+def test_specs_that_do_not_fit(words, specs):
+    with pytest.raises(ValueError, match=words):
+        tj.shard_map(lambda x: x, mesh=tj.make_mesh((1,), ("i",)), **specs)(np.ones(4, np.float32))
+
+
+def test_a_result_has_the_axes_that_its_spec_names():
+    with pytest.raises(ValueError, match="an out_specs entry which is too long"):
+        tj.shard_map(jnp.sum, mesh=tj.make_mesh((1,), ("i",)), in_specs=PartitionSpec("i"), out_specs=PartitionSpec("i"))(np.ones(4, np.float32))
+
+
+def test_a_constrained_numpy_array_is_an_array():
+    x = lax.with_sharding_constraint(np.ones(2), NamedSharding(tj.make_mesh((1,), ("i",)), PartitionSpec("i")))
+    assert isinstance(x, tj.Array)

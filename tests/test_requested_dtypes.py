@@ -11,7 +11,7 @@ import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.config import config
 
-x = jnp.ones(3)
+x = jnp.ones(4)
 key = tj.random.key(0)
 NAMING = {
     "zeros": lambda: jnp.zeros(3, "float64"), "array": lambda: jnp.array([1.], np.float64), "scalar": lambda: jnp.int64(3),
@@ -27,7 +27,7 @@ NOT_NAMING = {
     "float32": lambda: jnp.zeros(3, "float32"), "an update": lambda: jnp.ones(2).at[0].set(1),
     "norm": lambda: jnp.linalg.norm(x), "softmax": lambda: tj.nn.softmax(x), "sort": lambda: jnp.argsort(x),
     "gradient": lambda: tj.grad(lambda x: jnp.sum(x[jnp.arange(3)] ** 2))(x), "percentile": lambda: jnp.percentile(x, 50),
-    "scan": lambda: lax.scan(lambda c, i: (c + x[i], c), 0., jnp.arange(3))[0], "histogram": lambda: jnp.histogram(x)[0],
+    "scan": lambda: lax.scan(lambda c, i: (c + x[i], c), 0., jnp.arange(4))[0], "histogram": lambda: jnp.histogram(x)[0],
 }
 
 
@@ -64,7 +64,7 @@ def test_an_array_is_no_dtype():
                                lambda y: tj.nn.softmax(y) * y, lambda y: jnp.where(y > 0, y, 0), lambda y: jnp.std(y)])
 @pytest.mark.filterwarnings("ignore:Explicitly requested")
 def test_derivatives_of_arrays_from_before(f):
-    y = jnp.arange(3, dtype="float64")
+    y = jnp.arange(4, dtype="float64")
     expected = tj.grad(lambda y: jnp.sum(f(y)))(y)
     with tj.enable_x64(False):
         found = tj.grad(lambda y: jnp.sum(f(y)))(y)

@@ -74,3 +74,16 @@ def test_polynomials() -> None:
     points = [{"b": i, "c": j} for i in (1, 2, 5, 6) for j in (2, 3, 7)]
     assert fitted(points, [size.value(p) for p in points]) == size and fitted(points, [p["b"] // 2 for p in points]) is None
     assert Dim({("b",): Fraction(1, 2)}).value({"b": 6}) == 3 and evaluated("floordiv(a, 2) < max(a, 1)", {"a": 5})
+
+
+def test_comparisons() -> None:
+    b, c = export.symbolic_shape("b, c", constraints=["c >= 4"])
+    assert b >= 1 and b + 1 > b and c > 3 and b * c >= b and not b + c < 5 and not b - c * b > 0
+    for inconclusive in (lambda: b > 1, lambda: b >= c, lambda: c <= 4, lambda: b * b > b):
+        with pytest.raises(errors.InconclusiveDimensionOperation, match="inconclusive"):
+            inconclusive()
+
+
+def test_functions_for_some_sizes_only_are_refused() -> None:
+    with pytest.raises(errors.InconclusiveDimensionOperation, match="not defined for all sizes"):
+        export.export(tj.jit(lambda x: x.reshape(3, -1)))(struct("n, 2"))

@@ -68,6 +68,9 @@ class Exported:
     platforms: tuple[str, ...] = ("cpu",)
     calling_convention_version: int = VERSION
     nr_devices: ClassVar[int] = 1
+    ordered_effects: ClassVar[tuple] = ()
+    unordered_effects: ClassVar[tuple] = ()
+    disabled_safety_checks: ClassVar[tuple] = ()
     open: OpenProgram | None = None  # of symbolic shapes
 
     def at(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Graph, Sequence[ArrayType]]:
@@ -151,7 +154,7 @@ def export(fun_jit: Callable, *, platforms: Sequence[str] | None = None,
     def made_open(dims: Sequence[Dim], args: tuple, kwargs: dict) -> Exported:
         constraints = list(dict.fromkeys(c for d in dims for c in d.constraints))
         points = sample_points({name for d in dims for name in d.names}, constraints)
-        every = [made(*tree_map(lambda x: at_point(x, point), (args, kwargs))) for point in points]
+        every = [made_at(point, args, kwargs) for point in points]
         first = every[0]
         if any(not same_constants(e, first) for e in every):
             raise InconclusiveDimensionOperation("export: the function closes over an array that depends on open sizes",
@@ -160,6 +163,14 @@ def export(fun_jit: Callable, *, platforms: Sequence[str] | None = None,
         ins, outs = [tuple(open_type(points, types) for types in zip(*columns)) for columns in (
             [e.in_avals for e in every], [e.out_avals for e in every])]
         return dataclasses.replace(first, in_avals=ins, out_avals=outs, open=opened)
+
+    def made_at(point: dict[str, int], args: tuple, kwargs: dict) -> Exported:
+        try:
+            return made(*tree_map(lambda x: at_point(x, point), (args, kwargs)))
+        except ShapeError as error:
+            sizes = ", ".join(f"{name} = {size}" for name, size in point.items())
+            raise InconclusiveDimensionOperation(f"export: the function is not defined for all sizes. With {sizes}: {error.what}",
+                                                 source=error.source, fix="say with constraints which sizes there are") from None
 
     def made(args: tuple, kwargs: dict) -> Exported:
         traced, tree, *_ = compiler.traced_at(args, kwargs)

@@ -10,8 +10,9 @@ from tracejit.ir.types import type_of
 from tracejit.pytree import tree_flatten, unflatten
 from tracejit.runtime.device import device_count
 from tracejit.runtime.jit import jit
-from tracejit.sharding import Mesh, get_mesh
+from tracejit.sharding import Mesh, PartitionSpec, get_mesh
 from tracejit.transforms.vmap import spread_axes, vmap
+from tracejit.tree_util import broadcast_prefix, keystr, prefix_errors, tree_leaves_with_path
 
 
 def pmap(fun: Callable, axis_name: Hashable | None = None, *, in_axes: Any = 0, out_axes: Any = 0,
@@ -65,7 +66,7 @@ def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_spec
     Array([1., 1.], dtype=float32)
     """
     if f is None:
-        return functools.partial(shard_map, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+        return functools.partial(shard_map, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names=axis_names)
     mesh = get_mesh() if mesh is None else mesh
     if mesh.empty:
         raise ValueError("shard_map: give the mesh, or set one with set_mesh")
@@ -75,13 +76,37 @@ def shard_map(f: Callable | None = None, /, *, mesh: Mesh | None = None, in_spec
     @filtered
     @wraps(f)
     def wrapped(*args: Any) -> Any:
+        check_specs("in_specs", in_specs, args, mesh, f)
         body = f
         for name in mesh.axis_names:
             body = vmap(body, in_axes=None, axis_name=name, axis_size=1)
         leaves, tree = tree_flatten(body(*args))
         drop = lambda x: x.reshape(x.shape[len(mesh.axis_names):])
-        return unflatten(tree, [drop(x) for x in leaves])
+        outs = unflatten(tree, [drop(x) for x in leaves])
+        check_specs("out_specs", out_specs, outs, mesh, f)
+        return outs
     return wrapped
+
+
+def check_specs(name: str, specs: Any, values: Any, mesh: Mesh, f: Callable) -> None:
+    """ValueError unless specs is a tree prefix of the values, of axes of the mesh, and names no axes that a value lacks."""
+    if specs is None:
+        return
+    is_spec = lambda s: isinstance(s, PartitionSpec)
+    wrong = prefix_errors(specs, values, is_leaf=is_spec)
+    if wrong:
+        raise wrong[0](f"shard_map {name}")
+    for spec, (path, x) in zip(broadcast_prefix(specs, values, is_leaf=is_spec), tree_leaves_with_path(values), strict=True):
+        axes = [axis for entry in spec or () for axis in (entry if isinstance(entry, tuple) else (entry,)) if axis is not None]
+        unknown = [axis for axis in axes if axis not in mesh.axis_names]
+        if unknown:
+            raise ValueError(f"shard_map {name} argument must refer to an axis of the mesh {mesh.axis_names}, "
+                             f"but {spec} refers to {unknown[0]!r}")
+        t = type_of(x)
+        if spec is not None and len(spec) > t.ndim:
+            raise ValueError(f"shard_map applied to the function '{getattr(f, '__name__', f)}' was given an {name} entry which is "
+                             f"too long to be compatible with the corresponding value: {spec} has length {len(spec)}, but the "
+                             f"value at {keystr(path) or 'the root'} has the type {t}, of {t.ndim} axes")
 
 
 def smap(f: Callable | None = None, /, *, in_axes: Any = None, out_axes: Any, axis_name: Any) -> Callable:

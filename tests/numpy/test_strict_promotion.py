@@ -12,7 +12,7 @@ CASES = {
     "rsf2csf": lambda: jsp.linalg.rsf2csf(*jsp.linalg.schur(X)), "multigammaln": lambda: jsp.special.multigammaln(X + 4, 3),
     "owens_t": lambda: jsp.special.owens_t(X, X), "detrend": lambda: jsp.signal.detrend(X),
     "stft": lambda: jsp.signal.stft(X, nperseg=4), "istft": lambda: jsp.signal.istft(X.astype(complex), nperseg=6),
-    "gamma of complex numbers": lambda: jsp.special.gamma(X + 1j), "power": lambda: jnp.power(X, jnp.arange(4).reshape(1, 4)),
+    "gamma of complex numbers": lambda: jsp.special.gamma(X.astype(complex)), "power": lambda: jnp.power(X, jnp.arange(4).reshape(1, 4)),
 }
 
 

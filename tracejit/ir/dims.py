@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
+
+from tracejit.errors import InconclusiveDimensionOperation
 
 Monomial = tuple[str, ...]      # its factors, sorted: b*b*c is ("b", "b", "c")
 
@@ -62,12 +66,40 @@ class Dim:
     def __hash__(self) -> int:
         return hash(tuple(self.terms.items()))
 
+    def __ge__(self, other: Any) -> bool:
+        difference = self - other
+        if (least := difference.least()) is not None and least >= 0:
+            return True
+        if (least := (-difference).least()) is not None and least > 0:
+            return False
+        raise InconclusiveDimensionOperation(f"Symbolic dimension comparison '{self}' >= '{other}' is inconclusive.",
+                                             fix="say more of the sizes with constraints, such as 'b >= 8'")
+
+    def __gt__(self, other: Any) -> bool: return self >= other + 1
+    def __le__(self, other: Any) -> bool: return -self >= -other
+    def __lt__(self, other: Any) -> bool: return -self >= 1 - other
+
+    def least(self) -> Fraction | None:
+        """A number that it is never below, as sizes are at least 1 or what a constraint says; None if none is found: with each
+        name written as that and a part that is not negative, a polynomial of positive coefficients is least where these are 0."""
+        known = [bound for bound in map(lower_bound, self.constraints) if bound]
+        above = {name: Dim({(name,): 1, (): max([1, *[n for which, n in known if which == name]])}) for name in self.names}
+        shifted = sum([functools.reduce(operator.mul, [above[name] for name in m], Dim({(): c})) for m, c in self.terms.items()],
+                      Dim({}))
+        return None if any(c < 0 for m, c in shifted.terms.items() if m) else shifted.terms.get((), Fraction(0))
+
     def __repr__(self) -> str:
         parts = []
         for monomial, c in self.terms.items():
             factors = [f"{'' if c == 1 else '-' if c == -1 else f'{c}*'}{'*'.join(monomial)}" if monomial else str(c)]
             parts += factors
         return " + ".join(parts).replace("+ -", "- ") or "0"
+
+
+def lower_bound(constraint: str) -> tuple[str, int] | None:
+    """The name and number of `b >= 8`, `b > 7` or `b == 8`."""
+    found = re.fullmatch(r"\s*(\w+)\s*(>=|>|==)\s*(\d+)\s*", constraint)
+    return found and (found[1], int(found[3]) + (found[2] == ">"))
 
 
 def dim_of(x: Any) -> Dim:

@@ -248,8 +248,9 @@ import numpy as np
         common, result = mixed_dtypes(x, y)
         lhs, rhs, preferred = converted(lhs, common), converted(rhs, common), preferred or result
     op = DotGeneral((axes_of(xc, x, "lhs"), axes_of(yc, y, "rhs")), (axes_of(xb, x, "lhs"), axes_of(yb, y, "rhs")),
-                    canonicalize_precision(precision), preferred)
-    return bind(op, lhs, rhs)
+                    canonicalize_precision(precision), NARROW.get(preferred, preferred))
+    product = bind(op, lhs, rhs)
+    return converted(product, preferred) if preferred in NARROW else product
 
 
 def mixed_dtypes(x: ArrayType, y: ArrayType) -> tuple[np.dtype, np.dtype]:

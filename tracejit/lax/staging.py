@@ -8,7 +8,8 @@ import numpy as np
 
 from tracejit import tree
 from tracejit.errors import ShapeError
-from tracejit.ir.trace import current_builder
+from tracejit.ir.graph import Var
+from tracejit.ir.trace import current_builder, hooks
 from tracejit.ir.types import type_of
 from tracejit.lax.barrier import optimization_barrier
 from tracejit.lax.broadcast import full
@@ -102,7 +103,7 @@ def with_sharding_constraint(x: Any, shardings: Any) -> Any:
     ValueError where a sharding cannot be that of its array: more entries than axes, or sizes that do not divide.
 
     >>> with_sharding_constraint(1.0, None)
-    1.0
+    Array(1., dtype=float32, weak_type=True)
     """
     is_spec = lambda s: s is None or hasattr(s, "shard_shape") or (
         isinstance(s, tuple) and type(s) is not tuple and not hasattr(s, "_fields"))
@@ -113,7 +114,7 @@ def with_sharding_constraint(x: Any, shardings: Any) -> Any:
             raise ValueError(f"with_sharding_constraint: {spec} names {len(spec)} axes of an array of shape {shape}")
         if hasattr(sharding, "shard_shape"):
             sharding.shard_shape(shape)
-    return x
+    return tree.map(lambda leaf: leaf if isinstance(leaf, Var) else hooks.as_array(leaf), x)
 
 
 def pcast(x: Any, axis_name: Any, *, to: str) -> Any:

@@ -12,12 +12,15 @@ from tracejit.ir.types import SHORT_NAMES, requested_dtype
 from tracejit.numpy.promotion import axes_given
 
 
+KINDS = {np.floating: "float", np.inexact: "float or complex", np.unsignedinteger: "unsigned integer"}
+
+
 def shape_of(shape) -> tuple[int, ...]:
     """A shape given as a sequence of integers or one integer."""
     try:
         sizes = tuple(map(operator.index, axes_given(shape)))
     except TypeError as error:
-        raise TypeError(f"a shape is a sequence of concrete integers, got {shape}") from error
+        raise TypeError(f"Shapes must be 1D sequences of concrete values of integer type, got {shape}.") from error
     if any(size < 0 for size in sizes):
         raise ValueError(f"a shape has no negative sizes, got {sizes}")
     return sizes
@@ -44,7 +47,8 @@ def dtype_of(caller: str, dtype, default: type, kind: type) -> np.dtype:
     dtype = requested_dtype(default if dtype is None else dtype)
     if not jnp.issubdtype(dtype, kind):
         error = TypeError if caller == "randint" else ValueError
-        raise error(f"random.{caller}: dtype must be a {kind.__name__} dtype, got {dtype}")
+        name = KINDS.get(kind, kind.__name__)
+        raise error(f"dtype argument to `{caller}` must be {'an' if name[0] in 'aeiou' else 'a'} {name} dtype, got {dtype}")
     if dtype not in SHORT_NAMES:
         raise DtypeError(f"random.{caller}: {dtype} is not a dtype that numbers are drawn in",
                          fix="draw float32 numbers, and convert them")

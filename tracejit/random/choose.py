@@ -10,6 +10,7 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import jit, lax
+from tracejit.numpy.promotion import concrete_int
 
 from .arguments import check_shape, shape_of
 from .inverse import gumbel
@@ -32,7 +33,8 @@ def permutation(key, x, axis=0, independent=False, *, out_sharding=None):
         if not jnp.issubdtype(jnp.result_type(x), np.integer):
             raise TypeError(f"random.permutation takes an integer or an array with axes, got a {jnp.result_type(x)} "
                             "scalar")
-        return shuffled(key, jnp.arange(operator.index(x)), 0)
+        axis_of("permutation", axis, 1)
+        return shuffled(key, jnp.arange(concrete_int(x, "x")), 0)
     x = jnp.asarray(x)
     axis = axis_of("permutation", axis, x.ndim)
     if independent or x.ndim == 1:
@@ -130,7 +132,7 @@ def categorical(key, logits, axis=-1, shape=None, replace=True, mode=None, *, ou
 def distinct_categories(scores, axis, prefix, shape):
     draws = math.prod(prefix)
     if draws > scores.shape[axis]:
-        raise ValueError(f"random.categorical: cannot draw {draws} of {scores.shape[axis]} categories without "
-                         "replacement")
+        raise ValueError(f"random.categorical: Number of samples without replacement ({draws}) cannot exceed number of "
+                         f"categories ({scores.shape[axis]}).")
     _, indices = lax.top_k(jnp.moveaxis(scores, axis, -1), draws)
     return jnp.moveaxis(indices, -1, 0).reshape(shape)

@@ -207,6 +207,8 @@ def seed_data(caller: str, seed, generator: Generator):
     if np.ndim(seed):
         raise TypeError(f"random.{caller} takes a scalar seed, got shape {np.shape(seed)}; batch with vmap")
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        if not -2**63 <= seed < (2**63 if isinstance(seed, int) else 2**64):
+            raise OverflowError(f"random.{caller}: the seed {seed} does not fit in 64 bits")
         width = 8 * np.dtype(jnp.result_type(int)).itemsize
         seed = np.array(operator.index(seed) % 2**width, f"uint{width}")
     seed = jnp.asarray(seed)
