@@ -8,7 +8,8 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_routine
-from tracejit.codegen.cpu.gemm import CALL, gemm_routine, gemm_scratch
+from tracejit.codegen.cpu.gemm import gemm_routine, gemm_scratch
+from tracejit.codegen.cpu.gemm_call import CALL
 from tracejit.codegen.cpu.isa import Isa, make_isa
 from tracejit.codegen.cpu.routine import Routine
 

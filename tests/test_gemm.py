@@ -78,6 +78,24 @@ def test_one_row_or_one_column(dtype, isa, layout):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [*FLOATS, "<i4"])
+@pytest.mark.parametrize("m, n, k", [(2, 50, 16), (3, 3, 1200), (90, 5, 41), (13, 300, 2100)])
+def test_few_lines(dtype, isa, m, n, k):
+    """Both operands lie along K, one has few lines."""
+    draw = random if dtype in FLOATS else lambda shape, dtype, seed: np.random.default_rng(seed).integers(-99, 99, shape, dtype)
+    a, b = draw((m, k + 3), dtype, 1)[:, :k], draw((n, k), dtype, 2).T
+    routine = native.gemm_routine(a.dtype, native.make_isa(isa), dict(M=m, N=n, K=k, a_row=k + 3, a_col=1, b_row=1, b_col=k))
+    assert routine.name.startswith("gemd_")
+    for d in (None, draw((1, n), dtype, 3).repeat(m, 0), np.broadcast_to(draw((n,), dtype, 3), (m, n))):
+        c = product(a, b, isa, d)
+        check(c, a, b, 0 if d is None else d) if dtype in FLOATS else np.testing.assert_array_equal(c, a @ b + (0 if d is None else d))
+    if dtype in FLOATS:
+        batch = np.empty((1, 2, m, n), dtype)
+        native.gemm(np.broadcast_to(a, (1, 2, m, k)), np.broadcast_to(b, (1, 2, k, n)), batch, isa=isa)
+        assert np.array_equal(batch[0, 0], product(a, b, isa)) and np.array_equal(batch[0, 1], batch[0, 0])
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("m, n", [(20, 40), (1, 40), (20, 1)])
 def test_d_is_bias_or_accumulator(dtype, isa, m, n):
@@ -123,9 +141,11 @@ def test_two_batch_axes_of_any_stride(isa, m, n, k):
 
 
 @pytest.mark.parametrize("isa", ("avx512", "avx2"))
+@pytest.mark.parametrize("lines", (False, True))
 @pytest.mark.parametrize("count, m, n, k", [(1, 70, 90, 20), (1, 33, 40, 2000), (1, 1, 300, 4), (1, 300, 1, 4), (7, 20, 40, 5), (2, 300, 300, 60)])
-def test_epilogue_sees_each_block_of_c_once_and_finished(isa, count, m, n, k):
+def test_epilogue_sees_each_block_of_c_once_and_finished(isa, count, m, n, k, lines):
     a, b = random((1, count, m, k), "<f4", 1), random((1, count, k, n), "<f4", 2)
+    b = b.swapaxes(2, 3).copy().swapaxes(2, 3) if lines else b
     c, seen = np.full((1, count, m, n), np.nan, np.float32), np.zeros((count * m, n), int)
     words = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 5
 

@@ -390,13 +390,14 @@ def test_batches_that_read_one_matrix_are_rows_of_one_product(x, y, axes, batch,
     ("ij,kj->ik", (3, 500), (70, 500)), ("ij,kj->ik", (70, 500), (6, 500)), ("iab,jab->ij", (2, 10, 30), (50, 10, 30)),
     ("bij,bkj->bik", (5, 4, 200), (5, 60, 200)), ("ibj,kbj->bik", (4, 5, 200), (60, 5, 200)), ("xyj,zj->xyz", (2, 2, 300), (90, 300)),
     ("ij,kj->ik", (4, 9000), (4, 9000))], ids=str)
-def test_few_long_lines_are_folds(spec, x, y):
+def test_few_long_lines_are_multiplied_as_they_lie(spec, x, y):
     rng = np.random.default_rng(0)
     for dtype in ("f4", "f8", "i4", "i1", "c8"):
         arrays = [rng.integers(-9, 9, shape).astype(dtype) for shape in (x, y)]
         graph, _ = trace(lambda x, y: [tracejit.numpy.einsum(spec, x, y)], [type_of(v) for v in arrays])
         after = passed(graph)
-        assert not any(isinstance(eqn.op, DotGeneral) for eqn in after.eqns)
+        products = [eqn for eqn in after.eqns if isinstance(eqn.op, DotGeneral)]
+        assert not products or dtype == "c8" or {*products[0].inputs} == {*after.params}
         exact = np.einsum(spec, *(v.astype("c16") for v in arrays))
         exact = exact if dtype == "c8" else exact.real.astype("i8").astype(dtype)
         for out in (evaluate(after, arrays)[0], tj.jit(lambda x, y: tracejit.numpy.einsum(spec, x, y))(*arrays)):

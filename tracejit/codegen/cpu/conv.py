@@ -23,7 +23,7 @@ import numpy as np
 
 from .conv_plan import CONV, LEVELS, OUTER, Convolution, conv_calls
 from .conv_tile import segment_part
-from .gemm import DECLARATIONS, run_tasks, run_text
+from .gemm_call import DECLARATIONS, run_tasks, run_text
 from .gemm_pack import copy_block, kernels_of, pack_table
 from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts

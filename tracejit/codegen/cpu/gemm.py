@@ -20,8 +20,8 @@ The routine is `void NAME(ptr call)`; `call` points to a `CALL` record of 8-byte
 The epilogue is `void(ptr ctx, ptr c, i64 row, i64 col, i64 rows, i64 cols, i64 ldc)`; `c` is the first element
 of the block, `row` counts as if the batch entries lay below each other, `ldc` is in elements.
 
-Each element of C is summed in an order that depends on K alone (for one row or one column: on the
-strides too), never on the number of threads or on the position in the batch.
+Each element of C is summed in an order that depends on K alone (for few rows or few columns: on their
+number and the strides too), never on the number of threads or on the position in the batch.
 """
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .gemm_call import (CALL, DECLARATIONS, ENTRY_ARGS, ENTRY_PARAMS, MOST_TASKS, TASK_WORK, batch_task, entry_text, run_tasks,
+                        run_text, zext)
+from .gemm_dots import dots_part, is_of_lines, line_rows, lines_text
 from .gemm_pack import copy_block, kernels_of, pack_table
 from .gemm_text import ALWAYS, RARELY, Function, Record
-from .gemm_tile import Tile, even_parts, tile_part
+from .gemm_tile import Tile, even_parts, finish_block, tile_part, tile_rows
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
 from .gemm_vector import JOB as VECTOR_JOB
 from .isa import Isa
 from .routine import Part, Routine, part_of, routine_of
-
-CALL = Record("*A", "*B", "*C", "*D", "M", "N", "K", "a_row", "a_col", "b_row", "b_col", "ldc", "ldd",
-              "batch0", "batch1", "a0", "a1", "b0", "b1", "c0", "c1", "d0", "d1",
-              "*epilogue", "*ctx", "*scratch", "scratch_bytes", "*kernels")
 
 # What the tasks of one (N chunk, K block, M chunk) share; strides and steps in bytes, `col` in elements.
 _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk", "bn", "ldc", "ldd",
@@ -52,9 +51,7 @@ _JOB = Record("*A", "*B", "*C", "*D", "rows", "cols", "depth", "rs", "cs", "bk",
 
 _DEPTH_BYTES = 5120  # K per block: deep, as C is read and written once per block
 _CHUNK_BYTES = 8192  # N per chunk and M per chunk: packed A and B stay in the last cache
-_TASK_WORK = 1 << 20  # multiply-adds that are worth a task of their own
 _VECTOR_WORK = 1 << 17  # and of a matrix times vector
-_MOST_TASKS = 64
 _BLOCK_TILES = 8  # at most that many row tiles per task: their part of A stays in the second cache
 _BLOCK_PANELS = 16
 _LARGE_N = 8  # panels of B; with fewer, each element of A is read too seldom for a copy to pay
@@ -64,12 +61,6 @@ _LEAST_REUSED = 1 << 15  # bytes of B, which otherwise stays in the first cache
 _SHALLOW = 48  # below that K, C is written along its rows, as memory is then what limits
 _PACK_BYTES = 512  # read at a time from each row of B or column of A: less, and the time goes into waiting for lines
 _PACK_DEPTH = 256  # of K, that one task packs
-
-
-DECLARATIONS = """declare void @tj_parallel(ptr, ptr, i64)
-declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
-@zero = internal constant i64 0
-"""
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,7 @@ def gemm_scratch(dtype: np.dtype, isa: Isa, m: int, n: int, k: int, batch: int =
     b_items = -(-min(n, plan.cols) // tile.nr) * tile.nr * depth
     a_items = -(-min(m, plan.rows) // plan.lanes) * plan.lanes * depth
     one = -(-(a_items + b_items + k + 64) * plan.size // 64) * 64
-    return one * (min(batch, _MOST_TASKS) if batch > 1 else 1)
+    return one * (min(batch, MOST_TASKS) if batch > 1 else 1)
 
 
 def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int], element: np.dtype | None = None) -> Routine:
@@ -157,6 +148,9 @@ def gemm_routine(dtype: np.dtype, isa: Isa, fields: Mapping[str, int], element: 
     if fields["K"] and is_vector(fields) and not element:
         step = fields["b_row"] if fields["N"] == 1 and 1 in (fields["a_row"], fields["a_col"]) else fields["a_col"]
         return routine_of(_vector_part(tile), pack_table(tile, {"any"} if step != 1 else ()))
+    if is_of_lines(tile, fields):
+        rows = even_parts(fields["M"], line_rows(tile))
+        return routine_of(_lines_part(tile), [dots_part(tile, r) if r in rows else None for r in range(1, line_rows(tile) + 1)])
     packs = pack_table(tile, _kinds_of_copies(_Plan(tile), fields))
     return routine_of(_matrix_part(tile), packs + _kernel_table(_Plan(tile), fields["M"], fields["N"]))
 
@@ -207,15 +201,21 @@ def _declarations(tile: Tile) -> str:
 @functools.cache
 def _matrix_part(tile: Tile) -> Part:
     plan = _Plan(tile)
-    body = "".join((run_text(), _pack_b(plan), _pack_task(plan), _tile_task(plan), _product(plan), _batch_task(), _entry()))
+    body = "".join((run_text(), _pack_b(plan), _pack_task(plan), _tile_task(plan), _product(plan), batch_task(), entry_text()))
     return part_of(tile.isa, f"gemm_{tile.element or tile.dtype.str[1:]}", _declarations(tile), body)
 
 
 @functools.cache
 def _vector_part(tile: Tile) -> Part:
     plan = _Plan(tile)
-    body = "".join((vector_text(tile), run_text(), _vector_product(plan), _either_vector(), _batch_task(), _entry()))
+    body = "".join((vector_text(tile), run_text(), _vector_product(plan), _either_vector(), batch_task(), entry_text()))
     return part_of(tile.isa, f"gemv_{tile.dtype.str[1:]}", _declarations(tile), body)
+
+
+@functools.cache
+def _lines_part(tile: Tile) -> Part:
+    body = "".join((lines_text(tile), run_text(), batch_task(), entry_text()))
+    return part_of(tile.isa, f"gemd_{tile.dtype.str[1:]}", _declarations(tile), body)
 
 
 def _pack_task(plan: _Plan) -> str:
@@ -272,13 +272,6 @@ def _pack_a(f: Function, plan: _Plan, group: str, start: str, depth: str) -> Non
     copy_block(f, kernels, "columns", source, cs, target, step, n, depth)
 
 
-def _tile_rows(f: Function, tile_index: str) -> tuple[str, str]:
-    """First row and number of rows of a tile: tiles are as equal as can be, the taller ones first."""
-    rows, wide = _JOB.get(f, "%job", "tile_rows", "wide_tiles")
-    row = f.add(f.mul(tile_index, rows), f.min(tile_index, wide))
-    return row, f.add(rows, f.value(f"zext i1 {f.compare('slt', tile_index, wide)} to i64"))
-
-
 def _tile_task(plan: _Plan) -> str:
     """Task t computes one block of C: a range of row tiles by a range of panels."""
     f = Function("tile_task", "ptr %job, i64 %task", "internal")
@@ -308,36 +301,21 @@ def _one_panel(f: Function, plan: _Plan, panel: str, first: str, last: str) -> N
     c, d_at = f.offset(c, at), f.value(f"getelementptr i8, ptr {d}, i64 {at}")
     absent = f.compare("eq", d, "null", "ptr")
     with f.loop(first, last) as loop:
-        row, rows = _tile_rows(f, loop.index)
+        row, rows = tile_rows(f, _JOB, loop.index)
         kernel = f.load("ptr", f.offset(kernels, f.mul(f.sub(rows, 1), 8)))
         d_tile = f.select(absent, "null", f.value(f"getelementptr i8, ptr {d_at}, i64 {f.mul(row, ldd)}"), "ptr")
         f.call(kernel, ("ptr", f.offset(a, f.mul(row, rs))), ("i64", rs), ("i64", cs), ("ptr", b), ("i64", bs), ("i64", depth),
                ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", ldc), ("ptr", d_tile), ("i64", ldd), ("i64", width))
-    _finish_block(f, c, col, width, first, last)
-
-
-def _finish_block(f: Function, c: str, col: str, width: str, first: str, last: str) -> None:
-    epilogue, ctx, row0, col0 = _JOB.get(f, "%job", "epilogue", "ctx", "row", "col")
-    ldc, pitch = _JOB.get(f, "%job", "ldc", "pitch")
-    with f.when(f.compare("ne", epilogue, "null", "ptr")):
-        row, end = _tile_rows(f, first)[0], _tile_rows(f, last)[0]
-        f.call(epilogue, ("ptr", ctx), ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", f.add(row0, row)),
-               ("i64", f.add(col0, col)), ("i64", f.sub(end, row)), ("i64", width), ("i64", pitch))
-
-
-# What a product needs besides the call: one batch entry's pointers, its first row, may it fork?
-_ENTRY_PARAMS = "ptr %call, ptr %A, ptr %B, ptr %C, ptr %D, ptr %scratch, i64 %first_row, i64 %fork"
-_ENTRY_ARGS = (("ptr", "%call"), ("ptr", "%A"), ("ptr", "%B"), ("ptr", "%C"), ("ptr", "%D"), ("ptr", "%scratch"),
-               ("i64", "%first_row"))
+    finish_block(f, _JOB, c, col, width, first, last)
 
 
 def _product(plan: _Plan) -> str:
     """The blocked product of one batch entry: N chunks, K blocks, M chunks, each packed and then computed."""
-    f = Function("product", _ENTRY_PARAMS, "internal", RARELY)
+    f = Function("product", ENTRY_PARAMS, "internal", RARELY)
     job = _JOB.allocate(f)
     m, n, k = CALL.get(f, "%call", "M", "N", "K")
     _start_job(f, plan, job, m, n, k)
-    fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * _TASK_WORK)))
+    fork = f.mul("%fork", zext(f, f.compare("sge", f.mul(f.mul(m, n), k), 2 * TASK_WORK)))
     k_blocks = f.ceil_div(f.max(f.sub(k, plan.depth // 4), 1), plan.depth)
     k_step = f.round_up(f.ceil_div(k, k_blocks), plan.tile.step)
     n_step = f.round_up(f.ceil_div(n, f.ceil_div(n, plan.cols)), plan.tile.nr)
@@ -355,18 +333,14 @@ def _product(plan: _Plan) -> str:
     return f.text()
 
 
-def _zext(f: Function, condition: str) -> str:
-    return f.value(f"zext i1 {condition} to i64")
-
-
 def _either_vector() -> str:
     """The product of one batch entry where it has one row or one column."""
-    f = Function("product", _ENTRY_PARAMS, "internal", RARELY)
+    f = Function("product", ENTRY_PARAMS, "internal", RARELY)
     m, n, a_row, a_col, b_row, b_col = CALL.get(f, "%call", "M", "N", "a_row", "a_col", "b_row", "b_col")
     for one, across, down, kind in ((n, a_row, a_col, 0), (m, b_col, b_row, 1)):
         unit = f.either(f.compare("eq", across, 1), f.compare("eq", down, 1))
         with f.when(f.both(f.compare("eq", one, 1), unit)):
-            f.call("@vector_product", *_ENTRY_ARGS, ("i64", "%fork"), ("i64", kind))
+            f.call("@vector_product", *ENTRY_ARGS, ("i64", "%fork"), ("i64", kind))
             f.leave()
     return f.text()
 
@@ -387,7 +361,7 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
     ctx, pitch, kernels = CALL.get(f, "%call", "ctx", "ldc", "kernels")
     _JOB.put(f, job, kernels=kernels, rs=rs, cs=cs, bk=bk, bn=bn, ldc=ldc, ctx=ctx, pitch=pitch,
-             pack_a=_zext(f, pack_a), pack_b=_zext(f, pack_b))
+             pack_a=zext(f, pack_a), pack_b=zext(f, pack_b))
 
 
 def _place(f: Function, plan: _Plan, job: str, row: str, col: str, depth: str, block: str, last_block: str) -> None:
@@ -434,8 +408,8 @@ def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> Non
     Panels that only one task reads are packed by that task, a few at a time, and are then still in its cache.
     """
     pack_a, pack_b, rows, panels, depth, row_blocks = _JOB.get(f, job, "pack_a", "pack_b", "rows", "panels", "depth", "row_blocks")
-    pack_b = f.mul(pack_b, _zext(f, first_rows))
-    late = f.mul(pack_b, _zext(f, f.compare("eq", row_blocks, 1)))
+    pack_b = f.mul(pack_b, zext(f, first_rows))
+    late = f.mul(pack_b, zext(f, f.compare("eq", row_blocks, 1)))
     b_tasks = f.mul(f.ceil_div(panels, plan.pack_panels), f.sub(pack_b, late))
     _JOB.put(f, job, b_tasks=b_tasks, pack_late=late)
     groups = f.add(b_tasks, f.mul(f.ceil_div(rows, plan.pack_rows), pack_a))
@@ -445,8 +419,8 @@ def _pack(f: Function, plan: _Plan, job: str, first_rows: str, fork: str) -> Non
 def _cut_blocks(f: Function, plan: _Plan, job: str, fork: str) -> None:
     """Cut C into blocks: small enough for the caches and, if forking pays, enough of them to share out."""
     tiles, panels, rows, cols, depth = _JOB.get(f, job, "tiles", "panels", "rows", "cols", "depth")
-    work = f.div(f.mul(f.mul(rows, cols), f.min(depth, plan.depth // 2)), _TASK_WORK)  # deep: larger tasks, not more
-    wanted = f.select(f.compare("eq", fork, 0), 1, f.max(f.min(work, _MOST_TASKS), 1))
+    work = f.div(f.mul(f.mul(rows, cols), f.min(depth, plan.depth // 2)), TASK_WORK)  # deep: larger tasks, not more
+    wanted = f.select(f.compare("eq", fork, 0), 1, f.max(f.min(work, MOST_TASKS), 1))
     block_tiles = f.select(f.compare("slt", depth, _SHALLOW), 1, _BLOCK_TILES)
     row_blocks, col_blocks = f.ceil_div(tiles, block_tiles), f.ceil_div(panels, _BLOCK_PANELS)
     row_blocks = f.min(tiles, f.max(row_blocks, f.ceil_div(wanted, f.mul(col_blocks, 4))))
@@ -455,13 +429,9 @@ def _cut_blocks(f: Function, plan: _Plan, job: str, fork: str) -> None:
     _JOB.put(f, job, row_blocks=row_blocks, col_blocks=col_blocks)
 
 
-def run_tasks(f: Function, task: str, job: str, n: str, fork: str) -> None:
-    f.call("@run", ("ptr", task), ("ptr", job), ("i64", n), ("i64", fork))
-
-
 def _vector_product(plan: _Plan) -> str:
     """M or N is 1 (%is_row: M): fill in the vector job and run it in blocks of outputs."""
-    f, size = Function("vector_product", _ENTRY_PARAMS + ", i64 %is_row", "internal", RARELY), plan.size
+    f, size = Function("vector_product", ENTRY_PARAMS + ", i64 %is_row", "internal", RARELY), plan.size
     job = VECTOR_JOB.allocate(f)
     m, n, k, ldc, ldd = CALL.get(f, "%call", "M", "N", "K", "ldc", "ldd")
     a_row, a_col, b_row, b_col = CALL.get(f, "%call", "a_row", "a_col", "b_row", "b_col")
@@ -476,8 +446,8 @@ def _vector_product(plan: _Plan) -> str:
     VECTOR_JOB.put(f, job, matrix=pick("%B", "%A", "ptr"), x=pick("%A", "%B", "ptr"), x_step=x_step, y="%C", d="%D",
                    y_step=f.mul(pick(1, ldc), size), d_step=f.mul(pick(1, ldd), size), outputs=outputs, depth=k,
                    epilogue=epilogue, ctx=ctx, row="%first_row", is_row="%is_row", ldc=ldc)
-    fork = f.mul("%fork", _zext(f, f.compare("sge", f.mul(outputs, k), _VECTOR_WORK)))
-    share = f.max(f.ceil_div(outputs, _MOST_TASKS // 2), f.div(_VECTOR_WORK // 4, k))
+    fork = f.mul("%fork", zext(f, f.compare("sge", f.mul(outputs, k), _VECTOR_WORK)))
+    share = f.max(f.ceil_div(outputs, MOST_TASKS // 2), f.div(_VECTOR_WORK // 4, k))
     with f.when(f.compare("eq", down, 1)):
         _gather(f, plan, job, x_step, k)
         block = f.round_up(f.max(share, 1), DOT_ROWS)
@@ -498,71 +468,3 @@ def _gather(f: Function, plan: _Plan, job: str, x_step: str, k: str) -> None:
         VECTOR_JOB.put(f, job, x="%scratch")
 
 
-_BATCH = Record("*call", "n_tasks", "count", "scratch_bytes")
-
-
-def _batch_task() -> str:
-    """Task t computes an equal share of the batch; with one task, each entry may fork by itself."""
-    f = Function("batch_task", "ptr %job, i64 %task", "internal", RARELY)
-    call, n_tasks, count, share = _BATCH.get(f, "%job", "call", "n_tasks", "count", "scratch_bytes")
-    m, batch1, scratch = CALL.get(f, call, "M", "batch1", "scratch")
-    scratch = f.offset(scratch, f.mul("%task", share))
-    fork = _zext(f, f.compare("eq", n_tasks, 1))
-    start, stop = (f.div(f.mul(count, f.add("%task", e)), n_tasks) for e in (0, 1))
-    with f.loop(start, stop) as loop:
-        i, j = f.div(loop.index, batch1), f.rem(loop.index, batch1)
-        a, b, c, d = (_entry_pointer(f, call, name, i, j) for name in "ABCD")
-        f.call("@product", ("ptr", call), ("ptr", a), ("ptr", b), ("ptr", c), ("ptr", d), ("ptr", scratch),
-               ("i64", f.mul(loop.index, m)), ("i64", fork))
-    return f.text()
-
-
-def _entry_pointer(f: Function, call: str, name: str, i: str, j: str) -> str:
-    low = name.lower()
-    base, stride0, stride1 = CALL.get(f, call, name, f"{low}0", f"{low}1")
-    at = f.add(f.mul(i, stride0), f.mul(j, stride1))
-    moved = f.value(f"getelementptr %element, ptr {base}, i64 {at}")
-    return f.select(f.compare("eq", base, "null", "ptr"), "null", moved, "ptr") if name == "D" else moved
-
-
-def _entry() -> str:
-    """The public routine: nothing to do, one product, or a batch shared out over tasks."""
-    f = Function("ENTRY", "ptr %call", attributes=RARELY)
-    m, n, k, batch0, batch1 = CALL.get(f, "%call", "M", "N", "K", "batch0", "batch1")
-    count, outputs = f.mul(batch0, batch1), f.mul(m, n)
-    f.leave_when(f.compare("eq", f.mul(count, outputs), 0))
-    with f.when(f.compare("eq", k, 0)):
-        _zero_product(f)
-        f.leave()
-    work = f.mul(outputs, k)
-    by_entry = f.both(f.compare("sgt", count, 1), f.compare("slt", work, 4 * _TASK_WORK))
-    wanted = f.div(f.mul(f.min(count, 1 << 20), work), _TASK_WORK // 4)
-    n_tasks = f.select(by_entry, f.max(f.min(f.min(wanted, count), _MOST_TASKS), 1), 1)
-    scratch_bytes, = CALL.get(f, "%call", "scratch_bytes")
-    slices = f.min(count, _MOST_TASKS)
-    job = _BATCH.allocate(f)
-    share = f.mul(f.div(f.div(scratch_bytes, slices), 64), 64)
-    _BATCH.put(f, job, call="%call", n_tasks=n_tasks, count=count, scratch_bytes=share)
-    run_tasks(f, "@batch_task", job, n_tasks, "1")
-    return f.text()
-
-
-def _zero_product(f: Function) -> None:
-    """K = 0 is the same as K = 1 with a column and a row of zeros, so that no kernel need care."""
-    call = CALL.allocate(f)
-    for member, value in zip(CALL.members, CALL.get(f, "%call", *CALL.members)):
-        CALL.put(f, call, **{member: value})
-    strides = ("a_row", "a_col", "b_row", "b_col", "a0", "a1", "b0", "b1")
-    CALL.put(f, call, A="@zero", B="@zero", K=1, **dict.fromkeys(strides, 0))
-    f.call("@ENTRY", ("ptr", call))
-
-
-def run_text() -> str:
-    """@run(task, job, n, fork): all tasks, in parallel if that is wanted and there are several."""
-    f = Function("run", "ptr %task, ptr %job, i64 %n, i64 %fork", "internal")
-    with f.when(f.both(f.compare("ne", "%fork", 0), f.compare("sgt", "%n", 1))):
-        f.call("@tj_parallel", ("ptr", "%task"), ("ptr", "%job"), ("i64", "%n"))
-        f.leave()
-    with f.loop(0, "%n") as loop:
-        f.call("%task", ("ptr", "%job"), ("i64", loop.index))
-    return f.text()

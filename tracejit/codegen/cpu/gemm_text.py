@@ -4,6 +4,7 @@ Everything is an untyped piece of text: `%t3`, `7`, or a vector constant; intege
 """
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
 from collections.abc import Callable, Iterator, Sequence
 
@@ -269,7 +270,7 @@ class Vector:
     """The register type of one real dtype on one instruction set, and its instructions; integers wrap."""
 
     def __init__(self, isa: Isa, dtype: np.dtype):
-        self.size = dtype.itemsize
+        self._isa, self._dtype, self.size = isa, dtype, dtype.itemsize
         self._is_float, self._fused = dtype.kind == "f", isa.has_fma
         bits = 8 * self.size
         self.element = {"f4": "float", "f8": "double"}[dtype.str[1:]] if self._is_float else f"i{bits}"
@@ -284,10 +285,17 @@ class Vector:
         t, s = self.type, self._suffix
         own = (f"declare {t} @llvm.fma.{s}({t}, {t}, {t})",
                f"declare {self.element} @llvm.vector.reduce.fadd.{s}({self.element}, {t})")
-        return "\n".join((
-            *(own if self._is_float else (f"declare {self.element} @llvm.vector.reduce.add.{s}({t})",)),
-            f"declare {t} @llvm.masked.load.{s}.p0(ptr, {self.mask_type}, {t})",
-            f"declare void @llvm.masked.store.{s}.p0({t}, ptr, {self.mask_type})", ""))
+        own = own if self._is_float else (f"declare {self.element} @llvm.vector.reduce.add.{s}({t})",)
+        return "\n".join((*own, self.masked_declarations()))
+
+    def masked_declarations(self) -> str:
+        t, s = self.type, self._suffix
+        return (f"declare {t} @llvm.masked.load.{s}.p0(ptr, {self.mask_type}, {t})\n"
+                f"declare void @llvm.masked.store.{s}.p0({t}, ptr, {self.mask_type})\n")
+
+    def short(self, lanes: int) -> Vector:
+        """The type of vectors of so many elements."""
+        return Vector(dataclasses.replace(self._isa, vector_bits=8 * self.size * lanes), self._dtype)
 
     def mask(self, f: Function, n: str | int, first: int = 0) -> str:
         """Which of the lanes first, first+1, ... are below n."""
@@ -339,9 +347,10 @@ class Vector:
         high = [half + k // 2 + (k % 2) * n for k in range(n)]
         for _ in range(n.bit_length() - 1):
             pairs = [(rows[i], rows[i + half]) for i in range(half)]
-            rows = [self._shuffle(f, a, b, order) for a, b in pairs for order in (low, high)]
+            rows = [self.shuffled(f, a, b, order) for a, b in pairs for order in (low, high)]
         return rows
 
-    def _shuffle(self, f: Function, a: str, b: str, order: list[int]) -> str:
+    def shuffled(self, f: Function, a: str, b: str, order: list[int]) -> str:
+        """These elements of the two vectors one behind the other."""
         lanes = ", ".join(f"i32 {i}" for i in order)
-        return f.value(f"shufflevector {self.type} {a}, {self.type} {b}, <{self.lanes} x i32> <{lanes}>")
+        return f.value(f"shufflevector {self.type} {a}, {self.type} {b}, <{len(order)} x i32> <{lanes}>")

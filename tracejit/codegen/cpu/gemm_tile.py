@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .gemm_text import Function, Vector
+from .gemm_text import Function, Record, Vector
 from .gemm_words import PER_SIDE, ROWS, TILES, WORDS, WordVector, words_kernel
 from .isa import Isa
 from .routine import Part, part_of
@@ -147,10 +147,11 @@ def accumulate(f: Function, tile: Tile, rows: int, masks: list[str | None], a: s
     Several steps per round where rows of A are contiguous: their elements are then reached by constants
     in the instructions, and nearly all that is left to execute are loads and multiply-adds.
     """
-    vector, n_bases = tile.vector, (rows + 2) // 3
+    vector, bases = tile.vector, row_bases(f, a, rows)
+    n_bases = len(bases)
     ahead = f.opaque(f.mul(bs, _AHEAD)) if tile.asks_ahead else None
     kinds = ["ptr"] * (n_bases + 1) + [vector.type] * len(sums)
-    state = [*(f.opaque(f.offset(a, f.mul("%rs", 3 * g)), "ptr") for g in range(n_bases)), b, *sums]
+    state = [*bases, b, *sums]
     whole: str | int = 0
     if tile.unroll > 1:
         dense = f.compare("eq", cs, vector.size)
@@ -191,6 +192,11 @@ def _round(f: Function, vector: Vector, rows: int, masks: list[str | None], carr
     return [f.offset(p, f.mul(cs, steps)) for p in bases] + [f.offset(b_row, f.mul(bs, steps)), *sums]
 
 
+def row_bases(f: Function, a: str, rows: int) -> list[str]:
+    """The place of every third row; see `row_steps`."""
+    return [f.opaque(f.offset(a, f.mul("%rs", i)), "ptr") for i in range(0, rows, 3)]
+
+
 def row_steps(f: Function) -> tuple[int, str, str]:
     """Rows are reached as base + {0, 1, 2} * stride: what one addressing mode can do.
 
@@ -215,3 +221,22 @@ def finish_tile(f: Function, vector: Vector, product: list[str], masks: list[str
     present = f.compare("ne", "%D", "null", "ptr")
     for i, value in enumerate(f.updated(present, vector.type, product, plus_d)):
         vector.store(f, value, at("%C", "%ldc", i), masks[i % vectors])
+
+
+# What blocks of tiles have in common; `%job` is a record of this layout.
+
+def tile_rows(f: Function, job: Record, tile_index: str) -> tuple[str, str]:
+    """First row and number of rows of a tile: tiles are as equal as can be, the taller ones first."""
+    rows, wide = job.get(f, "%job", "tile_rows", "wide_tiles")
+    row = f.add(f.mul(tile_index, rows), f.min(tile_index, wide))
+    return row, f.add(rows, f.value(f"zext i1 {f.compare('slt', tile_index, wide)} to i64"))
+
+
+def finish_block(f: Function, job: Record, c: str, col: str, width: str, first: str, last: str) -> None:
+    """Hand a block that is done to the epilogue: rows of the tiles from first to last, `width` columns from `col` on."""
+    epilogue, ctx, row0, col0 = job.get(f, "%job", "epilogue", "ctx", "row", "col")
+    ldc, pitch = job.get(f, "%job", "ldc", "pitch")
+    with f.when(f.compare("ne", epilogue, "null", "ptr")):
+        row, end = tile_rows(f, job, first)[0], tile_rows(f, job, last)[0]
+        f.call(epilogue, ("ptr", ctx), ("ptr", f.offset(c, f.mul(row, ldc))), ("i64", f.add(row0, row)),
+               ("i64", f.add(col0, col)), ("i64", f.sub(end, row)), ("i64", width), ("i64", pitch))

@@ -12,7 +12,8 @@ import numpy as np
 from tracejit.codegen.cpu.builder import PTR, Value
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.conv import CONV, Convolution, conv_calls, conv_routine
-from tracejit.codegen.cpu.gemm import CALL, gemm_routine, gemm_scratch
+from tracejit.codegen.cpu.gemm import gemm_routine, gemm_scratch
+from tracejit.codegen.cpu.gemm_call import CALL
 from tracejit.codegen.cpu.gemm_tile import Tile
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.routine import Routine

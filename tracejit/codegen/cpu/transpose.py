@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .gemm import DECLARATIONS, run_tasks, run_text
+from .gemm_call import DECLARATIONS, run_tasks, run_text
 from .gemm_text import Function, Record, Vector
 from .isa import Isa
 

@@ -26,7 +26,6 @@ dtype_of_name = {str(dtype): dtype for dtype in (np.dtype("int8"), np.dtype("int
 HALVES = (np.dtype("float16"), bfloat16)
 LEAST_WORK = 1 << 10  # multiply-adds above which a call saves more than it costs
 SHORT = 4             # contracted elements
-FEW_LINES, LONG_LINE = 6, 128     # of a product of lines, of which copies for a routine would cost more than it saves
 LEAST_WORDS = 16      # contracted elements of a product by the word
 FEW = 4               # rows or columns for which a matrix of another dtype is not converted first
 
@@ -134,8 +133,6 @@ def lower_dot(op: DotGeneral, x, y):
     if x.type.dtype.kind not in "fiu" or work <= LEAST_WORK or k <= SHORT:
         return sum_of_products(spec, x, y)
     op, x, y = through_transposes(op, x, y)
-    if k >= LONG_LINE and are_lines(op, x, y) and 1 < min(outputs_of(op, x, y)) <= FEW_LINES:
-        return line_products(op, x, y)
     return bind(op, x, y) if is_plain(op, x.type, y.type) else canonical(op, x, y)
 
 
