@@ -111,6 +111,21 @@ def test_arrays_that_a_function_makes_are_its_own() -> None:
     assert str(tj.jit(f).lower(2.0).as_text()).count("full") <= 1
 
 
+def test_a_jvp_tracer_depends_on_the_direction() -> None:
+    """What is constant in the differentiated function has no tangent, also under jit: libraries give it back as None."""
+    found = []
+
+    def f(x, y):
+        k = jnp.ones(2) * 2
+        values = (x, y, x + 1, k, x > 0, tj.lax.stop_gradient(x), x.astype(int), x * 0, jnp.where(x > 0, k, 0.0), y * k + jnp.sin(x))
+        found.append([isinstance(v, ad.JVPTracer) for v in values])
+        tj.jvp(lambda z: found.append([isinstance(v, ad.JVPTracer) for v in (z, z * x, x.at[0].set(z[0]), k)]) or z, (k,), (k,))
+        return x
+    x = jnp.ones(2)
+    tj.jit(lambda y: tj.jvp(lambda x: f(x, y), (x,), (x,)))(x)
+    assert found == [[True, True, True, False], [True, False, True, False, False, False, False, True, False, True]][::-1]
+
+
 def test_missing_rules_are_named() -> None:
     p = Primitive("bare")
     with pytest.raises(NotImplementedError, match="Evaluation rule for 'bare'"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tracejit.config import config
@@ -421,18 +421,30 @@ def _evaluate(eqn: Eqn) -> bool:
     return True
 
 
-def is_differentiated(x: Var) -> bool:
+def is_differentiated(x: Any) -> bool:
     """Whether x depends on what its trace, or one around it, is differentiated by: taken as a number, it would be a constant."""
+    return isinstance(x, Var) and any(is_direction(v) or is_differentiated(v.concrete) for v in smooth_sources(x))
+
+
+def is_perturbed(x: Var) -> bool:
+    """Whether x depends on what its own trace is differentiated by."""
+    return any(map(is_direction, smooth_sources(x)))
+
+
+def is_direction(v: Var) -> bool:
+    """Whether v is what a derivative is taken by."""
+    return v.builder.differentiated and any(v is p for p in v.builder.params)
+
+
+def smooth_sources(x: Var) -> Iterator[Var]:
+    """The arguments and captured values of x's trace that x has derivatives by."""
     pending, seen = [x], set()
     while pending:
         v = pending.pop()
         if not isinstance(v, Var) or id(v) in seen or not is_inexact(v.type.dtype):
             continue
         seen.add(id(v))
-        if v.eqn is not None:
-            pending += () if v.eqn.op.stops_derivatives else v.eqn.inputs
-        elif v.builder.differentiated and any(v is p for p in v.builder.params):
-            return True
-        else:
-            pending.append(v.concrete)
-    return False
+        if v.eqn is None:
+            yield v
+        elif not v.eqn.op.stops_derivatives:
+            pending += v.eqn.inputs
