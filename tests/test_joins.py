@@ -20,8 +20,8 @@ N = 70
 def waves(carry, _):
     """A change of the interior in the carry's memory, read by the next change and as an output."""
     e, h = carry
-    h = h.at[:, :-1].add(0.5 * (e[:, 1:] - e[:, :-1]))
-    e = e.at[1:-1, 1:-1].add(0.5 * (h[1:-1, 1:-1] - h[1:-1, :-2]))
+    h = h.at[:, :-1].set(0.9 * h[:, :-1] + 0.5 * (e[:, 1:] - e[:, :-1]))
+    e = e.at[1:-1, 1:-1].set(0.9 * e[1:-1, 1:-1] + 0.5 * (h[1:-1, 1:-1] - h[1:-1, :-2]))
     return (e, h), e[3, 4]
 
 

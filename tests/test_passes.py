@@ -225,6 +225,43 @@ def loops_of(graph: Graph) -> list:
     return [eqn for eqn in graph.eqns if isinstance(eqn.op, (Scan, While))]
 
 
+SPECIAL = np.array([0., -0., np.inf, -np.inf, np.nan, 1e-45, 3.], F32)
+
+
+@pytest.mark.parametrize("change", [lambda part, y: part + y, lambda part, y: y + part, lambda part, y: part - y])
+@pytest.mark.parametrize("start", [0, 1, 9, -1, -7])       # 9 is moved into the array, negative ones count from its end
+def test_sums_into_known_slices_are_sums_of_whole_arrays_to_the_last_bit(change, start):
+    x = np.tile(SPECIAL, (3, 1))
+    y = np.stack([SPECIAL[1:], SPECIAL[:-1]])
+
+    def f(x, y):
+        return lax.dynamic_update_slice(x, change(lax.dynamic_slice(x, (1, start), (2, 6)), y), (1, start))
+    graph, _ = trace(lambda *xs: [f(*xs)], [type_of(x), type_of(y)])
+    ops = [eqn.op.name for eqn in passed(graph).eqns]
+    assert "pad" in ops and not any(name.startswith("dynamic") for name in ops)
+    with np.errstate(invalid="ignore"):
+        [want] = evaluate(graph, [x, y])
+    got = tj.jit(f)(x, y)
+    np.testing.assert_array_equal(got, want)                   # nan where it is nan
+    np.testing.assert_array_equal(np.signbit(got)[~np.isnan(want)], np.signbit(want)[~np.isnan(want)])
+
+
+def test_chains_of_sums_into_slices():
+    x = np.arange(2000, dtype=F32).reshape(40, 50)
+
+    def f(x):
+        for k in range(1, 7):
+            d = jnp.sqrt(jnp.abs(x[:, k:]))
+            x = x.at[:, k:].add(d).at[:, :-k].add(-d)
+        return x
+    want = x.astype(np.float64)
+    for k in range(1, 7):
+        d = np.sqrt(np.abs(want[:, k:]))
+        want[:, k:] += d
+        want[:, :-k] -= d
+    np.testing.assert_allclose(tj.jit(f)(x), want, rtol=1e-5)
+
+
 def test_what_a_loop_never_changes_leaves_it():
     (eqn,) = loops_of(passed(named("invariant").graph))
     assert eqn.op.n_carry == 1 and len(eqn.op.body.results) == 2  # kept became a constant, unused went

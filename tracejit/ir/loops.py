@@ -362,12 +362,13 @@ class Pull:
         return self.node(INDEX, (), as_index(index), np.dtype(dtype))
 
     def as_index(self, value: Expr, size: int, clamped: bool = True) -> Index:
+        value = unwidened(value)
         number = value.number
         if number is not None and not number.terms:
             return Index((), min(max(number.const, 0), size - 1))
         if number is not None and number.range[0] >= 0 and number.range[1] < size:
             return number
-        return Index({Dynamic(unwidened(value), size, clamped): 1})
+        return Index({Dynamic(value, size, clamped): 1})
 
     def within(self, value: Expr, last: int) -> Expr:
         """Whether 0 <= value <= last, as one comparison where it must be made."""

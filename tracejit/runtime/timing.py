@@ -112,7 +112,9 @@ def step_graph(step: Any, program: Program) -> Graph | None:
     while needed:
         v = needed.pop()
         eqn = program.producers.get(v)
-        if v not in known and eqn is not None and eqn not in wanted:
+        if v not in known and eqn is None:      # a step that puts a part into its place does not read the other parts
+            return None
+        if v not in known and eqn not in wanted:
             wanted.add(eqn)
             needed += [x for x in eqn.inputs if isinstance(x, Var)]
     if any(eqn.op.has_effects for eqn in wanted):

@@ -18,6 +18,8 @@ from tracejit.ir.types import NARROW, is_float, is_inexact, is_integer, type_of
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import BroadcastInDim, Transpose
 from tracejit.lax.convert import ConvertElementType
+from tracejit.lax.dynamic import DynamicSlice, DynamicUpdateSlice, region
+from tracejit.lax.elementwise import Add, Sub
 from tracejit.lax.kinds import Elementwise, Reduction
 from tracejit.lax.shape import Concatenate, Pad, Reshape, Rev, Slice
 from tracejit.transforms.passes.rules import apply_rules, literal_of
@@ -188,7 +190,43 @@ def mantissa_bits(dtype: np.dtype) -> int:
     return {2: 8, 4: 24, 8: 53}[dtype.itemsize]
 
 
+# --- slices that start at known places ----------------------------------------------------------------------------
+
+def known_starts(shape: tuple[int, ...], sizes: tuple[int, ...], starts: tuple) -> list[int] | None:
+    if any(start.__class__ is not Lit for start in starts):
+        return None
+    return [part.start for part in region(shape, sizes, [start.value for start in starts])]
+
+
+def slice_at_known_place(op: DynamicSlice, x, *starts) -> Any:
+    begin = known_starts(x.type.shape, op.slice_sizes, starts)
+    if begin is None:
+        return None
+    cut = Slice(tuple(begin), tuple(a + n for a, n in zip(begin, op.slice_sizes)), (1,) * len(begin))
+    again = slice_again(cut, x)
+    return bind(cut, x) if again is None else again
+
+
+def update_at_known_place(op: DynamicUpdateSlice, x, y, *starts) -> Any:
+    """`x[a:b] = x[a:b] + y` is x + y in a frame of -0.0, which changes no bits: sums fuse and chains of them stay short."""
+    shape, sizes = x.type.shape, y.type.shape
+    begin = known_starts(shape, sizes, starts)
+    if sizes == shape:
+        return y
+    if begin is None or x.type.dtype in NARROW or 2 * y.type.size <= x.type.size:
+        return None
+    made = made_by(y, Add) or made_by(y, Sub)
+    for part, other in (made.inputs, made.inputs[::-1])[:1 if isinstance(made.op, Sub) else 2] if made else ():
+        read = made_by(part, Slice)
+        if read and read.inputs[0] is x and list(read.op.start_indices) == begin and set(read.op.strides) == {1}:
+            nothing = Lit(0 if isinstance(made.op, Sub) else -0.0, y.type.update(shape=()))
+            frame = [(a, n - a - size, 0) for a, n, size in zip(begin, shape, sizes)]
+            return bind(made.op, x, lax.pad(other, nothing, frame))
+    return None
+
+
 SHORTCUTS: dict[type, Callable] = {
     Reshape: reshape_again, Transpose: transpose_again, BroadcastInDim: broadcast_again, Rev: reverse_again, Slice: slice_again,
     Pad: pad_nothing, Concatenate: concatenate_one, ConvertElementType: convert_again,
+    DynamicSlice: slice_at_known_place, DynamicUpdateSlice: update_at_known_place,
 }
