@@ -23,7 +23,7 @@ def test_nan_is_found(wrap):
     with debug_nans():
         assert float(g(jnp.array([1.0, 1.0]))) == 0
         for _ in range(2):  # not only on the call that compiles
-            with pytest.raises(FloatingPointError, match="log made a nan") as caught:
+            with pytest.raises(FloatingPointError, match=r"invalid value \(nan\) encountered in log") as caught:
                 g(bad)
         assert "y = jnp.log(x)" in str(caught.value)
     assert np.isnan(g(bad))
@@ -33,7 +33,7 @@ def test_infinity_is_found_and_is_no_nan():
     zero = jnp.zeros(3)
     with debug_nans():
         assert np.isinf(tj.jit(lambda x: 1 / x)(zero)).all()
-    with debug_infs(), pytest.raises(NonFiniteError, match="div made an infinity"):
+    with debug_infs(), pytest.raises(NonFiniteError, match=r"invalid value \(inf\) encountered in div"):
         tj.jit(lambda x: 1 / x)(zero)
 
 
@@ -52,6 +52,6 @@ def test_gradient_and_loops_are_looked_at():
 
 def test_donated_arguments_survive_the_second_run():
     g = tj.jit(lambda x: jnp.log(x), donate_argnums=0)
-    with debug_nans(), pytest.raises(FloatingPointError, match="log made a nan"):
+    with debug_nans(), pytest.raises(FloatingPointError, match=r"invalid value \(nan\) encountered in log"):
         g(jnp.array([-1.0, 2.0]))
     assert not config.debug_nans

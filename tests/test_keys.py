@@ -118,3 +118,14 @@ def test_what_computes_with_elements_refuses_keys(misuse: Callable) -> None:
         misuse(KEYS)
     with pytest.raises(TypeError):
         tj.jit(misuse)(KEYS)
+
+
+def test_callbacks_take_keys(capfd) -> None:
+    words = tj.ShapeDtypeStruct((2,), np.uint32)
+    read = lambda key: tj.pure_callback(lambda key: np.asarray(random.key_data(key)), words, key, vmap_method="sequential")
+    for f in (read, tj.jit(read)):
+        np.testing.assert_array_equal(f(KEYS[1, 2]), random.key_data(KEYS[1, 2]))
+    np.testing.assert_array_equal(tj.vmap(read)(KEYS[0]), random.key_data(KEYS[0]))
+    tj.jit(lambda key: tj.debug.print("key {} {n}", key, n=1))(KEYS[0, 0])
+    tj.effects_barrier()
+    assert "key Array((), dtype=key<fry>)" in capfd.readouterr().out

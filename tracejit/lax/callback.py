@@ -19,6 +19,7 @@ from tracejit.ir.trace import bind, hooks, no_trace
 from tracejit.ir.types import ArrayType, is_array_like, short_name, type_of
 from tracejit.lax.kinds import Opaque, op_dataclass
 from tracejit.lax.shape import expand_dims
+from tracejit.pytree import tree_flatten, unflatten
 
 VMAP_METHODS = ("sequential", "sequential_unrolled", "expand_dims", "broadcast_all", "legacy_vectorized")
 
@@ -59,7 +60,7 @@ class HostFunction:
         leaves = [hooks.as_array(x) for x in arrays]
         for place, value in self.static:
             leaves.insert(place, value)
-        args, kwargs = tree.unflatten(self.arguments, leaves)
+        args, kwargs = unflatten(self.arguments, leaves)
         with no_trace():
             result = self.function(*args, **kwargs)
         if self.results is None:
@@ -158,7 +159,7 @@ class DebugCallback(HostCall):
 
 def host_function(callback: Callable, args: tuple, kwargs: dict, results: Any, allow_static: bool = False):
     """(HostFunction, array leaves) of a call."""
-    leaves, structure = tree.flatten((args, kwargs))
+    leaves, structure = tree_flatten((args, kwargs))   # which opens keys: the host gets their words
     arrays, static = [], []
     for place, leaf in enumerate(leaves):
         if allow_static and not is_array_like(leaf):
@@ -241,7 +242,7 @@ class Printer:
 
 def readable(x: Any) -> Any:
     """Arrays as NumPy arrays, zero-dimensional ones as scalars, which take format codes."""
-    return np.asarray(x)[()] if is_array_like(x) else x
+    return np.asarray(x)[()] if is_array_like(x) and isinstance(type_of(x).dtype, np.dtype) else x
 
 
 def check_format(fmt: str, args: tuple, kwargs: dict) -> None:

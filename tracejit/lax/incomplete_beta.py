@@ -180,7 +180,7 @@ class Betainc(Float):
 
     def jvp(self, ctx, primals, tangents):
         if tangents[0] is not None or tangents[1] is not None:
-            raise NotImplementedError("betainc has a derivative with respect to x only")
+            raise ValueError("Betainc gradient with respect to a and b not supported.")
         a, b, x = primals
         log_beta = sub(add(lgamma(a), lgamma(b)), lgamma(add(a, b)))
         density = exp(sub(add(mul(sub(a, 1.0), log(x)), mul(sub(b, 1.0), log1p(neg(x)))), log_beta))

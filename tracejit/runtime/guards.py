@@ -18,12 +18,12 @@ def is_guarding() -> bool:
 
 
 def fault_in(arrays: Sequence[Any]) -> str:
-    """What the settings forbid and the arrays hold: "a nan", "an infinity" or nothing."""
+    """What the settings forbid and the arrays hold: "nan", "inf" or nothing."""
     values = [np.asarray(x) for x in arrays if is_inexact(x.dtype)]
     if config.debug_nans and any(np.isnan(v).any() for v in values):
-        return "a nan"
+        return "nan"
     if config.debug_infs and any(np.isinf(v).any() for v in values):
-        return "an infinity"
+        return "inf"
     return ""
 
 
@@ -44,7 +44,7 @@ class Guarded:
         fault = fault_in(outs)
         if fault:
             self.blame([*arrays, *self.consts])
-            raise NonFiniteError(f"{fault} came in with an argument and is in the result")
+            raise NonFiniteError(f"invalid value ({fault}) came in with an argument and is in the result")
         return outs
 
     def blame(self, arrays: Sequence[Any]) -> None:
@@ -57,7 +57,7 @@ class Guarded:
             with config.setting(**forbidden):
                 fault = fault_in(outs)
             if fault:
-                raise NonFiniteError(f"{eqn.op.name} made {fault}", eqn.source)
+                raise NonFiniteError(f"invalid value ({fault}) encountered in {eqn.op.name}", eqn.source)
             return outs
 
         with config.setting(debug_nans=False, debug_infs=False):
