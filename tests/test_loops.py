@@ -13,10 +13,11 @@ import pytest
 import tracejit as tj
 import tracejit.numpy as jnp
 from tracejit import lax
-from tracejit.codegen.contraction import in_order, name_of
+from tracejit.codegen.contraction import name_of
 from tracejit.codegen.lower import ControlStep
 from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
+from tracejit.ir.loops import in_order
 from tracejit.ir.trace import trace
 from tracejit.ir.types import type_of
 from tracejit.runtime.threads import threads

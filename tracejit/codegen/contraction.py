@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import replace
 
 from tracejit.codegen.registers import RegisterLoop
-from tracejit.ir.loops import APPLY, CARRY, METHOD, Dynamic, Expr, indices_of, postorder
+from tracejit.ir.loops import APPLY, CARRY, METHOD, Dynamic, Expr, in_order, indices_of
 
 SUMS, PRODUCTS = {"add", "sub"}, {"mul", "square"}
 STEPS = {"floor", "ceil", "round", "rint", "round_away", "trunc", "sign", "rem"}
@@ -25,7 +24,7 @@ NEVER = -math.inf
 
 def contract(loop: RegisterLoop) -> RegisterLoop:
     """The loop with a product and the sum that alone waits for it as one operation."""
-    roots = [e for row in loop.next for e in row]
+    roots = [e for each in loop.loops for row in each.next for e in row]
     fused = contractions(roots, below_decisions(in_order(loop.roots)))
     return rewritten(loop, fused) if fused else loop
 
@@ -75,14 +74,6 @@ def below_decisions(order: Iterable[Expr]) -> set[Expr]:
     return set(in_order(roots))
 
 
-def in_order(roots: Iterable[Expr]) -> list[Expr]:
-    """All expressions below the roots, children first."""
-    order: dict[Expr, None] = {}
-    for root in roots:
-        order.update(dict.fromkeys(postorder(root, order)))
-    return list(order)
-
-
 def rewritten(loop: RegisterLoop, fused: dict[Expr, int]) -> RegisterLoop:
     images: dict[Expr, Expr] = {}
     for e in in_order(loop.roots):
@@ -90,12 +81,7 @@ def rewritten(loop: RegisterLoop, fused: dict[Expr, int]) -> RegisterLoop:
         same = all(a is b for a, b in zip(args, e.args))
         images[e] = multiply_add(e, fused[e], images) if e in fused else \
             e if same else Expr(e.kind, args, e.data, e.dtype, e.cost)
-    return replace(loop, next=[[images[e] for e in row] for row in loop.next],
-                   stores=[replace(s, expr=images[s.expr]) for s in loop.stores],
-                   records=[replace(r, elements=[(at, images[e]) for at, e in r.elements]) for r in loop.records],
-                   writes=[replace(w, value=images[w.value], inside=tuple(images[e] for e in w.inside)) for w in loop.writes],
-                   kept=[replace(k, next=images.get(k.next, k.next)) for k in loop.kept],
-                   arrays=[[images[e] for e in row if e in images] for row in loop.arrays])
+    return loop.mapped(lambda e: images.get(e, e))
 
 
 def multiply_add(e: Expr, product: int, images: dict[Expr, Expr]) -> Expr:

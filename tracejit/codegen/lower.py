@@ -294,9 +294,9 @@ def changed_by(step: Step) -> list[tuple[Var, Var]]:
 
 
 def stays_in_place(step: ControlStep, k: int) -> bool:
-    """Whether a loop changes carry k where it lies. (A While in registers that was interrupted begins anew.)"""
+    """Whether a loop changes carry k where it lies. (One in registers that may be interrupted begins anew.)"""
     if step.registers is not None:
-        return isinstance(step.eqn.op, Scan) and step.registers.carried[k].in_memory
+        return not step.registers.may_not_end and step.registers.carried[k].in_memory
     return step.programs[-1].stays(k, carry_params(step.eqn.op)[k])
 
 

@@ -8,16 +8,20 @@ equal ones, and a point of a carried array for the elements from there on that s
 """
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tracejit.codegen.contraction import in_order, name_of
+from tracejit.codegen.contraction import name_of
 from tracejit.codegen.kernels import Store
 from tracejit.codegen.registers import Carried, RegisterLoop
-from tracejit.ir.loops import APPLY, CARRY, CONST, INDEX, LOAD, METHOD, Axis, Expr, children, indices_of, postorder
+from tracejit.codegen.scopes import Inner
+from tracejit.codegen.tables import Memory
+from tracejit.ir.loops import (APPLY, CARRY, CONST, INDEX, LOAD, METHOD, RESULT, Axis, Expr, Index, children, in_order, indices_of,
+                               postorder)
 
 LINE = "line"       # args[0], a read of memory, and what follows it; data: how many
 LANES = "lanes"     # the args side by side
@@ -36,6 +40,8 @@ ONE_PORT = 32               # bytes of a vector; an instruction on a longer one 
 
 def packed(loop: RegisterLoop, lanes_of: Callable[[np.dtype], int]) -> RegisterLoop:
     """The loop with vectors of at most `lanes_of(dtype)` elements, if its trips take less time so."""
+    if loop.steps:
+        loop = replace(loop, steps=[packed_inner(s, lanes_of) if isinstance(s, Inner) else s for s in loop.steps])
     if loop.lanes or not any(is_packable(e) for e in loop.roots):
         return loop
     try:
@@ -43,6 +49,16 @@ def packed(loop: RegisterLoop, lanes_of: Callable[[np.dtype], int]) -> RegisterL
     except RecursionError:
         return loop
     return found if trip_time(found) < WORTH * trip_time(loop) else loop
+
+
+def packed_inner(step: Inner, lanes_of: Callable[[np.dtype], int]) -> Inner:
+    """A loop in a trip, which takes elements that share a vector side by side."""
+    loop, init = packed(step.loop, lanes_of), []
+    for c, row in zip(loop.carried, step.init):
+        parts = [row[first:first + n] for first, n in zip(itertools.accumulate(c.widths, initial=0), c.widths)] if c.widths else \
+            [[e] for e in row]
+        init.append([part[0] if len(part) == 1 else Expr(LANES, padded(part), None, c.type.dtype) for part in parts])
+    return replace(step, loop=loop, init=init)
 
 
 def is_packable(e: Expr) -> bool:
@@ -68,7 +84,13 @@ class Packer:
 
     def packed(self) -> RegisterLoop:
         loop = self.loop
-        carried = [self.carried(k, c) for k, c in enumerate(loop.carried)]
+        carried = [self.carried_of(k, c) for k, c in enumerate(loop.carried)]
+        inner = [s for s in loop.steps if isinstance(s, Inner)]
+        for c in [c for s in inner for c in s.loop.carried]:
+            for point, n in zip(c.points, c.widths or ()):
+                self.home_of(RESULT, c, point, n)
+        for e in [e for s in inner for row in s.init for e in row if e.kind == LANES]:
+            self.vector(e.args)
         for row in loop.arrays:
             for part in self.parts_of(row):
                 self.vector(padded(row[part]))
@@ -80,10 +102,11 @@ class Packer:
                      for found, row, parts in zip(following, loop.next, self.groups)]
         stores = [replace(s, expr=scalar(s.expr) if e is None else e) for s, e in stores]
         records = [replace(r, elements=[(at, scalar(e)) for at, e in r.elements]) for r in loop.records]
-        writes = [replace(w, place=scalar(w.place), inside=tuple(map(scalar, w.inside)), value=scalar(w.value))
-                  for w in loop.writes]
+        writes = [w.mapped(scalar) for w in loop.writes]
         kept = [replace(k, next=scalar(k.next)) for k in loop.kept]
-        return replace(loop, carried=carried, next=following, stores=stores, records=records, writes=writes, kept=kept,
+        image = lambda e: self.made[e.args] if e.kind == LANES and e.args in self.made else scalar(e)
+        steps = [s.mapped(image) for s in loop.steps]
+        return replace(loop, carried=carried, next=following, stores=stores, records=records, writes=writes, kept=kept, steps=steps,
                        alive=loop.alive and scalar(loop.alive))
 
     def parts_of(self, row: Sequence[Expr]) -> list[slice]:
@@ -92,15 +115,19 @@ class Packer:
         width = 1 if is_alone else min(self.lanes_of(row[0].dtype), WIDTHS[-1])
         return [slice(k, min(k + width, len(row))) for k in range(0, len(row), width)]
 
-    def carried(self, k: int, c: Carried) -> Carried:
+    def carried_of(self, k: int, c: Carried) -> Carried:
         """A carried array as vectors, which are the homes of its elements."""
         parts = self.groups[k]
         for part in parts:
-            first, n = c.offset(c.points[part.start]).const, part.stop - part.start
-            if n > 1:
-                elements = padded([self.node(CARRY, (), (k, first + i), c.type.dtype) for i in range(n)])
-                self.settle(elements, self.node(CARRY, (), (k, first, n), c.type.dtype, width=len(elements)))
+            self.home_of(CARRY, c, c.points[part.start], part.stop - part.start)
         return replace(c, points=[c.points[part.start] for part in parts], widths=[part.stop - part.start for part in parts])
+
+    def home_of(self, kind: str, c: Carried, point: tuple[Index, ...], n: int) -> None:
+        """The vector in which n elements of a carried array are, from a point on."""
+        first = c.offset(point).const
+        if n > 1:
+            elements = padded([self.node(kind, (), (c.slot, first + i), c.type.dtype) for i in range(n)])
+            self.settle(elements, self.node(kind, (), (c.slot, first, n), c.type.dtype, width=len(elements)))
 
     def stores(self) -> list[tuple[Store, list[Expr]]]:
         """Stores of neighbouring elements as one, with the elements."""
@@ -172,7 +199,7 @@ class Packer:
 
     def line(self, distinct: tuple[Expr, ...]) -> Expr | None:
         var, offset, guards = distinct[0].data
-        if isinstance(var, tuple):      # what the last trip stored in parts cannot be loaded as a whole without waiting for all
+        if isinstance(var, Memory):     # what the last trip stored in parts cannot be loaded as a whole without waiting for all
             return None
         if any(e.data != (var, offset + i, guards) for i, e in enumerate(distinct)) or guards:
             return None
@@ -262,7 +289,7 @@ def lanes_in(e: Expr, width: dict[Expr, int]) -> int:
         return len(e.args if e.kind == LANES else e.data)
     if e.kind == LINE:
         return e.data
-    if e.kind == CARRY:
+    if e.kind in (CARRY, RESULT):
         return e.data[2] if len(e.data) > 2 else 1
     return max((width[a] for a in e.args), default=1)
 
@@ -278,7 +305,7 @@ def latency(e: Expr) -> float:
 
 
 def issued(e: Expr, varies: dict[Expr, bool]) -> float:
-    if e.kind in (CONST, INDEX, CARRY):
+    if e.kind in (CONST, INDEX, CARRY, RESULT):
         return 0
     if e.kind == LANES:
         return sum(varies[a] for a in e.args) * (2 if e.dtype.kind == "b" else 1)

@@ -11,32 +11,31 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tracejit.codegen.kernels import Store
-from tracejit.codegen.tables import Kept, Write, kept_writes, tables_of, writes_of
+from tracejit.codegen.scopes import (ALIGN, LANE_SUM, MOST_ELEMENTS, Branch, Inner, NotInRegisters, Scope, Step, Writes, lane_dims,
+                                     read_in_time)
+from tracejit.codegen.tables import Kept, Memory, Write, is_read, kept_writes, tables_of
 from tracejit.ir.graph import Eqn, Graph, Var
-from tracejit.ir.loops import APPLY, CARRY, CONST, LOAD, METHOD, Axis, Expr, Index, Pull, linear, postorder
+from tracejit.ir.loops import APPLY, CARRY, CONST, LOAD, METHOD, Axis, Expr, Index, Slot, in_order, linear, postorder
 from tracejit.ir.types import ArrayType
-from tracejit.lax.kinds import Elementwise, Reduction, View, pairwise
+from tracejit.lax.branches import Cond
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.index import Scatter
-from tracejit.lax.loops import Scan, While, counters, cut
+from tracejit.lax.kinds import Elementwise, Reduction, View
+from tracejit.lax.loops import Scan, While, counters
 
-LANE_SUM = "lane sum"   # Expr: the sum of args[0] over all lanes
-MOST_ELEMENTS = 48      # carried elements per lane
 MOST_SIDE_BY_SIDE = 512 # carried elements, where they may share vectors
 MOST_WRITTEN_OUT = 3200 # elements that a trip of such a loop computes
+MOST_STACKED = 1 << 18  # bytes that loops inside of a trip stack
 STEP = 50               # elements that take as long to compile as one op's own step does
+KERNEL = 30             # elements that take as long to compile as one kernel does
 MOST_NODES = 6000
 SHORT = 3000            # nodes that any loop may have
-MOST_FOLDED = 64
 LANE_SIZE = 9           # axes at least this long are lanes
-
-
-class NotInRegisters(Exception):
-    """The loop is compiled step by step instead; the message says why."""
 
 
 @dataclass(eq=False)
@@ -47,9 +46,18 @@ class Carried:
     points: list[tuple[Index, ...]]
     in_memory: bool = False     # a table: it has no points
     widths: list[int] | None = None     # how many elements, from each point on, share a vector
+    slot: Any = None            # what its elements are called before a trip, in CARRY expressions
 
     def offset(self, index: tuple[Index, ...]) -> Index:
         return linear(index, self.type.shape)
+
+
+@dataclass(eq=False)
+class Copy:
+    """What a trip stacks of an array in memory, at its end: to the op's output of this number, or to a stack."""
+    memory: Memory
+    target: int | Memory
+    nbytes: int
 
 
 @dataclass(eq=False)
@@ -70,16 +78,42 @@ class RegisterLoop:
     alive: Expr | None = None               # of a While: whether a lane goes on
     summed: list[tuple[int, int]] = field(default_factory=list)  # (carried, point) that all lanes add to
     records: list[Record] = field(default_factory=list)          # what a While pushes on its tapes at each trip
+    steps: list[Step] = field(default_factory=list)              # loops, branches and updates that the rest of a trip waits for
+    copies: list[Copy] = field(default_factory=list)             # of arrays that a trip stacks
     writes: list[Write] = field(default_factory=list)            # to carries in memory, at the end of a trip
+    stack_bytes: int = 0                    # memory for what the loops inside stack
     arrays: list[list[Expr]] = field(default_factory=list)       # the elements of each array that the body computes, in its order
     kept: list[Kept] = field(default_factory=list)               # of what the last trips wrote to tables
 
     @functools.cached_property
     def roots(self) -> list[Expr]:
-        """All that a trip computes."""
+        """All that a trip computes, in the loops and branches inside too."""
+        return [e for s in self.steps for e in s.roots] + self.last + ([self.alive] if self.alive is not None else [])
+
+    @property
+    def last(self) -> list[Expr]:
+        """What a trip computes after its steps."""
         return [e for row in self.next for e in row] + [s.expr for s in self.stores] + \
-            ([self.alive] if self.alive is not None else []) + [e for r in self.records for _, e in r.elements] + \
-            [e for w in self.writes for e in w.roots]
+            [e for r in self.records for _, e in r.elements] + [e for w in self.writes for e in w.roots]
+
+    @property
+    def loops(self) -> list[RegisterLoop]:
+        """It and all loops inside of it."""
+        return [self, *(found for loop in loops_of(self.steps) for found in loop.loops)]
+
+    @property
+    def may_not_end(self) -> bool:
+        """Whether it, or a loop inside, runs for as long as a condition holds."""
+        return any(loop.alive is not None for loop in self.loops)
+
+    def mapped(self, image: Callable[[Expr], Expr]) -> RegisterLoop:
+        """The loop with its expressions replaced."""
+        return replace(
+            self, next=[list(map(image, row)) for row in self.next], stores=[replace(s, expr=image(s.expr)) for s in self.stores],
+            records=[replace(r, elements=[(at, image(e)) for at, e in r.elements]) for r in self.records],
+            steps=[s.mapped(image) for s in self.steps], writes=[w.mapped(image) for w in self.writes],
+            kept=[replace(k, next=image(k.next)) for k in self.kept], arrays=[list(map(image, row)) for row in self.arrays],
+            alive=self.alive and image(self.alive))
 
 
 def register_loop(eqn: Eqn, graphs: list[Graph], side_by_side: bool = False) -> RegisterLoop:
@@ -116,8 +150,10 @@ def terms(eqn: Eqn) -> int:
     return contracted * max(x.type.size for x in (eqn.outputs if contracted > 1 else (*eqn.inputs, *eqn.outputs)))
 
 
-class Builder:
-    def __init__(self, eqn: Eqn, graphs: list[Graph], most: int = MOST_ELEMENTS):
+class Builder(Scope):
+    """A loop; `outer` is the scope in whose trips it runs."""
+
+    def __init__(self, eqn: Eqn, graphs: list[Graph], most: int = MOST_ELEMENTS, outer: Scope | None = None):
         self.eqn, self.op, self.most = eqn, eqn.op, most
         self.body = graphs[-1]
         self.cond = graphs[0] if isinstance(self.op, While) else None
@@ -126,45 +162,90 @@ class Builder:
         else:
             self.n_consts, self.n_carry = self.op.n_consts, self.op.n_carry
         self.tables = tables_of(self.body, self.body.params[self.n_consts:self.n_consts + self.n_carry])
-        updates = {eqn for updates in self.tables.values() for eqn in updates}
-        for g in graphs:
-            if g.effects or any(isinstance(e.op, (Scan, While)) or not isinstance(e.op, (Elementwise, Reduction, View, DotGeneral))
-                                for e in g.eqns if e not in updates):
-                raise NotInRegisters("its body holds steps that are not elementwise")
         self.trips = trips_of(self.op)
         self.time = Axis("t", self.trips)
-        self.producers = {v: e for g in graphs for e in g.eqns for v in e.outputs}
+        self.all_trips = self.trips * (outer.root.all_trips if outer else 1)
+        self.stack_bytes = 0
+        super().__init__(graphs, self.time, outer)
+        self.changes = {c.after: c for changes in self.tables.values() for c in changes}
+        self.check_ops(graphs)
 
     def build(self) -> RegisterLoop:
         n = self.n_carry
         outs = self.body.results
         carry_types = [r.type for r in outs[:n]]
         sizes = lane_sizes([t for k, t in enumerate(carry_types) if k not in self.tables], self.most)
-        if sizes and self.tables:
-            raise NotInRegisters("its lanes change an array at places known only at run time")
+        if sizes and (self.tables or self.outer):
+            raise NotInRegisters("its lanes change an array at places known only at run time" if self.tables else
+                                 "a loop inside of it has lanes")
         self.lane_axes = [Axis(f"l{k}", size) for k, size in enumerate(sizes)]
         self.check_products()
-        self.carried = [Carried(t, (), [], True) if k in self.tables else self.carried_of(t) for k, t in enumerate(carry_types)]
+        self.carried = [self.carried_of(k, t) for k, t in enumerate(carry_types)]
         if sum(len(c.points) for c in self.carried) > self.most:
             raise NotInRegisters("its carry does not fit in registers")
-        self.pull = Pull(self.leaf, self.producers)
         self.counters = self.counters_of(self.eqn)
-        self.roles = self.params_of(self.body, self.n_consts)
+        self.roles = self.params_of(self.body, self.n_consts, self.op.parts(self.eqn.inputs)[1])
+        self.make_steps(self.body)
         following = [[self.pull.value(r, p) for p in c.points] for r, c in zip(outs[:n], self.carried)]
         summed = [(k, j) for k, row in enumerate(following) for j, e in enumerate(row) if self.is_sum(k, j, e)]
         for k, j in summed:
             following[k][j] = self.per_lane(following[k][j])
-        writes = [w for k, updates in self.tables.items() for eqn in updates for w in writes_of(self.pull, k, eqn)]
-        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, self.y_stores(), summed=summed, writes=writes,
-                            kept=self.kept(writes))
+        stores, copies = self.y_stores()
+        loop = RegisterLoop(self.lane_axes, self.time, self.carried, following, stores, summed=summed, steps=self.steps,
+                            copies=copies, kept=self.kept())
+        if self.cond is not None:
+            loop.records = self.recorded()
+        loop.writes = self.last_writes(loop)
+        read_in_time(loop.steps, loop.last)
         if self.cond is not None:
             loop.alive = self.alive(loop)
-            loop.records = self.recorded()
         loop.arrays = self.arrays()
-        self.check_length()
+        loop.stack_bytes = self.stack_bytes
+        self.root.check_length()
         self.check_uniform(loop)
         self.check_sums(loop)
         return loop
+
+    # --- inside of another loop
+
+    def inner_loop(self, eqn: Eqn, scope: Scope) -> Inner:
+        """A loop in a trip of this one."""
+        op = eqn.op
+        if self.lane_axes:
+            raise NotInRegisters("its lanes hold loops")
+        if getattr(op, "record", False) or isinstance(op, Scan) and op.length is None and len(op.body.results) > op.n_carry:
+            raise NotInRegisters("a loop inside of it records a number of values that is known only at its end")
+        builder = Builder(eqn, [op.body] if isinstance(op, Scan) else [op.cond, op.body], outer=scope)
+        loop = builder.build()
+        inits = op.parts(eqn.inputs)[2]
+        init = [[scope.pull.value(x, p) for p in c.points] for x, c in zip(inits, loop.carried)]
+        trips = None
+        if isinstance(op, Scan):
+            trips = scope.pull.const(op.length, "int64") if op.length is not None else scope.pull.value(eqn.inputs[0], ())
+        scope.results |= {v: c.slot for v, c in zip(eqn.outputs, loop.carried) if not c.in_memory}
+        for k, stacked in enumerate(eqn.outputs[op.n_carry:]):
+            scope.memory[stacked] = builder.stacks[k]
+        return Inner(loop, trips, isinstance(op, Scan) and op.reverse, init)
+
+    @functools.cached_property
+    def stacks(self) -> list[Memory]:
+        """Where an inner loop stacks what its trips give."""
+        found = []
+        for v in self.eqn.outputs[self.n_carry:]:
+            found.append(Memory(("stack", self.root.stack_bytes), self.time))
+            self.root.stack_bytes += -(-v.type.nbytes // ALIGN) * ALIGN
+        if self.root.stack_bytes > MOST_STACKED:
+            raise NotInRegisters("loops inside of it stack large arrays")
+        return found
+
+    def last_writes(self, loop: RegisterLoop) -> list[Write]:
+        """The updates that nothing in the trip waits for, which become its last step: all that it reads was read."""
+        roots = [*(e for s in loop.steps for e in s.roots), *loop.last]
+        read = {e.data[0] for e in in_order(roots) if is_read(e)} | {c.memory for c in loop.copies}
+        found: list[Write] = []
+        while loop.steps and isinstance(loop.steps[-1], Writes) and not read & set(loop.steps[-1].makes):
+            found = loop.steps.pop().writes + found
+        return found
 
     def check_length(self) -> None:
         if len(self.pull.nodes) > self.most_nodes:
@@ -182,6 +263,10 @@ class Builder:
         products = [e for e in self.body.eqns if isinstance(e.op, DotGeneral)]
         if not self.lane_axes and 2 * sum(map(terms, products)) > self.most_nodes:
             raise NotInRegisters("its body is too long")
+        controls = [e for e in self.body.eqns if isinstance(e.op, (Scan, While, Cond))]
+        others = [e for e in self.body.eqns if not isinstance(e.op, (View, Scan, While, Cond, Scatter))]
+        if controls and sum(map(terms, others)) > self.all_trips + KERNEL * len(others):
+            raise NotInRegisters("it makes too few trips to pay for their compilation")
 
     def counters_of(self, eqn: Eqn) -> dict[int, Index]:
         """Carried integers that begin as a constant and change by one: what each is in terms of the trip."""
@@ -192,12 +277,17 @@ class Builder:
         return {k: Index({self.time: -step}, first + step * (n - 1)) if self.op.reverse else Index({self.time: step}, first)
                 for k, (first, step) in found.items()}
 
-    def kept(self, writes: list[Write]) -> list[Kept]:
-        op = self.op
+    def kept(self) -> list[Kept]:
+        op, params = self.op, self.body.params[self.n_consts:]
         if not isinstance(op, Scan) or op.reverse and op.length is None:
             return []
         start, step = (op.length - 1, -1) if op.reverse else (0, 1)
-        return kept_writes(self.pull, writes, [c.type for c in self.carried], self.time, start, step)
+        elsewhere = {m.key for s in self.steps if not isinstance(s, Writes) for m in s.ends}
+        first = {self.memory[params[k]].key: (self.memory[params[k]], params[k].type) for k in self.tables}
+        writes = [(w, *first[w.memory.key]) for s in self.steps if isinstance(s, Writes) for w in s.writes
+                  if w.memory.key not in elsewhere]
+        changing = {self.time, *(owner for s in self.steps for owner in s.owners), *(() if self.outer else (CARRY,))}
+        return kept_writes(self.pull, writes, self.time, start, step, changing)
 
     def is_sum(self, k: int, j: int, e: Expr) -> bool:
         """Whether a carried element without lanes goes on as itself plus sums over all lanes."""
@@ -227,7 +317,11 @@ class Builder:
                 if e.kind == LANE_SUM or e.kind == CARRY and e.data in mine and root is not mine[e.data]:
                     raise NotInRegisters("its lanes need the sum of all lanes")
 
-    def carried_of(self, t: ArrayType) -> Carried:
+    def carried_of(self, k: int, t: ArrayType) -> Carried:
+        slot = k if self.outer is None else Slot(self.time, k)
+        if k in self.tables:
+            self.memory[self.body.params[self.n_consts + k]] = self.memory_of(k)
+            return Carried(t, (), [], True, slot=slot)
         dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
         if dims is None:
             if t.size > self.most:
@@ -236,23 +330,34 @@ class Builder:
         ranges = [range(1) if d in dims else range(n) for d, n in enumerate(t.shape)]
         lane_of = {d: Index({a: 1}) for d, a in zip(dims, self.lane_axes)}
         points = [tuple(lane_of.get(d, Index((), k)) for d, k in enumerate(at)) for at in itertools.product(*ranges)]
-        return Carried(t, dims, points)
+        return Carried(t, dims, points, slot=slot)
 
-    def params_of(self, graph: Graph, n_consts: int) -> dict[Var, tuple[str, int]]:
+    def memory_of(self, k: int) -> Memory:
+        """Where a table is at the beginning of a trip."""
+        key = ("out", k) if self.outer is None else \
+            self.outer.changed(self.op.parts(self.eqn.inputs)[2][k], self.eqn.outputs[k]).key
+        return Memory(key, self.time)
+
+    def params_of(self, graph: Graph, n_consts: int, consts: list) -> dict[Var, tuple[str, int]]:
+        """What the params are; those that come from the scope around are its business."""
+        params = graph.params
+        for k in self.tables:
+            self.memory[params[n_consts + k]] = self.memory[self.body.params[self.n_consts + k]]
+        if self.outer is not None:
+            self.operands |= {p: (x, ()) for p, x in zip(params, consts)}
+            if graph is self.body and isinstance(self.op, Scan):
+                now, xs = (Index({self.time: 1}),), self.op.parts(self.eqn.inputs)[3]
+                self.operands |= {p: (x, now) for p, x in zip(params[n_consts + self.n_carry:], xs)}
+            return {p: ("carry", k) for k, p in enumerate(params[n_consts:n_consts + self.n_carry])}
         kinds = ["const"] * n_consts + ["carry"] * self.n_carry + ["x"] * (len(graph.params) - n_consts - self.n_carry)
         starts = {"const": 0, "carry": n_consts, "x": n_consts + self.n_carry}
         return {p: (kind, i - starts[kind]) for i, (p, kind) in enumerate(zip(graph.params, kinds))}
 
     def leaf(self, var: Var, index: tuple) -> Expr | None:
-        self.check_length()     # here too: guarded views of products can grow to hundreds of times what fits
         role = self.roles.get(var)
-        if role is None:
-            eqn = self.producers[var]
-            if isinstance(eqn.op, DotGeneral):
-                return self.contracted(eqn, index)
-            if isinstance(eqn.op, Scatter):
-                raise NotInRegisters("it reads an array that it has just changed")
-            return self.folded(eqn, index) if isinstance(eqn.op, Reduction) else None
+        if role is None or var in self.memory:
+            return super().leaf(var, index)
+        self.root.check_length()
         kind, k = role
         if kind == "const":
             return self.pull.load(var, index)
@@ -262,87 +367,24 @@ class Builder:
         found = self.carried[k]
         if k in self.counters:
             return self.pull.index_value(self.counters[k], var.type.dtype)
-        if found.in_memory:
-            return self.pull.load(var, index, ("out", k))
         for d, i in enumerate(index):
-            lane = self.lane_axes[found.lane_dims.index(d)] if d in found.lane_dims else None
-            if (i != Index({lane: 1})) if lane is not None else bool(i.terms):
+            if d in found.lane_dims and i != Index({self.lane_axes[found.lane_dims.index(d)]: 1}):
                 raise NotInRegisters("an element depends on other lanes, or on a place known only at run time")
-        rest = tuple(Index() if d in found.lane_dims else i for d, i in enumerate(index))
-        at = linear(rest, var.type.shape)
-        inside = all(0 <= i.const < max(n, 1) for i, n in zip(rest, var.type.shape))
-        if not inside:  # under a guard that never holds
-            return self.pull.const(0, var.type.dtype)
-        return self.pull.node(CARRY, (), (k, at.const), var.type.dtype)
+        return self.element(CARRY, found.slot, var, tuple(Index() if d in found.lane_dims else i for d, i in enumerate(index)))
 
-    def folded(self, eqn: Eqn, index: tuple) -> Expr:
-        """A reduction of few elements, written out pairwise."""
-        op: Reduction = eqn.op
-        types = [x.type for x in eqn.inputs]
-        shape = types[0].shape
-        if op.name == "reduce_sum" and self.lane_axes and math.prod(shape[a] for a in op.axes) > MOST_FOLDED // 2:
-            return self.lane_sum(eqn, index)
-        if math.prod(shape[a] for a in op.axes) > MOST_FOLDED:
-            raise NotInRegisters("it folds many elements")
-        kept = iter(index)
-        base = [None if d in op.axes else next(kept) for d in range(len(shape))]
-        terms = []
-        for at in itertools.product(*(range(shape[a]) for a in op.axes)):
-            place = dict(zip(op.axes, at))
-            full = tuple(Index((), place[d]) if d in place else base[d] for d in range(len(shape)))
-            xs = [self.pull.value(x, full if x.type.ndim else ()) for x in eqn.inputs]
-            terms.append(tuple(op.element(self.pull, tuple(Index((), k) for k in at), *xs)))
-        if not terms:
-            return op.finish(self.pull, tuple(op.init(self.pull, types)))
-        return op.finish(self.pull, pairwise(partial(op.combine, self.pull), terms))
-
-    def lane_sum(self, eqn: Eqn, index: tuple) -> Expr:
-        """A sum over axes as long as the lanes: each lane has its own element of them."""
-        [x], axes = eqn.inputs, eqn.op.axes
-
-        def term(place: dict[int, Index]) -> Expr:
-            kept = iter(index)
-            return self.pull.value(x, tuple(place[d] if d in place else next(kept) for d in range(x.type.ndim)))
-        return self.sum_of(axes, [x.type.shape[a] for a in axes], term)
-
-    def contracted(self, eqn: Eqn, index: tuple) -> Expr:
-        """An element of a product of arrays, written out, or with the contracted axes as lanes."""
-        x, y = eqn.inputs
-        spec = eqn.op.spec(x.type.ndim, y.type.ndim)
-        batch, rows, columns = cut(index, [len(spec.batch[0]), len(spec.free[0]), len(spec.free[1])])
-
-        def element(v, side: int, free: list, place: dict[int, Index]) -> Expr:
-            at = dict(zip(spec.batch[side], batch)) | dict(zip(spec.free[side], free))
-            at |= {a: place[k] for k, a in enumerate(spec.contract[side])}
-            return self.pull.value(v, tuple(at[d] for d in range(v.type.ndim)))
-
-        def term(place: dict[int, Index]) -> Expr:
-            return self.pull.mul(element(x, 0, rows, place), element(y, 1, columns, place))
-        sizes = [x.type.shape[a] for a in spec.contract[0]]
-        return self.sum_of(range(len(sizes)), sizes, term)
-
-    def sum_of(self, axes, sizes: list[int], term) -> Expr:
-        """The sum of term({axis: index}) over all indices; over lanes if the axes are as long as they are."""
-        found = lane_dims(sizes, [a.size for a in self.lane_axes]) if self.lane_axes else None
-        lane_of = {axes[d]: Index({lane: 1}) for d, lane in zip(found or (), self.lane_axes)}
-        rest = [(a, n) for a, n in zip(axes, sizes) if a not in lane_of]
-        if math.prod(n for _, n in rest) > MOST_FOLDED:
-            raise NotInRegisters("it folds many elements")
-        terms = [term({**lane_of, **{a: Index((), k) for (a, _), k in zip(rest, at)}})
-                 for at in itertools.product(*(range(n) for _, n in rest))]
-        while len(terms) > 1:
-            half = len(terms) // 2
-            terms = [self.pull.add(a, b) for a, b in zip(terms[:half], terms[half:])] + terms[2 * half:]
-        if not terms:
-            raise NotInRegisters("it folds nothing")
-        return self.pull.node(LANE_SUM, (terms[0],), None, terms[0].dtype) if lane_of else terms[0]
-
-    def y_stores(self) -> list[Store]:
-        stores = []
+    def y_stores(self) -> tuple[list[Store], list[Copy]]:
+        stores: list[Store] = []
+        copies: list[Copy] = []
         if isinstance(self.op, While):
-            return stores
+            return stores, copies
         for k, result in enumerate(self.body.results[self.n_carry:]):
             t = result.type
+            target = self.n_carry + k if self.outer is None else self.stacks[k]
+            if result in self.memory:
+                if any(self.memory[result] in s.ends for s in self.steps):
+                    raise NotInRegisters("it stacks an array that it changes as it was before")
+                copies.append(Copy(self.memory[result], target, t.nbytes))
+                continue
             dims = lane_dims(t.shape, [a.size for a in self.lane_axes])
             if dims is None:
                 if t.size > self.most or self.lane_axes and t.size > 1:
@@ -355,8 +397,8 @@ class Builder:
             for at in itertools.product(*ranges):
                 index = tuple(lane_of.get(d, Index((), i)) for d, i in enumerate(at))
                 offset = Index({self.time: t.size}) + linear(index, t.shape)
-                stores.append(Store(self.n_carry + k, offset, self.pull.value(result, index)))
-        return stores
+                stores.append(Store(target, offset, self.pull.value(result, index)))
+        return stores, copies
 
     def arrays(self) -> list[list[Expr]]:
         """What was pulled of each array, in the order of the body and of memory; not of what is only folded row by row."""
@@ -379,7 +421,7 @@ class Builder:
 
     def alive(self, loop: RegisterLoop) -> Expr:
         """The condition of one lane. Of a condition on all lanes only `any`, where a lane that has stopped keeps its carry."""
-        self.roles = {**self.roles, **self.params_of(self.cond, self.op.n_cond_consts)}
+        self.roles = {**self.roles, **self.params_of(self.cond, self.op.n_cond_consts, self.op.parts(self.eqn.inputs)[0])}
         result = self.cond.results[0]
         if not self.lane_axes:
             return self.pull.value(result, ())
@@ -419,6 +461,12 @@ class Builder:
             raise NotInRegisters("a carry without lanes depends on the lanes")
 
 
+def loops_of(steps: list[Step]) -> list[RegisterLoop]:
+    """The loops among steps, those in branches too."""
+    blocks = [inside for s in steps if isinstance(s, Branch) for inside, _ in s.blocks]
+    return [s.loop for s in steps if isinstance(s, Inner)] + [loop for inside in blocks for loop in loops_of(inside)]
+
+
 def terms_of(e: Expr) -> list[Expr]:
     """The terms of a chain of additions."""
     if e.kind == APPLY and e.data.name == "add" or e.kind == METHOD and e.data[0] == "add":
@@ -449,15 +497,3 @@ def lane_sizes(types: list[ArrayType], most: int) -> list[int]:
     if largest is None or sum(t.size for t in types) <= most:
         return []
     return [n for n in largest.shape if n >= LANE_SIZE]
-
-
-def lane_dims(shape, sizes: list[int]) -> tuple[int, ...] | None:
-    """Where the lane axes are in a shape, in order; None if they are not there."""
-    dims, start = [], 0
-    for size in sizes:
-        found = next((d for d in range(start, len(shape)) if shape[d] == size), None)
-        if found is None:
-            return None
-        dims.append(found)
-        start = found + 1
-    return tuple(dims)

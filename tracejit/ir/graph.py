@@ -302,5 +302,11 @@ def subgraphs(value: Any) -> tuple[Graph, ...]:
     return value if is_graphs(value) else ()
 
 
+def eqns_within(eqn: Eqn) -> list[Eqn]:
+    """An equation and all that its sub-graphs hold."""
+    inner = [e for _, value in fields_of(eqn.op) for g in subgraphs(value) for e in g.eqns]
+    return [eqn, *[found for e in inner for found in eqns_within(e)]]
+
+
 def is_graphs(value: Any) -> bool:
     return isinstance(value, Graph) or (isinstance(value, tuple) and bool(value) and isinstance(value[0], Graph))

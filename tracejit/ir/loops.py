@@ -9,7 +9,7 @@ Views have no node of their own: they are index arithmetic. `Pull` builds Exprs 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -295,7 +295,15 @@ APPLY = "apply"        # an Elementwise op
 METHOD = "method"      # (name, extra args): a Builder method called by a pull rule
 WHERE = "where"        # tuple[Inside]: args[0] where all hold, else args[1]
 ROW = "row"            # a value reduced along the row, of a group member: the var
-CARRY = "carry"        # an element of a loop's carry before the trip: (number of the carry, offset of the element)
+CARRY = "carry"        # an element of a loop's carry before the trip: (number of the carry, or its Slot; offset of the element)
+RESULT = "result"      # an element that a loop or branch inside of a trip has computed: (Slot, offset of the element)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A carried array of a loop inside of another, or a result of a branch there. `owner` is what it is said to depend on."""
+    owner: Axis
+    number: int
 
 
 class Pull:
@@ -484,6 +492,40 @@ def postorder(root: Expr, done) -> list[Expr]:
             stack.append((e, True))
             stack += [(c, False) for c in children(e)]
     return order
+
+
+def in_order(roots: Iterable[Expr]) -> list[Expr]:
+    """All expressions below the roots, children first."""
+    order: dict[Expr, None] = {}
+    for root in roots:
+        order.update(dict.fromkeys(postorder(root, order)))
+    return list(order)
+
+
+class Dependence:
+    """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY.
+
+    What a kernel itself writes (`written`) and reads again in a later stage is such a value too. What a loop changes
+    depends on the loop's time, and a read of such memory on the memory.
+    """
+
+    def __init__(self, written: Container = ()) -> None:
+        self.memo: dict[Expr, frozenset] = {}
+        self.written = written
+
+    def __call__(self, root: Expr) -> frozenset:
+        for e in postorder(root, self.memo):
+            axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
+            if e.kind == ROW:
+                axes.add(ROW)
+            elif e.kind in (CARRY, RESULT):
+                axes.add(getattr(e.data[0], "owner", CARRY))
+            elif e.kind == LOAD and hasattr(e.data[0], "owner"):
+                axes |= {e.data[0], e.data[0].owner}
+            elif e.kind == LOAD and e.data[0] in self.written:
+                axes.add(ROW)
+            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)))
+        return self.memo[root]
 
 
 def loads_of(expr: Expr, seen: dict | None = None) -> dict[Expr, None]:

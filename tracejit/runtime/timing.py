@@ -13,7 +13,7 @@ from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program
 from tracejit.config import config
-from tracejit.ir.graph import Eqn, Graph, Var, fields_of, subgraphs
+from tracejit.ir.graph import Eqn, Graph, Var, eqns_within
 from tracejit.ir.loops import APPLY, postorder
 from tracejit.ir.types import TapeType
 from tracejit.ir.verify import random_array
@@ -125,11 +125,6 @@ def step_graph(step: Any, program: Program) -> Graph | None:
 def needs_values(step: Any) -> bool:
     """Whether it might never end on numbers that it was not made for."""
     return isinstance(step, ControlStep) and any(isinstance(eqn.op, While) for eqn in eqns_within(step.eqn))
-
-
-def eqns_within(eqn: Eqn) -> list[Eqn]:
-    inner = [e for _, value in fields_of(eqn.op) for g in subgraphs(value) for e in g.eqns]
-    return [eqn, *[found for e in inner for found in eqns_within(e)]]
 
 
 def best_time(run: Callable, least: float = 2e-3) -> float:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .memory import Memory
 from .value import AnyValue, ComplexValue, Value, type_text
@@ -185,6 +186,34 @@ class Control(Memory):
         self._scopes.pop()
         self._start(done)
         return current
+
+    def repeat(
+        self,
+        carries: Sequence[AnyValue],
+        alive: Callable[[list[AnyValue], Any], Value],
+        body: Callable[[list[AnyValue], Any], Sequence[AnyValue]],
+        enter: Callable[[], Any],
+    ) -> list[AnyValue]:
+        """A while loop with its test at the end of each trip. What enter() gives before the first trip is known to all:
+        to body(carries, given) and to alive(carries, given), which knows None the first time."""
+        stem = self.fresh("repeat")
+        first, inside, done = f"{stem}.first", f"{stem}.body", f"{stem}.done"
+        inits = _flatten(carries)
+        runs, before = alive(list(carries), None), self.block
+        self.condbr(runs, first, done)
+        self._start(first)
+        with self.scope():
+            given, entered = enter(), self.block
+            self.br(inside)
+            self._start(inside)
+            with self.scope():
+                phis, place = self._open_phis(inits)
+                following = _as_list(body(_unflatten(phis, carries), given))
+                again, nexts, latch = alive(following, given), _flatten(following), self.block
+                self._close_phis(place, phis, inits, entered, nexts, latch)
+                self.condbr(again, inside, done)
+        self._start(done)
+        return _unflatten(self._merge([(before, inits), (latch, nexts)]), carries)
 
     # ---- branches ----
 

@@ -8,10 +8,9 @@ import re
 import numpy as np
 
 from tracejit.codegen.cpu.builder import Builder, Module
-from tracejit.codegen.cpu.expressions import Dependence
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.kernels import Kernel
-from tracejit.ir.loops import APPLY, CONST, METHOD, ROW, Expr
+from tracejit.ir.loops import APPLY, CONST, METHOD, ROW, Dependence, Expr
 
 FREE = re.compile(r"= (bitcast|phi|extract|insert|shuffle)|= call .*@(?!llvm\.)")   # calls are rare paths, out of line
 MULTIPLY = re.compile(r"= (fmul|call .*@llvm\.(fma|fmuladd)\.)")

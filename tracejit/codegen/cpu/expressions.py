@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from tracejit.codegen.cpu.builder import Builder, Value
 from tracejit.codegen.kernels import Scratch, long_ops
 from tracejit.codegen.packs import LANES, LINE, PICK
 from tracejit.codegen.schedule import LINE_BYTES, NEIGHBOURS, place_in_group
-from tracejit.ir.loops import (APPLY, CARRY, CONST, INDEX, LOAD, METHOD, ROW, WHERE, Axis, Dynamic, Expr, Index, Inside, Quotient,
-                               children, indices_of, postorder)
+from tracejit.ir.loops import (APPLY, CONST, INDEX, LOAD, METHOD, WHERE, Axis, Dependence, Dynamic, Expr, Index, Inside, Quotient,
+                               children, postorder)
 
 OFTEN = 3                   # uses of a long op in a kernel from which it is a function
 I32, I64, BOOL = np.dtype("i4"), np.dtype("i8"), np.dtype("?")
@@ -22,27 +22,6 @@ def repeated(roots: Iterable[Expr], often: int = OFTEN) -> frozenset:
     """The long ops that occur so often in a kernel that they are emitted once, as functions: LLVM takes a millisecond
     for each, a call a few nanoseconds."""
     return frozenset(op for op, n in long_ops(roots).items() if n >= often)
-
-
-class Dependence:
-    """Which axes an expression depends on; of a row value or a carried one, also the marker ROW or CARRY.
-
-    What a kernel itself writes (`written`) and reads again in a later stage, or trip, is such a value too.
-    """
-
-    def __init__(self, written: Container = (), marker: str = ROW) -> None:
-        self.memo: dict[Expr, frozenset] = {}
-        self.written, self.marker = written, marker
-
-    def __call__(self, root: Expr) -> frozenset:
-        for e in postorder(root, self.memo):
-            axes = {a for index in indices_of(e) for a in index.atoms() if isinstance(a, Axis)}
-            if e.kind in (ROW, CARRY):
-                axes.add(e.kind)
-            elif e.kind == LOAD and e.data[0] in self.written:
-                axes.add(self.marker)
-            self.memo[e] = frozenset(axes).union(*(self.memo[c] for c in children(e)))
-        return self.memo[root]
 
 
 class Chained:

@@ -38,12 +38,6 @@ class LaneBuilder(Builder):
         return self.module.table(value.view(f"f{value.itemsize // 2}") if value.dtype.kind == "c" and value.ndim
                                  else np.array([value.real, value.imag]) if value.dtype.kind == "c" else value)
 
-    def copy(self, target: Value, source: Value, nbytes: int | Value) -> None:
-        """Copy memory; the areas must not overlap."""
-        self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
-        size = self.index(nbytes).text
-        self.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, {size}, i1 false)")
-
 
 def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]], scratch_bytes: int,
                emit: Callable[[LaneBuilder, list[Value], Value], None]) -> None:

@@ -59,6 +59,7 @@ class LoopEmitter:
             outs = outs[:op.n_carry] + self.open_tapes(n, op.body.out_types[op.n_carry:])
         pointers |= {("init", k): p for k, p in enumerate(carry)} | {("out", k): p for k, p in enumerate(outs)}
         used = [v for v in loads_in(loop)]
+        pointers |= {"stack": self.region} if loop.stack_bytes else {}
         buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))], *(["parts"] if loop.summed else [])]
         module = emitter.new_module()
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
@@ -71,20 +72,18 @@ class LoopEmitter:
         for k, v in enumerate(buffers):
             b.store(pointers[v], b.gep(table, k, PTR))
         name = emitter.add_module(module.text(), "KERNEL", "tj_loop")
-        if is_scan:
-            self.bring(stay)
-            b.parallel(name, table, kernel.n_tasks)
-            if loop.summed:
-                self.add_parts(kernel, pointers)
-                b.call("free", None, [pointers["parts"]])
-            return
-        again = b.fresh("again")
-        b.br(again)
-        b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
+        again = b.fresh("again") if loop.may_not_end else None
+        if again:
+            b.br(again)
+            b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
         self.empty_tapes(len(loop.records))
         self.bring(stay)
         b.parallel(name, table, kernel.n_tasks)
-        self.leave_if_interrupted(again)
+        if loop.summed:
+            self.add_parts(kernel, pointers)
+            b.call("free", None, [pointers["parts"]])
+        if again:
+            self.leave_if_interrupted(again)
 
     def add_parts(self, kernel: RegisterLoopEmitter, pointers: dict[Any, Value]) -> None:
         """What the lanes have added up, onto where the carry began: in the order of the lanes."""

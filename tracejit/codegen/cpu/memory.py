@@ -30,6 +30,12 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
         text = f"getelementptr inbounds {element}, {ptr.text}, {index.text}"
         return self.pure(text, PTR, max(ptr.lanes, index.lanes))
 
+    def copy(self, target: Value, source: Value, nbytes: int | Value) -> None:
+        """Copy memory; the areas must not overlap."""
+        self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
+        size = self.index(nbytes).text
+        self.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, {size}, i1 false)")
+
     # ---- consecutive elements ----
 
     def load(

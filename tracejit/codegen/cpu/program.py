@@ -201,8 +201,7 @@ class ProgramEmitter:
 
     def copy(self, target: Value, source: Value, nbytes: int) -> None:
         if nbytes and target.name != source.name:
-            self.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
-            self.b.effect(f"call void @llvm.memcpy.p0.p0.i64({target.text}, {source.text}, i64 {nbytes}, i1 false)")
+            self.b.copy(target, source, nbytes)
 
     def native(self, step: NativeStep, place: Places) -> None:
         b, eqn = self.b, step.eqn
@@ -320,6 +319,6 @@ def digest(text: str) -> str:
 
 def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     """The LLVM text of a graph; results may take the memory of its `donated` params."""
-    target = Target(lambda eqn: op_scratch_bytes(isa, eqn), lambda eqn: blocks_of(isa, eqn), refusal, shares_of=shares_of,
-                    vectors=True, packed=lambda loop: packed(loop, isa.lanes))
+    target = Target(lambda eqn: op_scratch_bytes(isa, eqn), lambda eqn: blocks_of(isa, eqn), refusal,
+                    lambda loop: loop.stack_bytes, shares_of=shares_of, vectors=True, packed=lambda loop: packed(loop, isa.lanes))
     return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))

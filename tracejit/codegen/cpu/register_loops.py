@@ -1,7 +1,6 @@
 """A RegisterLoop -> an LLVM function `void(ptr buffers, i64 task)`: blocks of lanes, the whole loop inside."""
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,11 +9,14 @@ import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, ComplexValue, Module, Value
 from tracejit.codegen.cpu.value import AnyValue
-from tracejit.codegen.cpu.expressions import I64, Dependence, Position, children, repeated
+from tracejit.codegen.cpu.expressions import I64, Position, repeated
+from tracejit.codegen.cpu.inside import Inside
 from tracejit.codegen.packs import padded
-from tracejit.codegen.registers import MOST_ELEMENTS, Carried, RegisterLoop
-from tracejit.ir.graph import Eqn, Var
-from tracejit.ir.loops import APPLY, CARRY, LOAD, Axis, Expr, Index
+from tracejit.codegen.registers import Carried, RegisterLoop
+from tracejit.codegen.scopes import MOST_ELEMENTS
+from tracejit.codegen.tables import Memory, is_read
+from tracejit.ir.graph import Eqn, Var, eqns_within
+from tracejit.ir.loops import APPLY, CARRY, LOAD, Axis, Dependence, Expr, Index, children, in_order
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.elementary import Transcendental
 from tracejit.lax.elementwise import Log, Pow
@@ -36,16 +38,16 @@ def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
         return ""
     if sum(len(c.points) for c in loop.carried) > MOST_ELEMENTS:
         return "its carry does not fit in registers"
-    body = eqn.op.body
-    folds = sum(isinstance(e.op, (Reduction, DotGeneral)) for e in body.eqns)
-    long = [e for e in body.eqns if isinstance(e.op, (Transcendental, Log, Pow))]
+    eqns = eqns_within(eqn)
+    folds = sum(isinstance(e.op, (Reduction, DotGeneral)) for e in eqns)
+    long = [e for e in eqns if isinstance(e.op, (Transcendental, Log, Pow))]
     ops = {e.op for e in long}
     calls = sum(e.kind == APPLY and e.data in ops for e in nodes_of(loop.roots))
     saved = calls - sum(-(-e.outputs[0].type.size // FUNCTION_LANES) for e in long)
     return "its elementary functions fill vectors" if saved > STEP_COST * (1 + folds) else ""
 
 
-class RegisterLoopEmitter:
+class RegisterLoopEmitter(Inside):
     """`buffers` are the keys of the pointers in the table: body params, ("init", k) and ("out", k)."""
 
     def __init__(self, module: Module, name: str, loop: RegisterLoop, buffers: Sequence[Any], trips: int | None,
@@ -55,7 +57,10 @@ class RegisterLoopEmitter:
         b.repeated = repeated(loop.roots) if loop.lanes else repeated(loop.roots, OFTEN_WAITED_FOR)
         self.nodes = nodes_of(loop.roots)
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
-        self.depends = Dependence({("out", k) for k, c in enumerate(loop.carried) if c.in_memory}, CARRY)
+        memories = [e.data[0] for e in in_order(loop.roots) if is_read(e)] + \
+            [s.var for each in loop.loops for s in each.stores if isinstance(s.var, Memory)]
+        self.bases |= {memory: self.place_of(memory) for memory in memories}
+        self.depends = Dependence()
         self.summed = {at: number for number, at in enumerate(loop.summed)}
         self.vector = loop.lanes[-1] if loop.lanes else None
         widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in loop.roots), default=4)
@@ -134,7 +139,7 @@ class RegisterLoopEmitter:
         else:
             n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
             for p in places:
-                p.hoist(loop.roots, {loop.time, CARRY})
+                p.hoist(loop.roots, {loop.time, CARRY, *(owner for step in loop.steps for owner in step.owners)})
             if self.may_settle():
                 state = self.run_until_settled(places, state, n)
             else:
@@ -237,13 +242,7 @@ class RegisterLoopEmitter:
     def run_while(self, places, state) -> list:
         """Trips while any lane is alive. What a trip records goes on tapes: (address, capacity in bytes) in registers."""
         b, loop, n = self.b, self.loop, len(state)
-        tapes = [v for _ in loop.records for v in (Value("null", PTR), b.const(0, I64))]
-
-        def trip(s):
-            following = self.trip(places, s[:n], {})
-            tapes = self.push(places[0], s[:n], s[n], s[n + 1:])
-            return [*following, b.add(s[n], b.const(1, I64)), *tapes]
-        end = b.while_loop([*state, b.const(0, I64), *tapes], lambda s: self.any_alive(places, s[:n]), trip)
+        end = self.trips_while_alive(places, state)
         if ("out", len(loop.carried)) in self.bases:
             b.store(b.convert(end[n], np.dtype("i4")), self.bases["out", len(loop.carried)])
         for k in range(len(loop.records)):
@@ -252,10 +251,26 @@ class RegisterLoopEmitter:
             b.store(end[n + 2 + 2 * k], b.gep(tape, 8))
         return end[:n]
 
-    def push(self, p: Position, state, trips: Value, tapes) -> list[Value]:
-        """Write what this trip records behind what the earlier ones did, in memory that doubles when it is full."""
-        b, out = self.b, []
-        inner = self.seeded(p, state, {})
+    def trips_while_alive(self, places, state) -> list:
+        """The carry after all trips, how many there were, and the tapes."""
+        b, loop, n = self.b, self.loop, len(state)
+        tapes = [v for _ in loop.records for v in (Value("null", PTR), b.const(0, I64))]
+        inside = {CARRY, loop.time, *(owner for step in loop.steps for owner in step.owners)}
+
+        def enter() -> list[Position]:
+            known = [p.inner({}, p.vector, p.lanes, p.mask) for p in places]
+            for p in known:
+                p.hoist(loop.roots, inside)
+            return known
+
+        def trip(s: list, known: list[Position]) -> list:
+            return self.trip(known, s[:n], {}, s[n:])
+        return b.repeat([*state, b.const(0, I64), *tapes], lambda s, known: self.any_alive(known or places, s[:n]), trip, enter)
+
+    def push(self, p: Position, trips: Value, *tapes: Value) -> list[Value]:
+        """Write what this trip records behind what the earlier ones did, in memory that doubles when it is full;
+        how many trips there are now, and the tapes."""
+        b, out = self.b, [self.b.add(trips, self.b.const(1, I64))]
         for k, record in enumerate(self.loop.records):
             data, capacity = tapes[2 * k:2 * k + 2]
             start = b.mul(trips, record.type.nbytes)
@@ -267,7 +282,7 @@ class RegisterLoopEmitter:
             data, capacity = b.cond(b.gt(end, capacity), grown, lambda: [data, capacity])
             for offset, e in record.elements:
                 at = b.gep(b.gep(data, start), offset, e.dtype)
-                b.store(inner.value(e), at)
+                b.store(p.value(e), at)
             out += [data, capacity]
         return out
 
@@ -318,12 +333,8 @@ class RegisterLoopEmitter:
 
     def seeded(self, p: Position, state, axes) -> Position:
         inner, elements = p.inner(axes, p.vector, p.lanes, p.mask), self.elements()
-        for (k, c, point), n, value in zip(elements, self.widths, state):
-            first, dtype = c.offset(self.without_lanes(c, point)).const, c.type.dtype
-            inner.values[Expr(CARRY, (), (k, first, n) if n > 1 else (k, first), dtype)] = value
-            for i in range(n if n > 1 else 0):
-                if Expr(CARRY, (), (k, first + i), dtype) in self.nodes:
-                    inner.values[Expr(CARRY, (), (k, first + i), dtype)] = self.b.extract(value, i)
+        for (_, c, point), n, value in zip(elements, self.widths, state):
+            self.known(inner, CARRY, c, c.offset(self.without_lanes(c, point)).const, n, value)
         for kept, value in zip(self.loop.kept, state[len(elements):]):
             for e in (kept.now, *kept.loads):
                 inner.values[e] = value
@@ -332,29 +343,22 @@ class RegisterLoopEmitter:
     def without_lanes(self, c: Carried, point: tuple[Index, ...]) -> tuple[Index, ...]:
         return tuple(Index() if d in c.lane_dims else i for d, i in enumerate(point))
 
-    def trip(self, places, state, axes) -> list:
-        out = []
+    def trip(self, places, state, axes, tapes: Sequence[Value] = ()) -> list:
+        """The carry after a trip, and the number of trips and the tapes where these are given."""
+        out, pushed = [], list(tapes)
         for p, mine in zip(places, self.per_place(places, state)):
             inner = self.seeded(p, mine, axes)
+            self.run_steps(inner, self.loop.steps)
+            for made in self.loop.copies:
+                self.stack(inner, made)
             for s in self.loop.stores:
-                inner.store(("out", s.var), s.offset, inner.value(s.expr), s.expr.dtype)
+                inner.store(s.var if isinstance(s.var, Memory) else ("out", s.var), s.offset, inner.value(s.expr), s.expr.dtype)
             new = [inner.value(e) for e in [*self.next(), *[kept.next for kept in self.loop.kept]]]
             out += [self.b.splat(v, was.lanes) for v, was in zip(new, mine)]
-            self.write(inner)
-        return out
-
-    def write(self, p: Position) -> None:
-        """Change the arrays that stay in memory, after all that this trip reads of them was read."""
-        b = self.b
-        known = [(w, [p.value(e) for e in w.roots]) for w in self.loop.writes]
-        for w, (place, *inside, value) in known:
-            dtype = w.value.dtype
-            to = b.gep(self.bases["out", w.carry], place, dtype)
-            write = lambda: b.store(w.op.combine(b, b.load(dtype, to), value), to)
-            if inside:
-                b.when(functools.reduce(b.and_, inside), write)
-            else:
-                write()
+            if tapes:
+                pushed = self.push(inner, *tapes)
+            self.write(inner, self.loop.writes)
+        return [*out, *pushed]
 
     def any_alive(self, places, state) -> Value:
         b, any_of = self.b, None

@@ -36,6 +36,7 @@ def runs_anywhere(step: Step) -> bool:
     """Whether a step may run on any thread: it neither leaves the program early nor changes what belongs to the process."""
     if isinstance(step, ControlStep):
         return isinstance(step.eqn.op, Scan) and step.eqn.op.length is not None and \
+            not (step.registers and step.registers.may_not_end) and \
             all(runs_anywhere(s) for program in step.programs for s in program.steps)
     return isinstance(step, KernelStep) or isinstance(step.eqn.op, Contraction)
 

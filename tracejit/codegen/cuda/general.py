@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 
-from tracejit.codegen.cpu.expressions import Dependence
 from tracejit.codegen.cpu.value import PTR, Value
 from tracejit.codegen.cuda.builder import Builder
 from tracejit.codegen.cuda.expressions import I32, I64, Point, index_dtype, point_of
 from tracejit.codegen.cuda.instructions import memory_word
 from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
-from tracejit.ir.loops import ROW, Axis, Expr, Index
+from tracejit.ir.loops import ROW, Axis, Dependence, Expr, Index
 
 THREADS = 256
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.codegen.cpu.expressions import Dependence
 from tracejit.codegen.cpu.register_loops import RegisterLoopEmitter
 from tracejit.codegen.cpu.value import PTR
 from tracejit.codegen.cuda.builder import Builder
@@ -18,7 +17,7 @@ from tracejit.codegen.cuda.interface import KernelSource
 from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
 from tracejit.codegen.registers import RegisterLoop
 from tracejit.ir.graph import Eqn, Lit, Var
-from tracejit.ir.loops import APPLY, CONST, LOAD, ROW, Axis, Expr, Index
+from tracejit.ir.loops import APPLY, CONST, LOAD, ROW, Axis, Dependence, Expr, Index
 from tracejit.ir.types import ArrayType
 from tracejit.lax.broadcast import ReduceSum
 from tracejit.lax.elementwise import Add
@@ -29,6 +28,8 @@ THREADS = 128
 def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
     """Why a loop cannot be one kernel: memory cannot grow inside one, its threads stop at different trips,
     and one thread alone is slow."""
+    if loop.steps:
+        return "its trips hold loops or branches"
     if loop.writes:
         return "it changes an array in place"
     if loop.records:
