@@ -134,6 +134,9 @@ def test_long_sums_in_parts(isa):
     same = dict(layout="gradient", isa=isa, padding=((1, 1), (1, 1)))
     for features in (1, 3, 16, 40):
         check(*run((features, 12, 40, 50), (20, 12, 40, 50), **same))
+    for groups in (40, 4, 8):
+        check(*run((40, 12, 40, 50), (40, 12, 40, 50), batch_groups=groups, **same))
+    check(*run((40, 12, 40, 50), (40, 12, 20, 25), batch_groups=40, rhs_dilation=(2, 2), **same))
     check(*run((3, 12, 60, 80), (20, 12, 30, 40), rhs_dilation=(2, 2), **same))
     check(*run((8, 12, 60, 80), (20, 12, 55, 71), stride=(2, 2), **same))
     check(*run((8, 12, 30, 40), (20, 12, 60, 80), lhs_dilation=(2, 2), **same))

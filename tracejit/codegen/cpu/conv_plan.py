@@ -114,7 +114,7 @@ class _Phase:
     o: _Axis
     i: _Axis
     space: tuple[_Space, _Space, _Space]
-    parts: int = 1  # of the sum over i, each with a result of its own: they are what `group` walks
+    part: _Axis = _Axis(1, 0, 0, 0)     # of the sum over i, each part with a result of its own
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _mode(phase: _Phase, tile: Tile) -> str:
     if o.size <= lanes // 4 and phase.i.size and phase.i.x == 1 and phase.i.size % lanes == 0:
         return "dot"
     if o.y == 1 or o.size == 1:
-        if n.size < 2 * tile.mr and (_is_one_axis(n, width) or phase.parts > 1 and n.size == 1):
+        if n.size < 2 * tile.mr and (_is_one_axis(n, width) or phase.part.size > 1 and n.size == 1):
             return "both"
         return "batch" if _fill(n.size, tile) > 1.5 * _fill(width.outputs, tile) else "pixels"
     return "planes" if width.y == 1 and width.mul * width.x == 1 else "single"
@@ -203,21 +203,26 @@ def _is_one_axis(n: _Axis, width: _Space) -> bool:
 def _plan(phase: _Phase, mode: str) -> _Plan:
     n, group, o, (depth, height, width) = phase.n, phase.group, phase.o, phase.space
     single = _Axis(1, 0, 0, 0)
+    parts = [phase.part] if phase.part.size > 1 else []
+
+    def plan(outer: list[_Axis | _Space], rows, cols, unclipped: int | None, **how) -> _Plan:
+        outer = [*parts, *outer]
+        spaces = [k for k, axis in enumerate(outer) if isinstance(axis, _Space)]
+        return _Plan(phase, outer + [single] * (len(OUTER) - len(outer)), rows, cols, unclipped, spaces[0], **how)
     if mode == "depthwise":
-        return _Plan(phase, [n, o, depth, height, single], width, group, 2, 2, kernel=DEPTHWISE)
+        return plan([n, o, depth, height], width, group, 2, kernel=DEPTHWISE)
     if mode == "edge":
-        return _Plan(phase, [n, o, depth, height, width], single, group, None, 2, kernel=DEPTHWISE)
+        return plan([n, o, depth, height, width], single, group, None, kernel=DEPTHWISE)
     if mode == "batch":
-        return _Plan(phase, [group, depth, height, width, single], n, o, None, 1)
+        return plan([group, depth, height, width], n, o, None)
     if mode == "both":
         rows = replace(n, size=n.size * width.outputs) if n.size > 1 else width
-        return _Plan(phase, [group, depth, height, single, single], rows, o, 2, 1)
+        return plan([group, depth, height], rows, o, 2)
     if mode == "pixels":
-        return _Plan(phase, [n, group, depth, height, single], width, o, 2, 2)
+        return plan([n, group, depth, height], width, o, 2)
     if mode == "planes":
-        return _Plan(phase, [n, group, depth, height, single], o, width, 2, 2, swapped=True)
-    kernel = DOT if mode == "dot" else OUTER_PRODUCT
-    return _Plan(phase, [n, group, o, depth, height], width, single, 2, 3, kernel=kernel)
+        return plan([n, group, depth, height], o, width, 2, swapped=True)
+    return plan([n, group, o, depth, height], width, single, 2, kernel=DOT if mode == "dot" else OUTER_PRODUCT)
 
 
 def _needs_copy(plan: _Plan) -> bool:
@@ -235,8 +240,10 @@ def _padded(phase: _Phase, tile: Tile, first: str) -> tuple[_Phase, dict[str, in
     within a pixel stays so. (Of a line of one pixel, all features lie within it, whatever its step is said to be.)
     """
     depth, height, width = phase.space
-    axes = {"n": (phase.n.size, phase.n.x), "group": (phase.group.size, phase.group.x), "i": (phase.i.size, phase.i.x),
+    axes = {"part": (phase.part.size, phase.part.x), "n": (phase.n.size, phase.n.x),
+            "group": (phase.group.size, phase.group.x), "i": (phase.i.size, phase.i.x),
             "depth": (depth.inputs, depth.x), "height": (height.inputs, height.x)}
+    axes = {a: axis for a, axis in axes.items() if axis[0] != 1 or a == first}
     by_stride = sorted((a for a in axes if axes[a][0] != 1), key=lambda a: abs(axes[a][1]))
     inner, count, step = [], 1, 1
     for a in by_stride:
@@ -245,7 +252,7 @@ def _padded(phase: _Phase, tile: Tile, first: str) -> tuple[_Phase, dict[str, in
         if is_within and (not inner or stride == count * step):
             inner.append(a)
             step, count = (stride, size) if count == 1 else (step, count * size)
-    strides, at = dict.fromkeys(axes, 0), 1
+    strides, at = dict.fromkeys(("part", "n", "group", "i", "depth", "height"), 0), 1
     for a in inner:
         strides[a], at = at, at * axes[a][0]
     pitch = width.span * count + tile.vector.lanes
@@ -263,7 +270,8 @@ def _padded(phase: _Phase, tile: Tile, first: str) -> tuple[_Phase, dict[str, in
     copy |= {f"r_step{i}": axes[a][1] * tile.size for i, a in enumerate(outer)}
     space = (replace(depth, x=strides["depth"]), replace(height, x=strides["height"]),
              replace(width, inputs=width.span, x=count, low=0))
-    return replace(phase, n=replace(phase.n, x=strides["n"]), group=replace(phase.group, x=strides["group"]),
+    return replace(phase, part=replace(phase.part, x=strides["part"]),
+                   n=replace(phase.n, x=strides["n"]), group=replace(phase.group, x=strides["group"]),
                    i=replace(phase.i, x=strides["i"]), space=space), copy
 
 
@@ -314,34 +322,37 @@ def conv_calls(conv: Convolution, dtype: np.dtype, isa: Isa, d: str = "") -> tup
     tile = Tile(isa, np.dtype(dtype))
     phases = [phase for phase in _phases(conv) if _outputs(phase)]
     if phases and not d:
-        phases = _summed_in_parts(phases)
+        phases = _summed_in_parts(phases, tile)
     calls = [_call(part, mode, tile, d) for phase in phases for part, mode in _parts(phase, tile)]
     n_bytes = max((size for _, size in calls), default=0)
-    if not phases or phases[0].parts == 1:
+    if not phases or phases[0].part.size == 1:
         return [call for call, _ in calls], n_bytes
-    items = phases[0].group.y
-    calls = [call | {"parts": phases[0].parts, "parts_at": n_bytes, "y_items": items} for call, _ in calls]
+    part = phases[0].part
+    calls = [call | {"parts": part.size, "parts_at": n_bytes, "y_items": part.y} for call, _ in calls]
     calls[-1]["fold"] = 1
-    return calls, n_bytes + items * phases[0].parts * tile.size
+    return calls, n_bytes + part.y * part.size * tile.size
 
 
-def _summed_in_parts(phases: list[_Phase]) -> list[_Phase]:
+def _summed_in_parts(phases: list[_Phase], tile: Tile) -> list[_Phase]:
     """The phases with a sum over many images (the gradient of a kernel) in parts, each added up on its own.
 
     What a part reads stays in the caches for all of its results, and tasks need not share out the few results.
     """
     n, o, i = phases[0].n, phases[0].o, phases[0].i
     results, n_taps = sum(map(_outputs, phases)), [math.prod(s.taps for s in p.space) for p in phases]
-    read = n.size * math.prod(s.inputs for s in phases[0].space) + o.size * sum(n_taps)     # of an image
+    read = n.size * math.prod(s.inputs for s in phases[0].space) + o.size * sum(n_taps)     # of a group of an image
     work = sum(_outputs(p) * taps for p, taps in zip(phases, n_taps))
-    most = min(_MOST_PARTS, i.size * read // (4 * results), i.size * work // TASK_WORK)
+    most = min(_MOST_PARTS, i.size * phases[0].group.size * read // (4 * results), i.size * work // TASK_WORK)
     parts = max((p for p in range(1, most + 1) if i.size % p == 0), default=1)
+    group, each = phases[0].group, i.size // parts
     outermost = all(abs(i.x) > abs(s.x) for s in phases[0].space if s.inputs > 1)
-    if parts == 1 or results == 1 or phases[0].group.size > 1 or o.y != 1 or not outermost:
+    walked = [n.size, group.size, each, *(s.inputs for s in phases[0].space[:2])]
+    dense = o.y == 1 or group.y == o.size == 1
+    if parts == 1 or results == 1 or not dense or not outermost or sum(size != 1 for size in walked) >= len(OUTER) or \
+            any(_mode(phase, tile) in ("dot", "single") for phase in phases):
         return phases
-    each = i.size // parts
-    group = _Axis(parts, each * i.x, each * i.w, results)
-    return [replace(phase, group=group, i=replace(i, size=each), parts=parts) for phase in phases]
+    part = _Axis(parts, each * i.x, each * i.w, results)
+    return [replace(phase, part=part, i=replace(i, size=each)) for phase in phases]
 
 
 def _outputs(phase: _Phase) -> int:
@@ -353,7 +364,8 @@ def _parts(phase: _Phase, tile: Tile) -> list[tuple[_Phase, str]]:
     mode, width = _mode(phase, tile), phase.space[2]
     first = max(0, -(-width.low // width.mul))
     last = min(width.outputs, (width.inputs - 1 + width.low - (width.taps - 1) * width.tap) // width.mul + 1)
-    if mode != "depthwise" or width.is_inside or not _has_taps(phase) or 4 * (last - first) < 3 * width.outputs:
+    if mode != "depthwise" or phase.part.size > 1 or width.is_inside or not _has_taps(phase) or \
+             4 * (last - first) < 3 * width.outputs:
         return [(phase, mode)]
     cuts = ((first, last, "depthwise"), (0, first, "edge"), (last, width.outputs, "edge"))
     return [(replace(phase, space=(*phase.space[:2], _outputs_between(width, start, stop))), mode)
@@ -368,7 +380,8 @@ def _call(phase: _Phase, mode: str, tile: Tile, d: str) -> tuple[dict[str, int],
     copy: dict[str, int] = {}
     plan = _plan(phase, mode)
     if _needs_copy(plan):
-        padded, copy = _padded(phase, tile, "n" if plan.outer[0] is phase.n else "group")
+        first = next((name for name in ("part", "n") if plan.outer[0] is getattr(phase, name)), "group")
+        padded, copy = _padded(phase, tile, first)
         plan = _plan(padded, mode)
     pack = _is_packed(plan, tile)
     levels, in_w = _levels(plan, pack, tile)
@@ -451,7 +464,7 @@ def _is_packed(plan: _Plan, tile: Tile) -> bool:
         return False
     taps = phase.i.size * math.prod(s.taps for s in phase.space)
     often = phase.n.size * math.prod(s.outputs for s in phase.space) >= 8 * tile.mr
-    return phase.o.w != 1 or phase.parts == 1 and often and taps * phase.o.size * phase.group.size * tile.size <= _PACKED_BYTES
+    return phase.o.w != 1 or phase.part.size == 1 and often and taps * phase.o.size * phase.group.size * tile.size <= _PACKED_BYTES
 
 
 def _pack_members(plan: _Plan, in_w: list[_Level], tile: Tile) -> dict[str, int]:
