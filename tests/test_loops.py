@@ -544,3 +544,13 @@ def test_lanes_that_stop_by_themselves_share_what_they_all_read():
     at = tj.grad(lambda table: jnp.sum(tj.vmap(lambda x: lax.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * table[c[1]], c[1] + 1),
                                                                         (x, 0))[0])(wanted)))
     np.testing.assert_allclose(tj.jit(at)(table)[:3] * table[:3], np.full(3, np.prod(table[:3]) * wanted.sum()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lower, upper, trips", [(0.0, 3.0, 3), (0.5, 3.2, 3), (0.0, 2.5, 3), (3.0, 1.0, 0), (0.0, np.nan, 0), (-1.5, -0.5, 1)])
+def test_counters_of_floats_count_by_one(lower: float, upper: float, trips: int) -> None:
+    """As `while lower < upper: ...; lower += 1`, also with a bound for each lane."""
+    f = tj.jit(lambda lower, upper: tj.lax.fori_loop(lower, upper, lambda i, c: (c[0] + i, c[1] + 1), (0.0, 0)))
+    total, count = f(np.float32(lower), np.float32(upper))
+    assert count == trips and total == sum(lower + k for k in range(trips))
+    totals, counts = tj.vmap(f, (None, 0))(np.float32(lower), np.float32([upper, lower + 1.5, upper]))
+    assert counts.tolist() == [trips, 2, trips] and totals[2] == total

@@ -13,15 +13,15 @@ from tracejit.errors import ConcretizationTypeError, DtypeError, ShapeError, Tre
 from tracejit.ir.cells import Cell, discharging, of_values, read_all, write_all
 from tracejit.ir.graph import Graph, Var
 from tracejit.ir.trace import bind, concrete_value, hooks, inline, trace
-from tracejit.ir.types import ArrayType, is_integer, kind_of, promote, type_of, with_wide_numbers
+from tracejit.ir.types import ArrayType, is_inexact, kind_of, promote, type_of, with_wide_numbers
 from tracejit.lax.agreement import branch_error, branch_structure_error, carry_error, carry_structure_error, check_callable
 from tracejit.lax.agreement import index_type, predicate_type
 from tracejit.lax.bits import bitwise_or
 from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import axis_of, full, is_own
-from tracejit.lax.compare import ne
+from tracejit.lax.compare import gt, ne
 from tracejit.lax.convert import ConvertElementType
-from tracejit.lax.elementwise import add, clamp, convert_element_type, max, sub
+from tracejit.lax.elementwise import add, ceil, clamp, convert_element_type, max, select, sub
 from tracejit.lax.loops import COUNT, Scan, While
 from tracejit.lax.shape import concatenate, index_in_dim, pad, reshape, rev, slice_in_dim, stack
 from tracejit.pytree import keystr, tree_flatten, tree_flatten_with_path, unflatten
@@ -394,7 +394,7 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
     if static:
         return scan(step, (start, init_val), None, length=builtins.max(0, int(upper) - int(lower)))[0][1]
     init_val = with_wide_numbers_in(init_val)
-    trips = convert_element_type(max(sub(convert_type(upper, i_type), start), convert_type(0, i_type)), COUNT.dtype)
+    trips = trips_between(start, convert_type(upper, i_type))
 
     def trace_body(types):
         return trace_tree(lambda carry: step(carry, None)[0], ((start, init_val),), types)
@@ -405,12 +405,20 @@ def fori_loop(lower, upper, body_fun: Callable, init_val: Any, *, unroll: int | 
     return unflatten(tree_flatten(init_val)[1], outs[1:])
 
 
+def trips_between(start, stop):
+    """How often a counter that starts there is below `stop`. Also of floats, which count by one too."""
+    distance = sub(stop, start)
+    if is_inexact(type_of(start).dtype):
+        distance = select(gt(stop, start), ceil(distance), convert_type(0, type_of(start)))  # none for nan
+    return convert_element_type(max(distance, convert_type(0, type_of(start))), COUNT.dtype)
+
+
 def loop_counter_type(lower, upper) -> ArrayType:
     """The type of a loop's counter: that of the bounds, weak where the first is; a Python integer's where both are known."""
     a, b = type_of(lower), type_of(upper)
     for t in (a, b):
-        if t.ndim or not is_integer(t.dtype):
-            raise DtypeError(f"fori_loop: the bounds must be integer scalars, got {t}", source=user_source())
+        if t.ndim or kind_of(t.dtype) not in "iuf":
+            raise DtypeError(f"fori_loop: the bounds must be integer or real scalars, got {t}", source=user_source())
     common = common_type((a, b))
     if common is None:
         raise DtypeError(f"lower and upper arguments to fori_loop must have equal types, got {a.dtype} and {b.dtype}",
