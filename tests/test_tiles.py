@@ -11,7 +11,7 @@ from tracejit.codegen.cpu.isa import host_isa
 from tracejit.codegen.cpu.program import generate
 from tracejit.codegen.tiles import asks, pieces_of, tiles_of
 from tracejit.ir.trace import trace_closed
-from tracejit.ir.types import ArrayType
+from tracejit.ir.types import ArrayType, type_of
 
 RNG = np.random.default_rng(0)
 
@@ -79,8 +79,7 @@ def test_pieces_ask_nothing():
         kernel, = [s.kernel for s in generate(trace_closed(padded(n), types), host_isa()).program.steps]
         pieces[n] = pieces_of(kernel)
     assert [[a.size for a in piece.row_axes] for piece in pieces[3]] == 3 * [[64, 96]]
-    assert not any(map(asks, pieces[3]))
-    assert len(pieces[12]) == 1 and asks(pieces[12][0])
+    assert len(pieces[12]) == 12 and not any(map(asks, pieces[3] + pieces[12]))
 
 
 @pytest.mark.parametrize("n", [8, 10, 16, 23])
@@ -135,3 +134,32 @@ def test_long_code_for_operands_that_lie_across(dtype, rows, columns):
     found = tj.jit(lambda x, y: jnp.tanh(x.T) + y)(x, y)
     tight = 4e-3 if dtype == "f2" else 1e-6
     np.testing.assert_allclose(np.asarray(found), np.tanh(x.T.astype("f8")) + y, rtol=tight, atol=tight)
+
+
+PIECES = [(n, shape, axis) for n in (4, 9, 40) for shape, axis in (((100,), 0), ((3, 40), 0), ((3, 40), 1), ((20, 17), -1), ((0, 5), 0))]
+
+
+@pytest.mark.parametrize("n, shape, axis", PIECES)
+def test_joins_of_many_pieces(n, shape, axis):
+    rng = np.random.default_rng(n)
+    xs = [rng.standard_normal(shape).astype("f4") for _ in range(n)]
+    xs[1] = np.concatenate([xs[1], xs[1]], axis)
+
+    def join(np_or_jnp):
+        def f(*xs):
+            parts = [np_or_jnp.exp(x) * (k + 1) for k, x in enumerate(xs)]
+            joined = np_or_jnp.concatenate(parts, axis)
+            return joined, np_or_jnp.stack([2 * p for p in parts[2:]], axis), joined[::-1] + 1, joined.sum(axis)
+        return f
+    for got, want in zip(tj.jit(join(jnp))(*xs), join(np)(*xs)):
+        np.testing.assert_allclose(got, want, rtol=2e-6, atol=1e-5)
+    total = lambda *xs: (join(jnp)(*xs)[0] ** 2).sum()
+    for x, got, k in zip(xs, tj.jit(tj.grad(total, tuple(range(n))))(*xs), range(n)):
+        np.testing.assert_allclose(got, 2 * (k + 1) ** 2 * np.exp(2 * x), rtol=5e-6)
+
+
+def test_each_piece_of_a_join_is_a_kernel_and_equal_ones_have_one_code():
+    xs = [np.arange(2000, dtype="f4") + k for k in range(20)]
+    graph = trace_closed(lambda *xs: [jnp.concatenate([jnp.sqrt(x) for x in xs])], [type_of(x) for x in xs])
+    code = generate(graph, host_isa())
+    assert len(code.schedules) == 20 and sum("define void @tj_kernel_" in text for text in code.modules) == 1

@@ -13,8 +13,9 @@ from tracejit.codegen.fuse import MOST_MEMBERS, Group, Single, fuse, is_view, re
 from tracejit.codegen.kernels import Kernel, build_kernel, copy_kernel
 from tracejit.codegen.registers import NotInRegisters, RegisterLoop, register_loop
 from tracejit.codegen.steps import ControlStep, KernelStep, NativeStep, Program, Region, Step
+from tracejit.codegen.tiles import intervals, joins
 from tracejit.ir.graph import Eqn, Graph, Var, live_eqns
-from tracejit.ir.loops import LOAD, Axis, Index, Pull, axes_of, index_of, linear
+from tracejit.ir.loops import LOAD, Axis, Index, Pull, axes_of, index_of, linear, postorder
 from tracejit.ir.types import TapeType
 from tracejit.lax.branches import Cond
 from tracejit.lax.kinds import Elementwise
@@ -30,8 +31,8 @@ LONG_ROW = 64           # elements of a row, of which most are in code without c
 class Target:
     """What lowering asks of a back end: the scratch memory of an equation that is not fused, how it computes a product,
     why it cannot run a loop in registers ("": it can), the scratch memory of one that does, which epilogues it takes,
-    how many trips of a loop it runs at once, whether it folds rows one after another in vectors, and how it computes
-    elements of a loop in registers side by side (None: not)."""
+    how many trips of a loop it runs at once, whether it folds rows one after another in vectors, whether it computes the
+    pieces of a join one by one, and how it computes elements of a loop in registers side by side (None: not)."""
     scratch_of: Callable[[Eqn], int]
     blocks_of: BlocksOf
     refusal: Callable[[Eqn, RegisterLoop], str] = lambda eqn, loop: ""
@@ -39,6 +40,7 @@ class Target:
     takes: Takes = lambda kernel, product: True
     shares_of: Callable[[Eqn, Sequence[Program]], int] = lambda eqn, programs: 1
     vectors: bool = False
+    by_pieces: bool = False
     packed: Callable[[RegisterLoop], RegisterLoop] | None = None
 
 
@@ -152,11 +154,11 @@ class Lowering:
     def reads_rows(self, reader: Var | Group, v: Var) -> bool:
         """Whether a view that is copied, or an elementwise group, reads each element of a value once, in rows as they lie."""
         if isinstance(reader, Group):
-            axes, reads = self.reads_of_group(reader, v)
+            (axes, reads), apart = self.reads_of_group(reader, v), False
         else:
-            axes, reads = self.reads_of_view(reader, v)
+            axes, reads, apart = self.reads_of_view(reader, v)
         last = next((a for a in reversed(axes) if a.size > 1), None)
-        return len(reads) == 1 and math.prod(a.size for a in axes) <= 2 * v.type.size and \
+        return len(reads) == 1 and (apart or math.prod(a.size for a in axes) <= 2 * v.type.size) and \
             last is not None and last.size >= LONG_ROW and reads.pop().coefficient(last) == 1
 
     def reads_of_group(self, group: Group, v: Var) -> tuple[Sequence[Axis], set[Index]]:
@@ -166,9 +168,10 @@ class Lowering:
         at = [at for reads in of_members for x, at in reads.operands if x is v]
         return of_members[0].axes, {linear(index, squeezed(v.type.shape)) for index in at}
 
-    def reads_of_view(self, x: Var, v: Var) -> tuple[Sequence[Axis], set[Index]]:
+    def reads_of_view(self, x: Var, v: Var) -> tuple[Sequence[Axis], set[Index], bool]:
+        """Axes, where on them a value is read, and whether only the piece that is made of it is computed there."""
         if not is_view(x, self.producers) or self.dense_base(x) is not None:
-            return (), set()
+            return (), set(), False
         found: set[Index] = set()
 
         def leaf(var, at):
@@ -177,8 +180,8 @@ class Lowering:
             return None if is_view(var, self.producers) else pull.load(var, at)
         pull = Pull(leaf, self.producers)
         axes = axes_of(x.type.shape)
-        pull.value(x, index_of(axes))
-        return axes, found
+        root = pull.value(x, index_of(axes))
+        return axes, found, self.target.by_pieces and joins(intervals(axes, postorder(root, ())))
 
     def add_kernel(self, group: Group, needed: set[Var]) -> None:
         stored = {v for v in group.level if v in needed}

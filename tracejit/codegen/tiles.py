@@ -1,21 +1,27 @@
-"""A kernel that reads along one axis and writes along another -> kernels that do both in square tiles, line by line.
+"""A kernel that is best done by several -> those kernels.
 
-    y[i, j] = f(x[j, i])    walked row by row would read one number of each line of x, and the line again for the next i
+    y = concatenate(f(x), g(z), ...)    each piece by itself: else every element asks which piece it is in
+    y[i, j] = f(x[j, i])                in square tiles that are read and written line by line: row by row, it would read one
+                                        number of each line of x, and the line again for the next i
 """
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tracejit.codegen.kernels import Kernel
-from tracejit.codegen.schedule import LEAST_STRIDE, substituted
-from tracejit.codegen.zones import conditions_of, inside, intervals_of, nodes_of
-from tracejit.ir.loops import Axis, Index
+from tracejit.codegen.schedule import LEAST_STRIDE, collapse, substituted
+from tracejit.codegen.zones import MOST_ZONES, conditions_of, inside, intervals_of, nodes_of
+from tracejit.ir.loops import Axis, Expr, Index
 
 LINE_BYTES = 64
 WIDTH = 64              # elements of a tile along the axis that is written
-MOST_PIECES = 8         # of a kernel with conditions
+MOST_PIECES = 8         # of a kernel with conditions that reads across
+MOST_JOINED = 128       # of one that joins pieces
+LEAST_JOINED = 64       # elements of such pieces, in the mean
+LEAST_WIDTH = 16        # and the least along the last axis
 NEAR_BYTES = 1 << 14    # what an array may be to be read in any order
 
 
@@ -25,16 +31,32 @@ def tiles_of(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:
 
 
 def pieces_of(kernel: Kernel) -> list[Kernel]:
-    """A kernel that reads across, such as a sum of padded arrays, cut where its conditions change."""
-    conditions = {c: None for e in nodes_of(kernel) for c in conditions_of(e)}
-    if not conditions or crossing(kernel) is None:
+    """A kernel that joins many pieces, or reads across (a sum of padded arrays), cut where its conditions change."""
+    if kernel.fold_axes or len(kernel.stages) > 1:
         return [kernel]
-    intervals = [intervals_of(axis, conditions) for axis in kernel.row_axes]
-    if math.prod(map(len, intervals)) > MOST_PIECES:
+    cuts = intervals(kernel.row_axes, nodes_of(kernel))
+    n = math.prod(map(len, cuts))
+    if n == 1 or not joins(cuts) and (n > MOST_PIECES or crossing(kernel) is None):
         return [kernel]
-    boxes = [dict(zip(kernel.row_axes, box)) for box in itertools.product(*intervals)]
+    boxes = [dict(zip(kernel.row_axes, box)) for box in itertools.product(*cuts)]
     pieces = [inside(kernel, box) for box in boxes]
-    return [kernel] if any(map(asks, pieces)) else [part(piece, box) for piece, box in zip(pieces, boxes)]
+    return [kernel] if any(map(asks, pieces)) else [collapse(part(piece, box)) for piece, box in zip(pieces, boxes)]
+
+
+def intervals(axes: Sequence[Axis], nodes: Iterable[Expr]) -> list[list[tuple[int, int]]]:
+    """Those of each axis in which the conditions of expressions do not change."""
+    conditions = {c: None for e in nodes for c in conditions_of(e)}
+    return [intervals_of(axis, conditions) for axis in axes]
+
+
+def joins(cuts: list[list[tuple[int, int]]]) -> bool:
+    """Whether many pieces meet that lie in these intervals of each axis, none of them much larger than the others."""
+    lengths = [[last - first for first, last in pieces] for pieces in cuts]
+    n = math.prod(map(len, lengths))
+    if not MOST_ZONES < n <= MOST_JOINED or 1 < len(lengths[-1]) and min(lengths[-1]) < LEAST_WIDTH:
+        return False
+    volumes = sorted(map(math.prod, itertools.product(*lengths)), reverse=True)
+    return sum(volumes) >= n * LEAST_JOINED and 5 * sum(volumes[:MOST_ZONES]) < 4 * sum(volumes)
 
 
 def asks(kernel: Kernel) -> bool:

@@ -138,12 +138,19 @@ def inside(kernel: Kernel, box: Box) -> Kernel:
     """The kernel without the questions that a box answers."""
     memo: dict[Expr, Expr] = {}
     nodes: dict[Expr, Expr] = {}
-    resolve = lambda e: resolved(e, box, memo, nodes)
+    resolve = lambda e: resolved(chosen(e, box), box, memo, nodes)
     store = lambda s: Store(s.var, s.offset, resolve(s.expr))
     stages = [Stage([store(s) for s in stage.stores],
                     [Fold(f.var, f.op, f.types, [resolve(e) for e in f.states]) for f in stage.folds],
                     [store(s) for s in stage.row_stores]) for stage in kernel.stages]
     return replace(kernel, stages=stages)
+
+
+def chosen(e: Expr, box: Box) -> Expr:
+    """What an expression that chooses between others is in a box."""
+    while e.kind == WHERE and not (asked := open_in(e.data, box)):
+        e = e.args[1] if asked is None else e.args[0]
+    return e
 
 
 def resolved(root: Expr, box: Box, memo: dict[Expr, Expr], nodes: dict[Expr, Expr]) -> Expr:

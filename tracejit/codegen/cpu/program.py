@@ -319,6 +319,6 @@ def digest(text: str) -> str:
 
 def generate(graph: Graph, isa: Isa, donated: Sequence[Var] = ()) -> Code:
     """The LLVM text of a graph; results may take the memory of its `donated` params."""
-    target = Target(lambda eqn: op_scratch_bytes(isa, eqn), lambda eqn: blocks_of(isa, eqn), refusal,
-                    lambda loop: loop.stack_bytes, shares_of=shares_of, vectors=True, packed=lambda loop: packed(loop, isa.lanes))
+    target = Target(lambda eqn: op_scratch_bytes(isa, eqn), lambda eqn: blocks_of(isa, eqn), refusal, lambda loop: loop.stack_bytes,
+                    shares_of=shares_of, vectors=True, by_pieces=True, packed=lambda loop: packed(loop, isa.lanes))
     return ProgramEmitter(isa).emit(lower(graph, target, donated=donated))
