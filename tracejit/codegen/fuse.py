@@ -4,6 +4,7 @@ A group shares one iteration space, the *domain*. Its members are
     full    one value per point of the domain (elementwise), never stored unless someone outside reads it
     reduce  folds some axes of the domain: the rest are the *rows*
     row     one value per row, computed from reductions
+    column  a fold over the rows, in passing: the gradient of a layer normalisation's scale. Nobody in the group reads it
 A full member may use a row value (softmax: x - max(x)); it then belongs to the next *stage*: each row is
 passed over once per stage, while it is in the cache. Views are not members: they are pulled into their readers.
 """
@@ -21,6 +22,7 @@ MOST_BUFFERS = 48
 ROW_BYTES = 1 << 18         # a row that is passed over several times must stay in the second-level cache
 SERIAL_ELEMENTS = 1 << 14   # a whole array of at most this size may be one row
 MOST_FOLDED = 24            # elements of rows that are folded side by side
+MOST_COLUMNS = 1 << 13      # elements of a row of which folds over the rows keep a state
 LEAST_TAIL = 8              # rows of which elementary functions take longer one by one than a kernel of its own does
 SPLIT_ELEMENTS = 1 << 15    # a reduction of this many elements per row into few rows is cut into parts
 
@@ -224,6 +226,8 @@ class Fuser:
                 level = "full"
             elif group.reduced in (None, reads.reduced) and reads.reduced:
                 level = "reduce"
+            elif self.vectors and group.folds_rows and folds_over_rows(eqn, group, reads):
+                level = "column"
             else:
                 return None
         elif group.reduced and reads.reduced is None and reads.space == group.rows and group.may_have_rows:
@@ -236,6 +240,8 @@ class Fuser:
             of = group.level.get(v)
             if of is None:
                 continue
+            if of == "column":
+                return None
             if of == "full":
                 if level == "row" or at != own:
                     return None
@@ -327,7 +333,7 @@ class Fuser:
         shared = reader.operands & set(made.level)
         if not shared:
             return True
-        probe = Group(domain=made.domain, reduced=made.reduced, level=made.level)
+        probe = Group(domain=made.domain, reduced=reader.reduced if made.reduced is None else made.reduced, level=made.level)
         for eqn in reader.eqns:
             reads = reads_of(eqn, self.producers)
             if any(v in made.level for v, _ in reads.operands) and \
@@ -351,6 +357,12 @@ class Fuser:
         a.before = merged_before
         self.depend(a, merged_before)
         return a
+
+
+def folds_over_rows(eqn: Eqn, group: Group, reads: Reads) -> bool:
+    """Whether an equation folds all that a group's rows are numbered by, of rows that are short and many."""
+    return set(reads.reduced or ()) == set(range(len(group.domain))) - set(group.reduced or ()) and eqn.op.joins == 1 and \
+        not group.is_split and group.reduced_size <= MOST_COLUMNS
 
 
 def folds_columns(eqn: Eqn) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from tracejit.ir.loops import (APPLY, LOAD, ROW, Axis, Expr, Index, Pull, axes_o
                                 postorder)
 from tracejit.lax.kinds import Reduction
 
+FOLDED = ("reduce", "column")
 CHEAP = 8       # a value that costs no more than this is computed again in a later stage rather than kept
 
 
@@ -36,15 +37,34 @@ class Fold:
 
 @dataclass(eq=False)
 class Stage:
-    """One pass over the reduced axes of a row: full stores and folds, then what is computed once per row."""
+    """One pass over the reduced axes of a row: full stores and folds, then what is computed once per row. What is folded
+    over the rows in passing, a state for each point of a row, is known only after all of them."""
     stores: list[Store] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
     row_stores: list[Store] = field(default_factory=list)
+    column_folds: list[Fold] = field(default_factory=list)
+    column_stores: list[Store] = field(default_factory=list)
 
     @property
     def joins(self) -> int:
         """How many points are best folded at once."""
         return max((fold.op.joins for fold in self.folds), default=1)
+
+    @property
+    def roots(self) -> list[Expr]:
+        """What is computed at each point: stored or folded."""
+        return [s.expr for s in self.stores] + [e for fold in self.folds + self.column_folds for e in fold.states]
+
+    @property
+    def all_stores(self) -> list[Store]:
+        return self.stores + self.row_stores + self.column_stores
+
+    def mapped(self, expr: Callable[[Expr], Expr], offset: Callable[[Index], Index] = lambda index: index) -> Stage:
+        """The stage with its expressions and offsets changed."""
+        stores = lambda of: [Store(s.var, offset(s.offset), expr(s.expr)) for s in of]
+        folds = lambda of: [Fold(f.var, f.op, f.types, [expr(e) for e in f.states]) for f in of]
+        return Stage(stores(self.stores), folds(self.folds), stores(self.row_stores), folds(self.column_folds),
+                     stores(self.column_stores))
 
 
 @dataclass(eq=False)
@@ -75,7 +95,7 @@ class Kernel:
     def roots(self) -> list[Expr]:
         out = []
         for stage in self.stages:
-            out += [s.expr for s in stage.stores + stage.row_stores] + [e for f in stage.folds for e in f.states]
+            out += stage.roots + [s.expr for s in stage.row_stores + stage.column_stores]
         return out
 
     @property
@@ -85,7 +105,7 @@ class Kernel:
 
     @property
     def outputs(self) -> list[Var]:
-        stores = [s for stage in self.stages for s in stage.stores + stage.row_stores]
+        stores = [s for stage in self.stages for s in stage.all_stores]
         return list(dict.fromkeys(s.var for s in stores if not isinstance(s.var, Scratch)))
 
     @functools.cached_property
@@ -93,7 +113,7 @@ class Kernel:
         """Where in each buffer the kernel begins, if not at its first element. Code counts from there: kernels that differ in
         nothing else, such as those of x[0] to x[9] in a Python loop, are one."""
         places = [(e.data[0], e.data[1]) for e in self.loads] + [
-            (s.var, s.offset) for stage in self.stages for s in stage.stores + stage.row_stores]
+            (s.var, s.offset) for stage in self.stages for s in stage.all_stores]
         least: dict[Any, int] = {}
         for var, offset in places:
             least[var] = min(least.get(var, offset.const), offset.const)
@@ -105,12 +125,16 @@ class Kernel:
         return {s.var for stage in self.stages[:-1] for s in stage.stores}
 
     @property
+    def column_folds(self) -> list[Fold]:
+        return [fold for stage in self.stages for fold in stage.column_folds]
+
+    @property
     def size(self) -> int:
         return math.prod(a.size for a in self.row_axes + self.fold_axes)
 
     def indices(self) -> list[Index]:
         """Every index that the kernel mentions: what decides which axes can be walked as one."""
-        out = [s.offset for stage in self.stages for s in stage.stores + stage.row_stores]
+        out = [s.offset for stage in self.stages for s in stage.all_stores]
         seen: set = set()
         stack = list(self.roots)
         while stack:
@@ -144,7 +168,7 @@ class KernelBuilder:
         if level is None:
             inside = is_view(var, self.producers) or var in self.recomputed
             return None if inside else self.pull.load(var, index)
-        if level == "reduce":
+        if level in FOLDED:
             return self.pull.node(ROW, (), var, var.type.dtype)
         if level == "full" and self.group.stage[var] < self.stage and var in self.kept:
             buffer, offset = self.kept[var]
@@ -163,7 +187,7 @@ class KernelBuilder:
         for k in range(n_stages):
             self.stage, self.pull.memo = k, {}
             for var, level in group.level.items():  # in order, so that no chain is pulled deeper than one step
-                if level != "reduce" and group.stage[var] <= k:
+                if level not in FOLDED and group.stage[var] <= k:
                     self.pull.value(var, self.spread(var.type, self.rows if level == "row" else self.own))
             stages.append(self.build_stage([e for e in group.eqns if group.stage[e.outputs[0]] == k]))
             self.keep_for_later(stages[-1], k)
@@ -181,6 +205,9 @@ class KernelBuilder:
                 stage.folds.append(self.fold(eqn))
                 if var in self.stored:
                     stage.row_stores.append(self.store(var, self.rows))
+            elif level == "column":
+                stage.column_folds.append(self.fold(eqn))
+                stage.column_stores.append(self.store(var, tuple(self.own[d] for d in self.group.reduced)))
             elif var in self.stored:
                 if level == "row":
                     stage.row_stores.append(self.store(var, self.rows))

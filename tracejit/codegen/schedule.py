@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.fuse import MOST_FOLDED, SPLIT_ELEMENTS
-from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops, total_cost
+from tracejit.codegen.kernels import Kernel, Stage, Store, long_ops, total_cost
 from tracejit.codegen.zones import MOST_NODES, inside
-from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder
+from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder, zero
 
 TASK_COST = 1 << 16         # element operations that are worth a task of their own
 MOST_TASKS = 256
 MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
 LINE_BYTES = 64             # a line of the cache: no register is wider
-STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
+STREAM_BYTES = 3 << 23      # what is written beyond the last cache (which holds what is read, too) is best not read into it first
 MOST_WRITTEN = 4            # elements of a last axis that is written out
 LEAST_CUT = 16              # elements of a last axis that is cut off
 LEAST_BESIDE = 32           # and of the axis before it
@@ -96,10 +96,7 @@ def substituted(kernel: Kernel, images: dict) -> Kernel:
 
 def stage_with(stage: Stage, images: dict, memo: dict[Expr, Expr]) -> Stage:
     """A stage with axes replaced by indices."""
-    store = lambda s: Store(s.var, s.offset.substitute(images), s.expr.substitute(images, memo))
-    return Stage([store(s) for s in stage.stores],
-                 [Fold(f.var, f.op, f.types, [e.substitute(images, memo) for e in f.states]) for f in stage.folds],
-                 [store(s) for s in stage.row_stores])
+    return stage.mapped(lambda e: e.substitute(images, memo), lambda offset: offset.substitute(images))
 
 
 def cut(kernel: Kernel) -> Kernel:
@@ -153,7 +150,7 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     vector, along = vector_axis(kernel)
     widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in [*kernel.roots, *kernel.loads]), default=4)
     lanes = lanes_of(np.dtype(f"i{widest}"))
-    turned = along and turns_rows(kernel, lanes)
+    turned = along and not kernel.column_folds and turns_rows(kernel, lanes)
     vector, along = (kernel.row_axes[-1], False) if turned else (vector, along)
     cost = sum(total_cost(root) for root in kernel.roots) or 1
     n = vector.size if vector else 1
@@ -176,7 +173,7 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     per_row = math.prod(a.size for a in kernel.fold_axes)
     if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
         unroll = 1 if turned else min(4, max(1, n // lanes)) if cost < 60 else unroll
-    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 512 and len(kernel.stages) == 1:
+    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 512 and len(kernel.stages) == 1 and not kernel.column_folds:
         first = kernel.fold_axes[0].size
         parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
         chunk = -(-first // parts)
@@ -196,9 +193,19 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     units, unit_cost = units * parts, unit_cost / parts
     if not turned and goes_by_rows(kernel, vector, along, lanes * unroll, widest):
         return by_rows(kernel, vector, lanes, unroll)
-    per_task = max(1, int(TASK_COST / unit_cost), -(-units // MOST_TASKS))
+    most = MOST_TASKS if not kernel.column_folds else min(MOST_PARTS, MOST_PARTIAL // per_row)
+    per_task = max(1, int(TASK_COST / unit_cost), -(-units // most))
     streams = vector is not None and (along or not kernel.fold_axes) and not chunk and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
+
+
+def columns_of(plan: Schedule) -> Schedule:
+    """What the tasks of a row kernel have folded over their rows, as columns whose parts the tasks are."""
+    kernel = plan.kernel
+    folds = [replace(fold, states=[zero(e.dtype) for e in fold.states]) for fold in kernel.column_folds]
+    stage = Stage(folds=folds, row_stores=[s for stage in kernel.stages for s in stage.column_stores])
+    columns = Kernel(kernel.fold_axes, [Axis("rows", plan.units)], [stage], kernel.eqns)
+    return replace(plan, kernel=columns, along=False, chunk=plan.per_task, streams=False)
 
 
 def goes_abreast(kernel: Kernel, vector: Axis | None, cost: float) -> bool:
@@ -277,7 +284,7 @@ def vector_axis(kernel: Kernel) -> tuple[Axis | None, bool]:
     fold = kernel.fold_axes[-1] if kernel.fold_axes else None
     if fold is None:
         return row, False
-    if row is None:
+    if row is None or kernel.column_folds:
         return fold, True
     offsets = [e.data[1] for e in kernel.loads] + [s.offset for stage in kernel.stages for s in stage.stores]
     contiguous = lambda axis: sum(elements_of(o) for o in offsets if o.coefficient(axis) == 1)

@@ -19,16 +19,16 @@ class Signature:
         kernel = plan.kernel
         self.axes = {a: k for k, a in enumerate([*kernel.row_axes, *kernel.fold_axes])}
         self.buffers = {v: k for k, v in enumerate([*buffers, *kernel.scratch])}
-        self.folds = {fold.var: k for k, fold in enumerate(f for stage in kernel.stages for f in stage.folds)}
+        self.folds = {fold.var: k for k, fold in enumerate(f for stage in kernel.stages for f in stage.folds + stage.column_folds)}
         self.starts = kernel.starts
         self.numbers: dict[Expr, int] = {}
         self.nodes: list[tuple] = []
 
     def of(self, plan: Schedule) -> tuple:
         kernel = plan.kernel
-        stages = tuple((self.stores(stage.stores),
-                        tuple((f.op, tuple(f.types), f.var.type, tuple(map(self.expr, f.states))) for f in stage.folds),
-                        self.stores(stage.row_stores)) for stage in kernel.stages)
+        folds = lambda of: tuple((f.op, tuple(f.types), f.var.type, tuple(map(self.expr, f.states))) for f in of)
+        stages = tuple((self.stores(stage.stores), folds(stage.folds), self.stores(stage.row_stores), folds(stage.column_folds),
+                        self.stores(stage.column_stores)) for stage in kernel.stages)
         scratch = tuple((v.type, self.index(offset)) for v, offset in kernel.scratch.items())
         sizes = tuple(a.size for a in self.axes), len(kernel.row_axes)
         how = tuple(getattr(plan, name) for name in PLAIN), tuple(self.axes.get(a) for a in (plan.vector, plan.across))

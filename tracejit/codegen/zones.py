@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tracejit.codegen.kernels import Fold, Kernel, Stage, Store
-from tracejit.ir.loops import CONST, LOAD, WHERE, Axis, Expr, Index, Inside, Quotient, Remainder, postorder
+from tracejit.codegen.kernels import Kernel
+from tracejit.ir.loops import LOAD, WHERE, Axis, Expr, Index, Inside, Quotient, Remainder, postorder, zero
 
 MOST_ZONES = 3
 LEAST_SHARE = 8         # a zone holds at least one point in that many
@@ -139,11 +139,7 @@ def inside(kernel: Kernel, box: Box) -> Kernel:
     memo: dict[Expr, Expr] = {}
     nodes: dict[Expr, Expr] = {}
     resolve = lambda e: resolved(chosen(e, box), box, memo, nodes)
-    store = lambda s: Store(s.var, s.offset, resolve(s.expr))
-    stages = [Stage([store(s) for s in stage.stores],
-                    [Fold(f.var, f.op, f.types, [resolve(e) for e in f.states]) for f in stage.folds],
-                    [store(s) for s in stage.row_stores]) for stage in kernel.stages]
-    return replace(kernel, stages=stages)
+    return replace(kernel, stages=[stage.mapped(resolve) for stage in kernel.stages])
 
 
 def chosen(e: Expr, box: Box) -> Expr:
@@ -158,7 +154,7 @@ def resolved(root: Expr, box: Box, memo: dict[Expr, Expr], nodes: dict[Expr, Exp
         args = tuple(memo[a] for a in e.args)
         asked = open_in(conditions_of(e), box)
         if e.kind == LOAD and asked is None:
-            made = Expr(CONST, (), (bytes(e.dtype.itemsize), np.dtype(e.dtype)), e.dtype)
+            made = zero(np.dtype(e.dtype))
         elif e.kind == LOAD:
             made = Expr(LOAD, (), (*e.data[:2], asked), e.dtype, e.cost)
         elif e.kind == WHERE and not asked:

@@ -548,6 +548,10 @@ def loads_of(expr: Expr, seen: dict | None = None) -> dict[Expr, None]:
     return found
 
 
+def zero(dtype: np.dtype) -> Expr:
+    return Expr(CONST, (), (bytes(dtype.itemsize), dtype), dtype)
+
+
 def indices_of(e: Expr) -> list[Index]:
     """The indices that an expression node itself mentions."""
     if e.kind == LOAD:

@@ -25,7 +25,8 @@ def counts(kernel: Kernel, isa: Isa) -> tuple[float, float, float, float]:
     depends, outside, found = Dependence(kernel.passed_on), set(), np.zeros(4)
     for stage in kernel.stages:
         stores = [s.expr for s in stage.stores + stage.row_stores]
-        for e in within(stores + [e for fold in stage.folds for e in fold.states]):
+        folded = [e for fold in stage.folds + stage.column_folds for e in fold.states]
+        for e in within(stores + folded):
             if e.kind not in (APPLY, METHOD) or e in outside:
                 continue
             axes = depends(e)
@@ -34,7 +35,7 @@ def counts(kernel: Kernel, isa: Isa) -> tuple[float, float, float, float]:
                 outside.add(e)      # later stages find it computed
             rows = [a.size for a in kernel.row_axes if a in axes or ROW in axes]
             found += math.prod(inner + rows) * np.array([1, *cost(e, isa)])
-        for e in [e for fold in stage.folds for e in fold.states]:
+        for e in folded:
             found += kernel.size * np.array([1, weight(e.dtype), 0, 0])
     return tuple(map(float, found))
 

@@ -209,6 +209,13 @@ class Position:
         at = b.splat(self.number(offset), self.lanes)
         return b.gather(dtype, base, at, mask, other)
 
+    def ask_for(self, e: Expr, axis: Axis) -> None:
+        """Prefetch what a load would read one further along an axis."""
+        var, offset, _ = e.data
+        step = offset.coefficient(axis)
+        if step and self.stride(offset) == 1:
+            self.b.prefetch(self.address(self.buffers[var], self.from_start(var, offset + step), e.dtype))
+
     def place(self, var, offset: Index, dtype) -> Value:
         """Where an element of this scalar position is."""
         return self.b.gep(self.buffers[var], self.number(self.from_start(var, offset)), dtype)

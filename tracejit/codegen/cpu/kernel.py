@@ -1,16 +1,13 @@
 """A scheduled kernel -> an LLVM function `void(ptr buffers, i64 task)`.
 
-    across: the vector axis is a row axis. Each unit of work is a block of it at one point of the other row
-            axes; folds run inside, with one accumulator per lane.
-    along:  the vector axis is folded. Each unit is one row; lanes are folded together at its end.
-
-A fold that is cut into parts writes the states of each part to memory; `emit_combine` folds the parts.
+The vector axis is a row axis here (see rows.py for vectors along a folded one). Each unit of work is a block of it at one point of
+the other row axes; folds run inside, with one accumulator per lane. A fold that is cut into parts writes the states of each part to
+memory; combine.py folds the parts.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,6 @@ from tracejit.codegen.kernels import Fold, Kernel, Stage, Store, long_ops
 from tracejit.codegen.schedule import NEIGHBOURS, Schedule, lies_across, place_in_group, stage_with, turns
 from tracejit.codegen.zones import Zone, zones_of
 from tracejit.ir.loops import ROW, Axis, Expr, Index, loads_of
-from tracejit.lax.kinds import pairwise
 
 UNROLLED_FOLD = 4       # an inner fold of at most that many trips is written out
 CHAINS = 8              # that many states of columns take turns, or each would wait for the one before
@@ -62,7 +58,7 @@ class KernelEmitter:
         b.repeated = repeated(plan.kernel.roots)
         table = b.params[0]
         self.bases: dict[Any, Value] = {v: b.load(PTR, b.gep(table, k, PTR)) for k, v in enumerate(buffers)}
-        self.parts = b.load(PTR, b.gep(table, len(buffers), PTR)) if plan.chunk else None
+        self.parts = b.load(PTR, b.gep(table, len(buffers), PTR)) if plan.chunk or self.kernel.column_folds else None
         for copy in self.kernel.scratch:
             n = int(np.prod([a.size for a in self.kernel.fold_axes], dtype=np.int64))
             width = plan.lanes * plan.unroll if not plan.along else 1
@@ -91,25 +87,28 @@ class KernelEmitter:
 
     def unit(self, top: Position, unit: Value) -> None:
         """One unit of work: which part, which point of the outer row axes, which block of the vector axis."""
-        b, plan = self.b, self.plan
+        plan = self.plan
         part = None
         if plan.chunk:
             unit, part = self.divided(unit, plan.n_parts)
         block = None
         if plan.block:
             unit, block = self.divided(unit, -(-plan.vector.size // plan.block))
-        here = top.inner(self.outer_point(unit))
-        if plan.along or plan.vector is None:
-            self.row(here, part)
+        self.work(top.inner(self.outer_point(unit)), block, part)
+
+    def work(self, here: Position, block: Value | None, part: Value | None) -> None:
+        """What is done at one point of the outer row axes."""
+        b, plan = self.b, self.plan
+        if block is None:
+            return self.columns([here], part)
+        first = b.mul(block, plan.block)
+        last = b.min(b.add(first, plan.block), b.const(plan.vector.size, I64))
+        if plan.across is not None:
+            self.squares(here, first, last)
+        elif self.zones:
+            self.block_in_zones(here, first, last, part)
         else:
-            first = b.mul(block, plan.block)
-            last = b.min(b.add(first, plan.block), b.const(plan.vector.size, I64))
-            if plan.across is not None:
-                self.squares(here, first, last)
-            elif self.zones:
-                self.block_in_zones(here, first, last, part)
-            else:
-                self.block(here, first, last, part)
+            self.block(here, first, last, part)
 
     def outer_point(self, number: Value) -> dict[Axis, Value]:
         """A point of the outer row axes by its number."""
@@ -124,8 +123,6 @@ class KernelEmitter:
             return x, b.const(0, I64)
         whole = b.binary("udiv", x, b.const(by, I64))
         return whole, b.sub(x, b.mul(whole, by))
-
-    # --- across: lanes are neighbouring rows
 
     def block_in_zones(self, here: Position, first: Value, last: Value, part: Value | None) -> None:
         """A block piece by piece: each is in one of the zones, or in none of them."""
@@ -271,7 +268,7 @@ class KernelEmitter:
                 states = [self.points([p], there, mine) for p, mine in zip(places, states)]
             return states
         for p in places:
-            p.hoist(self.stage_roots(stage), {axis, *rest})
+            p.hoist(stage.roots, {axis, *rest})
         if not rest and part is None and any(self.crossing(stage, axis, places[0])):
             return [self.turned_fold(p, stage, mine, axis) for p, mine in zip(places, states)]
         depth = 1 if rest else stage.joins
@@ -314,7 +311,7 @@ class KernelEmitter:
         if p.is_partial or not 1 < p.lanes <= axis.size:
             return [], []
         seen: dict = {}
-        loads = {e: None for root in self.stage_roots(stage) for e in loads_of(root, seen)}
+        loads = {e: None for root in stage.roots for e in loads_of(root, seen)}
         return [e for e in loads if e not in p.values and turns(e, axis, p.vector)], \
             [s for s in stage.stores if s.var not in self.kernel.scratch and
              lies_across(s.offset, s.var.type.dtype, axis, p.vector)]
@@ -355,9 +352,6 @@ class KernelEmitter:
         for s, square in kept.items():
             square.write(corner.place(s.var, s.offset, s.expr.dtype), s.offset.coefficient(p.vector))
         return regroup(flat, shape)[0]
-
-    def stage_roots(self, stage: Stage) -> list[Expr]:
-        return [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
 
     def bounds(self, axis: Axis, part: Value | None):
         b, plan = self.b, self.plan
@@ -415,76 +409,6 @@ class KernelEmitter:
             p.values[Expr(ROW, (), fold.var, fold.var.type.dtype)] = fold.op.finish(self.b, tuple(mine))
         self.store_all(p, stage.row_stores)
 
-    # --- along: lanes are neighbouring elements of one row
-
-    def row(self, here: Position, part: Value | None) -> None:
-        self.hoist(here, set(self.kernel.fold_axes))
-        for stage in self.kernel.stages:
-            states = [self.start(fold, here) for fold in stage.folds]
-            if self.kernel.fold_axes:
-                here.hoist(self.stage_roots(stage), {*self.kernel.fold_axes})
-                states = self.row_loops(here, stage, states, part, self.kernel.fold_axes)
-            elif stage.folds or stage.stores:
-                states = self.points([here], stage, states)
-            if part is not None:
-                self.store_part(here, stage, states, part)
-            else:
-                self.finish_rows(here, stage, states)
-
-    def row_loops(self, here: Position, stage: Stage, states, part, axes: list[Axis]):
-        b = self.b
-        axis, *rest = axes
-        lo, hi = self.bounds(axis, part)
-        if rest:
-            shape = [len(s) for s in states]
-            with b.loop(lo, hi, carries=[v for s in states for v in s]) as loop:
-                inner = here.inner({axis: loop.index})
-                new = self.row_loops(inner, stage, regroup([*loop.carries], [shape])[0], None, rest)
-                loop.carry(*[v for s in new for v in s])
-            return regroup(loop.results, [shape])[0]
-        return self.vector_loop(here, stage, states, axis, lo, hi)
-
-    def vector_loop(self, here: Position, stage: Stage, states, axis: Axis, lo: Value, hi: Value):
-        """The innermost folded axis in vectors: `unroll` accumulators, then the rest, then lanes together."""
-        b, plan = self.b, self.plan
-        lanes, unroll, depth = plan.lanes, plan.unroll, stage.joins
-        step = lanes * unroll * depth
-        here.hoist(self.stage_roots(stage), {axis})
-        whole = axis.size % step == 0 and (not plan.chunk or plan.chunk % step == 0)
-        stop = hi if whole else b.sub(hi, b.rem(b.sub(hi, lo), b.const(step, I64)))
-        neutral = [[b.splat(s, lanes) for s in fold.op.init(b, fold.types)] for fold in stage.folds]
-        wide = [neutral for _ in range(unroll)]
-        shape = [[len(s) for s in neutral] for _ in range(unroll)]
-        flat = lambda groups: [v for mine in groups for s in mine for v in s]
-        with b.loop(lo, stop, step, carries=flat(wide)) as loop:
-            places = [here.inner({axis: b.add(loop.index, k * lanes)}, axis, lanes) for k in range(unroll * depth)]
-            new = [self.points(places[u * depth:(u + 1) * depth], stage, mine)
-                   for u, mine in enumerate(regroup(loop.carries, shape))]
-            loop.carry(*flat(new))
-        wide = regroup(loop.results, shape)
-        if not whole:
-            with b.loop(stop, hi, lanes, carries=flat(wide[:1])) as loop:
-                mask = b.lane_mask(b.sub(hi, loop.index), lanes) if lanes > 1 else None
-                p = here.inner({axis: loop.index}, axis, lanes, mask)
-                [mine] = regroup(loop.carries, shape[:1])
-                loop.carry(*flat([self.masked_point(p, stage, mine, mask)]))
-            wide[0] = regroup(loop.results, shape[:1])[0]
-        return [self.together(fold, mine, [w[k] for w in wide]) for k, (fold, mine) in enumerate(zip(stage.folds, states))]
-
-    def masked_point(self, p: Position, stage: Stage, states, mask):
-        self.store_all(p, stage.stores)
-        return [self.combined(fold, mine, [p.value(e) for e in fold.states], p, mask)
-                for fold, mine in zip(stage.folds, states)]
-
-    def together(self, fold: Fold, states, wide):
-        """Accumulators and then lanes, pairwise in a fixed tree, then with what was there before."""
-        b, op = self.b, fold.op
-        x = pairwise(partial(op.combine, b), [tuple(w) for w in wide])
-        while x[0].lanes > 1:
-            halves = [b.split(s, s.lanes // 2) for s in x]
-            x = list(op.combine(b, tuple(h[0] for h in halves), tuple(h[1] for h in halves)))
-        return list(op.combine(b, tuple(states), tuple(x)))
-
     # --- folds cut into parts
 
     def store_part(self, p: Position, stage: Stage, states, part: Value) -> None:
@@ -506,47 +430,5 @@ def regroup(flat: Sequence, shape: list[list[int]]) -> list[list[list]]:
     return [[[next(values) for _ in range(n)] for n in mine] for mine in shape]
 
 
-class CombineEmitter(KernelEmitter):
-    """Folds the parts of each row and stores what is computed per row."""
-
-    def emit(self) -> None:
-        b, plan = self.b, self.plan
-        with b.loop(0, math.prod(a.size for a in plan.outer)) as loop:
-            here = self.top().inner(self.outer_point(loop.index))
-            if plan.along:
-                self.combine(here)
-            else:
-                self.vectors(here)
-        b.ret()
-        b.finish()
-
-    def vectors(self, here: Position) -> None:
-        b, plan = self.b, self.plan
-        axis, lanes = plan.vector, plan.lanes
-        whole = axis.size - axis.size % lanes
-        with b.loop(0, whole, lanes) as loop:
-            self.combine(here.inner({axis: loop.index}, axis, lanes))
-        if whole < axis.size:
-            mask = b.lane_mask(b.const(axis.size - whole, I64), lanes)
-            self.combine(here.inner({axis: b.const(whole, I64)}, axis, lanes, mask))
-
-    def combine(self, p: Position) -> None:
-        b, plan, layout = self.b, self.plan, partial_layout(self.plan)
-        [stage] = plan.kernel.stages
-        states = [self.start(fold, p) for fold in stage.folds]
-        shape, row = [[len(s) for s in states]], self.row_number(p)
-        with b.loop(0, plan.n_parts, carries=[v for s in states for v in s]) as loop:
-            at = b.add(b.mul(loop.index, row_count(plan.kernel)), row)
-            found = [b.load(dtype, b.gep(b.gep(self.parts, offset), at, dtype), p.lanes, mask=p.mask)
-                     for _, _, offset, dtype in layout]
-            [mine], [new] = regroup(loop.carries, shape), regroup(found, shape)
-            loop.carry(*[v for fold, x, y in zip(stage.folds, mine, new) for v in self.combined(fold, x, y, p)])
-        self.finish_rows(p, stage, regroup(loop.results, shape)[0])
-
-
 def emit_kernel(module: Module, name: str, plan: Schedule, buffers: Sequence[Any]) -> None:
     KernelEmitter(module, name, plan, buffers).emit()
-
-
-def emit_combine(module: Module, name: str, plan: Schedule, buffers: Sequence[Any]) -> None:
-    CombineEmitter(module, name, plan, buffers).emit()

@@ -131,6 +131,11 @@ class Memory(Conversion, Complex, Arithmetic, Instructions):
         name = f"llvm.masked.store.{suffix_text(value.dtype, value.lanes)}.p0"
         return self._effect_call(name, (value, f"ptr align {align} {ptr.name}", mask))
 
+    def prefetch(self, ptr: Value) -> None:
+        """Have a line of memory brought into the second-level cache; `ptr` may point anywhere."""
+        self.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        self.effect(f"call void @llvm.prefetch.p0({ptr.text}, i32 0, i32 2, i32 1)")
+
     def _bool_bytes(self, value: Value) -> Value:
         if value.const is not None:
             return self.const(value.const, U8, value.lanes)

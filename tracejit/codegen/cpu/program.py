@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Module, Value
+from tracejit.codegen.cpu.combine import emit_combine
 from tracejit.codegen.cpu.expressions import I64
 from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.lanes import emit_lanes
-from tracejit.codegen.cpu.kernel import emit_combine, emit_kernel, partial_bytes
+from tracejit.codegen.cpu.kernel import emit_kernel, partial_bytes
 from tracejit.codegen.cpu.loops import LoopEmitter
 from tracejit.codegen.cpu.copies import emit_copy, transposing_copy
 from tracejit.codegen.cpu.epilogues import epilogue_of
+from tracejit.codegen.cpu.rows import emit_rows
 from tracejit.codegen.cpu.strips import emit_strips
 from tracejit.codegen.cpu.products import blocks_of, emit_added_product, emit_contraction, op_scratch_bytes
 from tracejit.codegen.cpu.register_loops import refusal
@@ -27,7 +29,7 @@ from tracejit.codegen.cpu.trips import shares_of
 from tracejit.codegen.packs import packed
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.lower import ControlStep, KernelStep, NativeStep, Program, Target, lower, size_of
-from tracejit.codegen.schedule import Schedule, regular, schedule
+from tracejit.codegen.schedule import Schedule, columns_of, regular, schedule
 from tracejit.codegen.signature import signature
 from tracejit.codegen.tiles import tiles_of
 from tracejit.ir.graph import Graph, Lit, Var
@@ -66,6 +68,7 @@ class EntryBuilder(Builder):
         self.scratch_at: Value | None = None
         self.op_scratch = 0
 
+    shared_bytes = 0
     can_leave = True    # the program, before its end
 
     def scratch(self, offset: int = 0) -> Value:
@@ -96,6 +99,16 @@ class EntryBuilder(Builder):
         memory = self.alloca(nbytes)
         self._entry_lines.append(f"  store [{nbytes} x i8] zeroinitializer, {memory.text}, align 8")
         return memory
+
+    def shared_stack(self, nbytes: int) -> Value:
+        """Stack memory for what lives during one step: the same for all steps, as large as the largest asks for."""
+        self.shared_bytes = max(self.shared_bytes, nbytes)
+        return Value("%shared", PTR)
+
+    def finish(self) -> str:
+        if self.shared_bytes:
+            self._entry_lines.append(f"  %shared = alloca [{self.shared_bytes} x i8], align 64")
+        return super().finish()
 
     def fail_if(self, status: Value) -> None:
         """Leave the entry point with this i32 if it is not zero."""
@@ -231,18 +244,19 @@ class ProgramEmitter:
         if not plan.units:
             return
         pointers = place.begun(kernel, buffers)
-        if plan.chunk:
-            pointers.append(self.b.alloca(partial_bytes(plan)))
+        parts = columns_of(plan) if kernel.column_folds else plan
+        if parts.chunk:
+            pointers.append(self.b.shared_stack(partial_bytes(parts)))
         table = self.table(pointers)
-        run = lambda how: self.b.parallel(
-            self.kernel_function(emit_strips if plan.by_rows else emit_kernel, how, buffers), table, plan.n_tasks)
+        emit = emit_strips if plan.by_rows else emit_rows if plan.along else emit_kernel
+        run = lambda how: self.b.parallel(self.kernel_function(emit, how, buffers), table, plan.n_tasks)
         if plan.streams:
             aligned = self.are_aligned(pointers[len(kernel.inputs):])
             self.b.cond(aligned, lambda: run(plan), lambda: run(replace(plan, streams=False)))
         else:
             run(plan)
-        if plan.chunk:
-            self.b.parallel(self.kernel_function(emit_combine, plan, buffers), table, 1)
+        if parts.chunk:
+            self.b.parallel(self.kernel_function(emit_combine, parts, buffers), table, 1)
 
     def are_aligned(self, pointers: list[Value]) -> Value:
         """Whether these addresses suit every vector register."""

@@ -105,7 +105,7 @@ class StripEmitter(KernelEmitter):
     def of_columns(self, stage: Stage) -> list[Expr]:
         """The largest expressions in a stage that are the same in a column and known only after a fold."""
         inside, found, seen = set(self.kernel.fold_axes), {}, set()
-        stack = self.stage_roots(stage) + [s.expr for s in stage.row_stores]
+        stack = stage.roots + [s.expr for s in stage.row_stores]
         while stack:
             e = stack.pop()
             if e in seen or e.kind == CONST:

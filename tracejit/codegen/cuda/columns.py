@@ -62,8 +62,7 @@ class ColumnEmitter(KernelEmitter):
         """This thread's share of the column."""
         b, axes = self.b, self.kernel.fold_axes
         n = math.prod(a.size for a in axes)
-        roots = [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
-        here.hoist(roots, set(axes))
+        here.hoist(stage.roots, set(axes))
         start = [v for s in self.start(stage) for v in s]
         kind = I32 if n < 2**31 else I64
         with b.loop(b.convert(self.y, kind), b.const(n, kind), b.const(self.height, kind), carries=start) as loop:

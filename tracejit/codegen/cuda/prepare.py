@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tracejit.codegen.kernels import Fold, Kernel, Scratch, Stage, Store
+from tracejit.codegen.kernels import Kernel, Scratch
 from tracejit.ir.loops import LOAD, WHERE, Expr, Inside, postorder
 
 
@@ -17,11 +17,7 @@ def prepared(kernel: Kernel) -> Kernel:
 
 def mapped(kernel: Kernel, change: Callable[[Expr], Expr]) -> Kernel:
     """The kernel with each of its expressions changed."""
-    store = lambda s: Store(s.var, s.offset, change(s.expr))
-    stages = [Stage([store(s) for s in stage.stores],
-                    [Fold(f.var, f.op, f.types, [change(e) for e in f.states]) for f in stage.folds],
-                    [store(s) for s in stage.row_stores]) for stage in kernel.stages]
-    return replace(kernel, stages=stages)
+    return replace(kernel, stages=[stage.mapped(change) for stage in kernel.stages])
 
 
 def rebuilt(e: Expr, args: tuple[Expr, ...]) -> Expr:

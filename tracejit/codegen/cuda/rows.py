@@ -101,7 +101,7 @@ class RowEmitter(KernelEmitter):
         here = Point(b, self.bases, self.depends, point_of(b, row, self.kernel.row_axes))
         run = self.held_row() if self.holds_rows else None
         for stage in self.kernel.stages:
-            here.hoist(stage_roots(stage), {self.axis})
+            here.hoist(stage.roots, {self.axis})
             states = self.held(here, stage, run) if run is not None else self.passed(here, stage)
             self.end(here, stage, states)
 
@@ -202,7 +202,7 @@ class Chunk:
         if not self.points:
             self.points = [here.inner({plan.axis: b.add(self.at, u)}) for u in range(n)]
         needed: dict[Expr, None] = {}
-        for root in stage_roots(stage):
+        for root in stage.roots:
             needed |= loads_of(root)
         for e in plan.vectors:
             if e in needed and e not in self.known:
@@ -210,10 +210,6 @@ class Chunk:
                 elements = load_vector(b, plan.bases[e.data[0]], self.points[0].number(e.data[1]), e.dtype, n)
                 for p, x in zip(self.points, elements):
                     p.values[e] = x
-
-
-def stage_roots(stage: Stage) -> list[Expr]:
-    return [s.expr for s in stage.stores] + [e for f in stage.folds for e in f.states]
 
 
 def cut(values: Sequence, size: int, n: int) -> list[Sequence]:

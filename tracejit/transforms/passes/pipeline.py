@@ -58,7 +58,7 @@ def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str]
         ("remove what was moved", remove_dead),
         *((("leave out what masks drop", everywhere(leave_out_masked)), ("cut large values", everywhere(cut_large_values)),
            ("remove what was cut", remove_dead), ("fold moments at once", everywhere(fold_moments_at_once)),
-           ("remove means that nobody reads", remove_dead)) if parts else ()),
+           ("remove unread means", remove_dead)) if parts else ()),
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves, words=words))),
         ("lower updates", everywhere(lower_updates)),
