@@ -275,6 +275,15 @@ def strip(error: BaseException) -> None:
             pending += [current.__cause__, current.__context__]
 
 
+def tracer_hash_error(error: TypeError) -> TracerHashError:
+    """What Python says of a traced value that is hashed, with the line of the user's and what to write instead."""
+    strip(error)
+    last = [Source(e.tb_frame.f_code.co_filename, e.tb_lineno, e.tb_frame.f_code.co_name) for e in frames(error.__traceback__)][-1:]
+    made = TracerHashError("unhashable type: 'Tracer': a traced value was used as a key of a dict, as a member of a set, or as an "
+                           "argument of a cached function", *last)
+    return made.with_traceback(error.__traceback__)
+
+
 def check_callable(fun: Any) -> None:
     """What is transformed must be a function that returns its result."""
     if isinstance(fun, staticmethod):
@@ -307,6 +316,8 @@ def filtered(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except Exception as error:
+            if error.__class__ is TypeError and "unhashable type: 'Tracer'" in str(error):
+                raise tracer_hash_error(error) from None
             if config.traceback_filtering != "off":
                 strip(error)
             raise  # a bare raise adds no entry for this frame

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tracejit.errors import ConcretizationTypeError, Source, TracerHashError
+from tracejit.errors import ConcretizationTypeError, Source
 from tracejit.ir.types import SHORT_NAMES, ArrayType, TapeType, Typed
 
 
@@ -40,9 +40,7 @@ class Tracer(Var):
 
     __slots__ = ()  # nothing but a Var, so that one can become the other
 
-    def __hash__(self) -> int:
-        raise TracerHashError(f"unhashable type: 'Tracer': a traced value of type {self.type} was used as a key of a dict, as "
-                              "a member of a set, or as an argument of a cached function")
+    __hash__ = None  # type: ignore[assignment]  # programs ask `isinstance(x, Hashable)`; errors.tracer_hash_error says more
 
     def __reduce__(self) -> Any:
         raise ConcretizationTypeError("Abstract tracer value encountered where concrete value is expected: a traced array with "
