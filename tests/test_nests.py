@@ -208,3 +208,39 @@ def test_a_while_loop_records_what_its_inner_loops_compute():
     wanted = (f(at + step) - f(at - step)) / (2 * step)
     np.testing.assert_allclose(tj.jit(tj.grad(lambda x: f(x)))(at), wanted, rtol=1e-8)
     np.testing.assert_allclose(tj.jit(lambda x: tj.jvp(f, (x,), (1.,))[1])(at), wanted, rtol=1e-8)
+
+
+# --- sums of inner loops begin with what the outer one has added up ------------------------------------------------------
+
+def read_in_loops(x, w):
+    x, w = jnp.asarray(x), jnp.asarray(w)
+
+    def outer(s, i):
+        return s + lax.fori_loop(0, 5, lambda j, t: jnp.sin(t + x[(i * j) % 7] * w[i]), s * .5), None
+    return lax.scan(outer, jnp.zeros((), x.dtype), jnp.arange(6))[0]
+
+
+def test_gradients_of_what_inner_loops_read_are_summed_in_place():
+    x, w = X[:7], X[7:13]
+    slopes = tj.jit(tj.grad(read_in_loops, (0, 1)))(x, w)
+    for k, (got, at) in enumerate(zip(slopes, (x, w))):
+        for i in range(len(at)):
+            moved = [np.array(x), np.array(w)]
+            moved[k][i] += 1e-6
+            np.testing.assert_allclose(got[i], (read_in_loops(*moved) - read_in_loops(x, w)) / 1e-6, rtol=1e-4, atol=1e-5)
+    loops = loops_of(lambda x: tj.grad(lambda x: read_in_loops(x, jnp.ones(6)))(x), x)
+    assert all(loop.registers is not None for loop in loops)
+
+
+def test_only_additions_to_elements_join_what_is_summed():
+    """Numbers and whole arrays are summed in the order in which they are written; zeros that others need stay."""
+    def outer(c, i):
+        s, h, x = c
+        add = lambda j, t: (t[0] + x[j], t[1].at[j % 3].add(x[j]))
+        t, g = lax.fori_loop(0, 5, add, (jnp.zeros((), x.dtype), jnp.zeros_like(h)))
+        return (s + t, h + g, x * .5), g.sum() + t
+    (s, h, _), ys = tj.jit(lambda x: lax.scan(outer, (jnp.zeros((), x.dtype), jnp.zeros(3, x.dtype), x), jnp.arange(4)))(X)
+    trips = [X * .5**k for k in range(4)]
+    np.testing.assert_allclose(s, sum(x[:5].sum() for x in trips), rtol=1e-14)
+    np.testing.assert_allclose(h, sum(np.bincount(np.arange(5) % 3, x[:5], 3) for x in trips), rtol=1e-14)
+    np.testing.assert_allclose(ys, [2 * x[:5].sum() for x in trips], rtol=1e-13)

@@ -236,3 +236,17 @@ def test_whether_results_of_weak_arrays_are_weak(call, weak):
     x = jnp.broadcast_to(jnp.asarray(0.5), (3,))
     assert x.weak_type and call(x).weak_type is weak
     assert tj.jit(call)(x).weak_type is weak
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("divisor", [1, 2, 3, 8, 10, 64, 127, np.int16(4), 128, 2**31 - 1, 2**40])
+def test_division_by_known_positive_numbers(dtype, divisor):
+    info = np.iinfo(dtype)
+    x = np.array([info.min, info.min + 1, -129, -128, -65, -64, -63, -9, -8, -3, -1, 0, 1, 2, 7, 8, 63, 64, 65, info.max - 1, info.max]
+                 ).clip(info.min, info.max).astype(dtype)
+    if divisor > np.iinfo(np.result_type(x, divisor) if isinstance(divisor, np.generic) else dtype).max:
+        return
+    for f, wanted in ((jnp.floor_divide, np.floor_divide), (jnp.remainder, np.remainder)):
+        for g in (f, tj.jit(lambda x, f=f: f(x, divisor))):
+            got = g(x, divisor) if g is f else g(x)
+            np.testing.assert_array_equal(got, wanted(x, divisor))

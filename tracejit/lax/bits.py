@@ -99,6 +99,10 @@ class ShiftRightArithmetic(Shift):
 
     def signed(self, x): return x.view(f"i{x.dtype.itemsize}")
 
+    def bounds(self, types, x, y):
+        return (x[0] >> y[0], x[1] >> y[0]) if y[0] == y[1] and 0 <= y[0] < 8 * types[0].dtype.itemsize and \
+            types[0].dtype.kind == "i" else None
+
     def eval(self, x, y):
         x, dtype = self.signed(x), x.dtype
         return _shifted(np.right_shift, x, self.signed(y), np.where(x < 0, -1, 0)).astype(dtype)

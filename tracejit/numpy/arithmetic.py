@@ -164,8 +164,14 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     >>> jnp.floor_divide(jnp.array([7, -7]), 2)
     Array([ 3, -4], dtype=int32)
     """
+    divisor = known_divisor(x2)
     x1, x2 = promote("floor_divide", x1, x2)
     dtype = dtype_of(x1)
+    if divisor and kind_of(dtype) == "i" and divisor <= np.iinfo(dtype).max:
+        if not divisor & (divisor - 1):
+            return lax.shift_right_arithmetic(x1, lax.full_like(x1, divisor.bit_length() - 1))
+        quotient, below = lax.div(x1, x2), lax.lt(lax.rem(x1, x2), literal(0, dtype))
+        return lax.select(below, lax.sub(quotient, 1), quotient)
     if kind_of(dtype) == "b":
         x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
     if dtype.kind == "c":
@@ -200,6 +206,11 @@ def _zero_with_sign_of(x2: Array, rest: Array) -> Array:
     return lax.select(lax.eq(rest, zero), lax.select(lax.lt(x2, zero), lax.neg(zero), zero), rest)
 
 
+def known_divisor(x: ArrayLike) -> int:
+    """A positive integer that is known while tracing; 0 for anything else."""
+    return max(int(x), 0) if isinstance(x, (int, np.integer)) and not isinstance(x, bool) else 0
+
+
 def _same_shape(*args: ArrayLike) -> list[Array]:
     """Promoted operands, all of the full shape."""
     shape = np.broadcast_shapes(*map(np.shape, args))
@@ -213,8 +224,14 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     >>> jnp.remainder(jnp.array([7, -7]), 3)
     Array([1, 2], dtype=int32)
     """
+    divisor = known_divisor(x2)
     x1, x2 = promote("remainder", x1, x2)
     dtype = dtype_of(x1)
+    if divisor and kind_of(dtype) == "i" and divisor <= np.iinfo(dtype).max:
+        if not divisor & (divisor - 1):
+            return lax.bitwise_and(x1, lax.full_like(x1, divisor - 1))
+        rest = lax.rem(x1, x2)
+        return lax.select(lax.lt(rest, literal(0, dtype)), lax.add(rest, x2), rest)
     if kind_of(dtype) == "b":
         x1, x2, dtype = *(lax.convert_element_type(x, np.dtype("int8")) for x in (x1, x2)), np.dtype("int8")
     x1, x2 = _same_shape(x1, x2)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, subgraphs
+from tracejit.transforms.passes.accumulators import add_in_loops
 from tracejit.transforms.passes.dead import remove_dead
 from tracejit.transforms.passes.inline import inline_calls
 from tracejit.transforms.passes.joins import store_joins
@@ -62,6 +63,7 @@ def improving(halves: bool = False, parts: bool = True, words: Mapping[str, str]
         ("choose lanes", everywhere(lower_choices)),
         ("lower products", everywhere(partial(lower_products, halves=halves, words=words))),
         ("lower updates", everywhere(lower_updates)),
+        ("add in inner loops", everywhere(add_in_loops)),
         ("select updates of rows", everywhere(select_updates)),
         ("remove what was replaced", remove_dead),
         ("store joins", everywhere(store_joins)),
