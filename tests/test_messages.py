@@ -104,8 +104,8 @@ MISTAKES = [
      lambda: tj.jit(lambda y: tj.jit(lambda x: x, static_argnums=0)(y))(1.)),
     (errors.DonatedArrayError, "deleted or donated", "do not donate", lambda: donated() + 1),
     (errors.DonatedArrayError, "deleted", "do not donate", lambda: np.asarray(donated())),
-    (errors.ImmutableArrayError, "in place", "x.at[0].set(value)", lambda: assign(jnp.ones(3))),
-    (errors.ImmutableArrayError, "in place", "x.at[0].set(value)", lambda: tj.jit(assign)(jnp.ones(3))),
+    (errors.ImmutableArrayError, "in-place", "x.at[0].set(value)", lambda: assign(jnp.ones(3))),
+    (errors.ImmutableArrayError, "in-place", "x.at[0].set(value)", lambda: tj.jit(assign)(jnp.ones(3))),
     # vmap
     (errors.AxisError, "axis 3", "in_axes=None", lambda: tj.vmap(lambda x: x, in_axes=3)(jnp.ones(3))),
     (errors.ShapeError, "one axis had size 4: axis 0 of argument y of type float32[4]", "",

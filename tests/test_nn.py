@@ -209,3 +209,8 @@ def test_initializer_draws_what_jax_draws(name):
     ours = getattr(nn.initializers, name)()(random.PRNGKey(3), (2, 3, 4))
     theirs = getattr(jax.nn.initializers, name)()(jax.random.PRNGKey(3), (2, 3, 4))
     np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=2e-5, atol=1e-6)
+
+
+def test_one_hot_of_floats_is_warned_of():
+    with pytest.warns(DeprecationWarning, match="should be integer-typed"):
+        np.testing.assert_array_equal(np.asarray(nn.one_hot(1.0, 3)), [0, 1, 0])

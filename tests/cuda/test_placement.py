@@ -85,7 +85,7 @@ def test_methods_of_arrays(gpu):
     assert np.array_equal(on(gpu, x[:, ::-1]), np.arange(6).reshape(2, 3)[:, ::-1])
     assert np.array_equal(on(gpu, copy.deepcopy(x)), x) and np.array_equal(pickle.loads(pickle.dumps(x)), x)
     assert x.block_until_ready() is x and tj.block_until_ready([x])[0] is x
-    with pytest.raises(TypeError, match="changed in place"):
+    with pytest.raises(TypeError, match="immutable"):
         x[0] = 1
     x.delete()
     assert x.is_deleted() and "deleted" in repr(x)

@@ -315,3 +315,16 @@ def test_functions_of_narrow_integers_are_float32_also_with_x64():
         for f in (jnp.sin, jnp.sqrt, jnp.mean, jnp.var, lambda x: jnp.quantile(x, 0.5)):
             assert [f(np.arange(4).astype(t)).dtype for t in ("bool", "int8", "uint32", "int64")] == ["float32"] * 3 + ["float64"]
         assert jnp.sin(1).dtype == "float64" and jnp.mean(jnp.arange(3)).dtype == "float64"
+
+
+def test_complex_numbers_are_clamped_by_their_order():
+    z = np.array([2.9 - 0.3j, 6.7 + 1.2j, 1.3 + 1j], np.complex64)
+    low, high = np.complex64(2 + 1.2j), np.complex64(3.3 + 1j)
+    np.testing.assert_array_equal(lax.clamp(low, z, high), np.array([2.9 - 0.3j, 3.3 + 1j, 2 + 1.2j], np.complex64))
+    np.testing.assert_array_equal(tj.grad(lambda z: lax.clamp(low, z, high).real.sum())(z), [1, 0, 0])
+
+
+@pytest.mark.parametrize("use", [lambda x: x.at[0].get(mode="bad"), lambda x: x.at[0].set(1, mode="bad")])
+def test_unknown_modes_are_refused(use):
+    with pytest.raises(ValueError, match='Unknown gather mode "bad"'):
+        use(jnp.arange(3.0))

@@ -402,7 +402,10 @@ def clamp(min: Any, x: Any, max: Any) -> Any:
     >>> print(clamp(0.0, np.array([-1.0, 0.5, 2.0]), 1.0))
     [0.  0.5 1. ]
     """
-    return bind(Clamp(), *of_one_dtype(min, x, max))
+    low, x, high = of_one_dtype(min, x, max)
+    if type_of(x).dtype.kind == "c":    # ordered by the real parts, then the imaginary ones
+        return bind(Min(), bind(Max(), x, low), high)
+    return bind(Clamp(), low, x, high)
 
 
 @op_dataclass

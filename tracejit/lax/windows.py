@@ -46,7 +46,10 @@ class GatherScatterMode(enum.Enum):
         """The mode of this name; None is FILL_OR_DROP, and "drop" another name of "fill"."""
         if isinstance(mode, GatherScatterMode):
             return mode
-        return GatherScatterMode({None: "fill", "drop": "fill"}.get(mode, mode))
+        try:
+            return GatherScatterMode({None: "fill", "drop": "fill"}.get(mode, mode))
+        except ValueError:
+            raise ValueError(f'Unknown gather mode "{mode}"') from None
 
 
 class Windows(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 
 import tracejit.numpy as jnp
 from tracejit import custom_jvp, jit, lax
+from tracejit.errors import warn_user
 from tracejit.numpy.promotion import canonical_axis, concrete_int, inexact, promote_inexact
 
 
@@ -157,7 +158,10 @@ def one_hot(x, num_classes: int, *, dtype=None, axis=-1):
      [0. 0. 0.]]
     """
     dtype = np.dtype(jnp.result_type(float if dtype is None else dtype))
-    return indicator(jnp.asarray(x), concrete_int(num_classes, "The value in jax.nn.one_hot argument `num_classes`"), dtype, axis)
+    x = jnp.asarray(x)
+    if x.dtype.kind not in "iu":
+        warn_user(f"jax.nn.one_hot input should be integer-typed; got dtype={x.dtype}", DeprecationWarning)
+    return indicator(x, concrete_int(num_classes, "The value in jax.nn.one_hot argument `num_classes`"), dtype, axis)
 
 
 @partial(jit, static_argnames=("num_classes", "dtype", "axis"))

@@ -29,7 +29,7 @@ def read_entries(
 ) -> Array:
     """x at resolved entries; out of bounds is clamped unless mode says otherwise."""
     picks = [e for e in entries if isinstance(e, Pick)]
-    clamps = mode is None or str(mode).lower().endswith(("clip", "promise_in_bounds"))
+    clamps = mode is None or lax.GatherScatterMode.from_any(mode).value in ("clip", "promise_in_bounds")
     if clamps and wrap_negative_indices:
         x, entries = cut_windows(x, entries)
     if clamps and wrap_negative_indices and all(np.ndim(p.index) == 0 and p.consumes for p in picks):

@@ -144,7 +144,8 @@ def _iterate(self: Any) -> Iterator:
 
 
 def _refuse_setitem(self: Any, i: Any, value: Any) -> None:
-    raise ImmutableArrayError("an array cannot be changed in place", fix=f"x = x.at[{index_text(i)}].set(value)")
+    raise ImmutableArrayError("arrays are immutable and do not support in-place item assignment",
+                              fix=f"x = x.at[{index_text(i)}].set(value)")
 
 
 # --- methods -----------------------------------------------------------------------------------------

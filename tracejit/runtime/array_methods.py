@@ -187,7 +187,7 @@ class ArrayMethods:
         return iter(list(self)[::-1])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise errors.ImmutableArrayError("an Array cannot be changed in place",
+        raise errors.ImmutableArrayError("arrays are immutable and do not support in-place item assignment",
                                          fix=f"x = x.at[{index_text(index)}].set(value)")
 
     def __delitem__(self, index: Any) -> None:

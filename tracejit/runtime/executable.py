@@ -104,7 +104,7 @@ class Executable:
             raise TypeError(f"compiled for the host, called with an array on {elsewhere[0]!r}")
         for x in (*arrays, *self.consts):
             if x.is_deleted():
-                raise DonatedArrayError(f"an Array of type {x.type} is used here after it was deleted or donated")
+                raise DonatedArrayError(f"Array has been deleted with shape={x.type}: it was deleted or donated before this use")
 
     @staticmethod
     def pointers(arrays: Sequence[Any]) -> ctypes.Array:

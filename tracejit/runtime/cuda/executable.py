@@ -79,7 +79,7 @@ class DeviceExecutable:
             if x.__class__ is PlacedArray and x.type is not t:
                 raise TypeError(f"compiled for {t}, called with {x.type}")
             if x.__class__ is PlacedArray and x.is_deleted():
-                raise DonatedArrayError(f"an Array of type {x.type} is used here after it was deleted or donated")
+                raise DonatedArrayError(f"Array has been deleted with shape={x.type}: it was deleted or donated before this use")
 
     def buffer_of(self, x: Any, t: ArrayType, why: str, explicit: bool) -> Buffer:
         """The device memory of an input: its own, or that of a copy."""
