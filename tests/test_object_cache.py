@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import llvmlite.binding as binding
 import pytest
 from runtime_harness import run_python
 
@@ -206,6 +207,33 @@ def test_python_threads_load_the_same_module():
     for worker in workers:
         worker.join()
     assert len(set(results)) == 1 and len(results) == 6
+
+
+def test_others_find_the_options_of_llvm_as_they_were():
+    text = """define float @f(ptr %x, i64 %n) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %sum = phi float [ 0.0, %entry ], [ %more, %loop ]
+  %far = mul i64 %i, 24
+  %place = getelementptr i8, ptr %x, i64 %far
+  %value = load float, ptr %place
+  %more = fadd float %sum, %value
+  %next = add i64 %i, 1
+  %again = icmp slt i64 %next, %n
+  br i1 %again, label %loop, label %end
+end:
+  ret float %more
+}"""
+    machine = binding.Target.from_triple(llvm.host_triple()).create_target_machine(opt=2)
+    before = machine.emit_assembly(binding.parse_assembly(text))
+    own = llvm.assembly_of(text)
+    llvm.compile_many([text, text], 2)
+    assert machine.emit_assembly(binding.parse_assembly(text)) == before
+    with llvm.addresses_as_written, llvm.addresses_as_written:
+        assert llvm.assembly_of(text) == own
+        assert machine.emit_assembly(binding.parse_assembly(text)) != before
 
 
 @pytest.mark.parametrize("text", ["define i32 @f() { ret i64 1 }", "no llvm", "define i32 @f() {\n  %a = add i32 %b, 1\n"

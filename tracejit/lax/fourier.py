@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.lax.lapack import turned
 
 I64 = np.dtype("i8")
 LARGEST_RADIX = 31
@@ -395,16 +394,16 @@ def to_or_from_rows(f: Any, area: Planar, at: Any, places: list, dtype: np.dtype
     here = [f.add(at, k * lanes) for k in range(columns)]
     if load:
         found = [f.load(dtype, p, lanes, mask=mask, other=None if mask is None else f.const(0, dtype)) for p in places]
-        re = turned(f, found if real else [x.re for x in found])
-        im = [f.const(0, dtype, lanes)] * lanes if real else turned(f, [x.im for x in found])
+        re = f.turned(found if real else [x.re for x in found])
+        im = [f.const(0, dtype, lanes)] * lanes if real else f.turned([x.im for x in found])
         for k, *x in zip(here, re, im):
             area.store(f, k, tuple(x))
         return
     found = [area.load(f, k, lanes) for k in here]
     found = [tuple(v if scale == 1 else f.mul(v, scale) for v in x) for x in found]
     found += found[:1] * (lanes - columns)
-    re = turned(f, [x[0] for x in found])
-    im = re if real else turned(f, [x[1] for x in found])
+    re = f.turned([x[0] for x in found])
+    im = re if real else f.turned([x[1] for x in found])
     for p, a, b in zip(places, re, im):
         f.store(a if real else f.complex(a, b), p, mask=mask)
 

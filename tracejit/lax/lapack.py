@@ -21,7 +21,7 @@ def transposed(f: Any, target: Any, source: Any, rows: int, columns: int, dtype:
         with f.loop(0, whole_rows, side) as row, f.loop(0, whole_columns, side) as column:
             i, j = row.index, column.index
             square = [f.load(item, place(source, f.add(i, k), j, columns), side) for k in range(side)]
-            for k, x in enumerate(turned(f, square)):
+            for k, x in enumerate(f.turned(square)):
                 f.store(x, place(target, f.add(j, k), i, rows))
     else:
         whole_rows = whole_columns = 0
@@ -29,21 +29,6 @@ def transposed(f: Any, target: Any, source: Any, rows: int, columns: int, dtype:
         with f.loop(first, last) as row, f.loop(left, columns) as column:
             i, j = row.index, column.index
             f.store(f.load(item, place(source, i, j, columns)), place(target, j, i, rows))
-
-
-def turned(f: Any, rows: list) -> list:
-    """A square of registers transposed, by halves."""
-    rows, n = list(rows), len(rows)
-    step = 1
-    while step < n:
-        low = [j if not j & step else n + j - step for j in range(n)]
-        high = [j + step if not j & step else n + j for j in range(n)]
-        for i in range(n):
-            if not i & step:
-                a, b = rows[i], rows[i + step]
-                rows[i], rows[i + step] = f.shuffle(a, b, low), f.shuffle(a, b, high)
-        step *= 2
-    return rows
 
 
 def fill_nan_if(f: Any, info: Any, target: Any, count: int, dtype: np.dtype) -> None:

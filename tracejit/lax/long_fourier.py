@@ -15,7 +15,6 @@ import numpy as np
 
 from tracejit.lax.fourier import (I64, Planar, Roots, chirp_size, chirp_tables, constants, factors_of, passes, times,
                                    unmixed)
-from tracejit.lax.lapack import turned
 from tracejit.lax.long_sort import in_parts
 from tracejit.lax.shares import MOST_SHARES, Shares
 
@@ -130,7 +129,7 @@ class LongTransform:
             rows = [times(f, found.load(f, f.mul(f.add(at, u), lanes), lanes), times(f, factor, twiddles.of_row(u)))
                     for u in range(lanes)]
             target = f.mul(f.add(f.mul(block.index, self.groups * lanes), first), lanes)
-            for v, x in enumerate(zip(*[turned(f, list(plane)) for plane in zip(*rows)])):
+            for v, x in enumerate(zip(*[f.turned(list(plane)) for plane in zip(*rows)])):
                 between.store(f, f.add(target, v * lanes), x)
 
     def rows(self, f: Any, between: Planar, target: Dense, areas: list) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.types import real_dtype
-from tracejit.lax.lapack import turned
 
 WIDTH = 64          # bytes: fixed, so that results do not depend on the processor
 LARGEST = 48        # above this order LAPACK is as fast
@@ -39,7 +38,7 @@ class Group:
 
         def block(at: Any, mask: Any, count: int) -> None:
             rows = [f.load(dtype, f.gep(source, f.add(f.mul(k, size), at), dtype), lanes, mask=mask) for k in self.numbers]
-            for e, x in enumerate(turned(f, rows)[:count]):
+            for e, x in enumerate(f.turned(rows)[:count]):
                 self.store(x, area, f.add(at, e), dtype)
         self.blocks(size, block)
 
@@ -50,7 +49,7 @@ class Group:
         def block(at: Any, mask: Any, count: int) -> None:
             columns = [self.load(area, f.add(at, e), dtype) for e in range(count)]
             columns += columns[:1] * (lanes - count)
-            for k, x in zip(self.numbers, turned(f, columns)):
+            for k, x in zip(self.numbers, f.turned(columns)):
                 f.store(x, f.gep(target, f.add(f.mul(k, size), at), dtype), mask=mask)
         self.blocks(size, block)
 
@@ -91,19 +90,21 @@ class Matrix:
     transposed: bool
     conjugated: bool
 
-    def at(self, place: tuple) -> Any:
+    def at(self, place: tuple) -> tuple[Any, Any]:
+        """Where the row begins, which inner loops over columns need not compute again, and the column."""
         f, (i, j) = self.group.f, place[::-1] if self.transposed else place
-        return f.add(f.mul(i, self.columns), j)
+        size = self.columns * self.group.lanes * self.dtype.itemsize
+        return f.gep(self.area, f.mul(i, size)), f.index(j)
 
     def turn(self, x: Any) -> Any:
         return self.group.f.conj(x) if self.conjugated else x
 
     def __getitem__(self, place: tuple) -> Any:
-        return self.turn(self.group.load(self.area, self.at(place), self.dtype))
+        return self.turn(self.group.load(*self.at(place), self.dtype))
 
     def __setitem__(self, place: tuple, x: Any) -> None:
         x = self.turn(self.group.f.splat(x, self.group.lanes))
-        self.group.store(x, self.area, self.at(place), self.dtype)
+        self.group.store(x, *self.at(place), self.dtype)
 
 
 def size_of(f: Any, x: Any) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.types import is_float
-from tracejit.lax.lapack import turned
 from tracejit.lax.radix import (I64, U32, U64, Strided, bits_of_key, key_of, load_bits, packed, place_in, rewrite_zeros,
                                 unsigned, with_places)
 from tracejit.lax.shares import Shares
@@ -68,7 +67,7 @@ class Group:
 
         def square(at: Any, mask: Any, count: int) -> None:
             rows = [f.load(dtype, self.place(source, k, at, dtype), self.lanes, mask=mask) for k in range(self.lanes)]
-            for e, x in enumerate(turned(f, rows)[:count]):
+            for e, x in enumerate(f.turned(rows)[:count]):
                 use(f.add(at, e), x)
         if self.where.inner == 1:
             return self.squares(square)
@@ -81,7 +80,7 @@ class Group:
 
         def square(at: Any, mask: Any, count: int) -> None:
             columns = [value_at(f.add(at, e)) for e in range(count)]
-            for k, x in enumerate(turned(f, columns + columns[:1] * (self.lanes - count))):
+            for k, x in enumerate(f.turned(columns + columns[:1] * (self.lanes - count))):
                 f.store(x, self.place(target, k, at, dtype), mask=mask)
         if self.where.inner == 1:
             return self.squares(square)

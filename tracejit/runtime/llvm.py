@@ -23,6 +23,8 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite.binding import ffi
 
+from tracejit.codegen.cpu.module import REDUCES_ADDRESSES
+
 LIBRARY_PREFIX = "scipy_"  # scipy_dgemm is the Fortran-style dgemm that SciPy was built with
 DEFINED = re.compile(r"^define (?!internal|private)[^@\n]*@([\w.$]+)\(", re.MULTILINE)
 DECLARED = re.compile(r"^declare [^@\n]*@([\w.$]+)\(", re.MULTILINE)
@@ -77,6 +79,34 @@ class Unlocked:
 @functools.lru_cache(maxsize=1)
 def unlocked() -> Unlocked:
     return Unlocked()
+
+
+class Switch:
+    """An option of LLVM that is on while someone is inside. It belongs to the process: others who use llvmlite, such as
+    Numba, find it as it was."""
+
+    def __init__(self, option: str) -> None:
+        self.option, self.inside, self.lock = option, 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                llvm.set_option("tracejit", self.option)
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                llvm.set_option("tracejit", f"{self.option}=false")
+
+
+# LLVM tries many forms of each address in a loop, a quarter of all its time. Where none would be better, it need not.
+addresses_as_written = Switch("-disable-lsr")
+
+
+def addresses_in(text: str) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext() if REDUCES_ADDRESSES in text else addresses_as_written
 
 
 class ErrorText:
@@ -134,7 +164,8 @@ def emit(text: str, cpu: str | None, features: str | None, opt: int, triple: str
         with machines.taken(triple, cpu, features or "", opt) as (machine, layout):
             module = parse(lib, context, with_header(text, triple, layout))
             try:
-                return emitted(lib, machine, module, as_object)
+                with addresses_in(text):
+                    return emitted(lib, machine, module, as_object)
             finally:
                 lib.LLVMPY_DisposeModule(module)
     finally:
@@ -190,6 +221,15 @@ def assembly_of(text: str, cpu: str | None = None, features: str | None = None, 
 def compile_many(texts: Sequence[str], n_threads: int, effort: Callable[[str], int] = lambda text: 2,
                  **target: Any) -> list[bytes]:
     """`compile_module` of each text, with the `opt` that `effort` gives it, on up to `n_threads` threads."""
+    objects: dict[int, bytes] = {}
+    for same in (True, False):      # turning the switch takes 40 us, and it is that of all threads
+        numbers = [i for i, text in enumerate(texts) if (REDUCES_ADDRESSES in text) == same]
+        with addresses_in(texts[numbers[0]]) if numbers else contextlib.nullcontext():
+            objects |= zip(numbers, compile_at_once([texts[i] for i in numbers], n_threads, effort, **target))
+    return [objects[i] for i in range(len(texts))]
+
+
+def compile_at_once(texts: Sequence[str], n_threads: int, effort: Callable[[str], int], **target: Any) -> list[bytes]:
     if n_threads <= 1 or len(texts) <= 1:
         return [compile_module(text, opt=effort(text), **target) for text in texts]
     initialize()

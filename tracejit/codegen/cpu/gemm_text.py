@@ -286,7 +286,9 @@ class Vector:
         own = (f"declare {t} @llvm.fma.{s}({t}, {t}, {t})",
                f"declare {self.element} @llvm.vector.reduce.fadd.{s}({self.element}, {t})")
         own = own if self._is_float else (f"declare {self.element} @llvm.vector.reduce.add.{s}({t})",)
-        return "\n".join((*own, self.masked_declarations()))
+        n = self.bytes // 4
+        fence = f"declare <{n} x float> @llvm.arithmetic.fence.v{n}f32(<{n} x float>)"
+        return "\n".join((*own, fence, self.masked_declarations()))
 
     def masked_declarations(self) -> str:
         t, s = self.type, self._suffix
@@ -341,14 +343,24 @@ class Vector:
                        f"({self.element} 0.0, {self.type} {a})")
 
     def transpose(self, f: Function, rows: list[str]) -> list[str]:
-        """The transpose of a square of registers, by halves: log2(lanes) rounds of two-register shuffles."""
-        n, half = self.lanes, self.lanes // 2
-        low = [k // 2 + (k % 2) * n for k in range(n)]
-        high = [half + k // 2 + (k % 2) * n for k in range(n)]
-        for _ in range(n.bit_length() - 1):
-            pairs = [(rows[i], rows[i + half]) for i in range(half)]
-            rows = [self.shuffled(f, a, b, order) for a, b in pairs for order in (low, high)]
+        """The transpose of a square of registers, as `Builder.turned`."""
+        rows, n, distance = list(rows), self.lanes, 1
+        while distance < n:
+            low = [j if not j & distance else n + j - distance for j in range(n)]
+            for i in range(n):
+                if not i & distance:
+                    a, b = rows[i], rows[i + distance]
+                    rows[i], rows[i + distance] = self.shuffled(f, a, b, low), self.shuffled(f, a, b, [j + distance for j in low])
+            distance *= 2
+            if distance in (4, 16) and distance < n:
+                rows = [self._fenced(f, x) for x in rows]
         return rows
+
+    def _fenced(self, f: Function, x: str) -> str:
+        n = self.bytes // 4
+        bits = f.value(f"bitcast {self.type} {x} to <{n} x float>")
+        same = f.value(f"call <{n} x float> @llvm.arithmetic.fence.v{n}f32(<{n} x float> {bits})")
+        return f.value(f"bitcast <{n} x float> {same} to {self.type}")
 
     def shuffled(self, f: Function, a: str, b: str, order: list[int]) -> str:
         """These elements of the two vectors one behind the other."""

@@ -14,6 +14,8 @@ from .value import (
     suffix_text, type_text,
 )
 
+F32 = np.dtype("f4")
+
 
 def params_like(xs: Sequence[Value]) -> list[tuple]:
     return [(f"x{i}", x.dtype, "", x.lanes) for i, x in enumerate(xs)]
@@ -300,6 +302,31 @@ class Instructions:
         order = ", ".join(f"i32 {'poison' if i < 0 else i}" for i in lanes)
         text = f"shufflevector {x.text}, {type_text(x.dtype, x.lanes)} {second}, <{len(lanes)} x i32> <{order}>"
         return self.pure(text, x.dtype, len(lanes))
+
+    def turned(self, rows: Sequence[AnyValue]) -> list[AnyValue]:
+        """The columns of a square of vectors: in each round, neighbours at a distance exchange the halves that lie across."""
+        rows, n, distance = list(rows), len(rows), 1
+        while distance < n:
+            low = [j if not j & distance else n + j - distance for j in range(n)]
+            for i in range(n):
+                if not i & distance:
+                    a, b = rows[i], rows[i + distance]
+                    rows[i], rows[i + distance] = self.shuffle(a, b, low), self.shuffle(a, b, [j + distance for j in low])
+            distance *= 2
+            if distance in (4, 16) and distance < n:
+                rows = [self.fenced(x) for x in rows]
+        return rows
+
+    def fenced(self, x: AnyValue) -> AnyValue:
+        """x, of which LLVM does not see how it is made: looking through four rounds of shuffles takes it more than all else."""
+        if isinstance(x, ComplexValue):
+            return ComplexValue(self.fenced(x.re), self.fenced(x.im))
+        if x.dtype == BOOL:
+            return x
+        n = x.lanes * x.dtype.itemsize // 4
+        bits = self.pure(f"bitcast {x.text} to {type_text(F32, n)}", F32, n)
+        same = self.call(f"llvm.arithmetic.fence.{suffix_text(F32, n)}", F32, [bits], n, pure=True)
+        return self.pure(f"bitcast {same.text} to {type_text(x.dtype, x.lanes)}", x.dtype, x.lanes)
 
     def _gather_scalars(self, x: Value, y: Value | None, lanes: Sequence[int]) -> Value:
         out = self.undef(x.dtype, len(lanes))

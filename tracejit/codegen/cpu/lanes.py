@@ -47,7 +47,7 @@ def emit_lanes(b: Any, n: int, tasks: int, operands: Sequence[tuple[Value, int]]
     """
     if not n:
         return
-    module = Module(b.module.isa)
+    module = Module(b.module.isa, reduces_addresses=True)   # what ops write multiplies the numbers of rows and columns
     f = LaneBuilder(module, "LANES", [("context", PTR), ("task", I64)])
     context, task = f.params
     bases = [f.load(PTR, f.gep(context, k, PTR)) for k in range(len(operands) + 1)]

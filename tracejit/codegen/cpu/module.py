@@ -7,6 +7,8 @@ from .isa import Isa
 from .value import PTR, Value, literal_text, memory_text
 
 # Metadata numbers are fixed so that every instruction may refer to them.
+# A module that says so has loops that multiply their counters: LLVM looks for better forms of addresses in it (runtime/llvm.py).
+REDUCES_ADDRESSES = '"reduces-addresses"'
 METADATA = "!0 = !{}\n!1 = !{i32 1}\n"
 INVARIANT = ", !invariant.load !0"
 NONTEMPORAL = ", !nontemporal !1"
@@ -20,9 +22,10 @@ class Module:
     True
     """
 
-    def __init__(self, isa: Isa, shared: dict[str, str] | None = None):
+    def __init__(self, isa: Isa, shared: dict[str, str] | None = None, reduces_addresses: bool = False):
         """With `shared`, long rarely taken paths go into modules of their own, collected there by name."""
         self.isa, self.shared = isa, shared
+        self.attributes = " ".join([isa.attributes, *[REDUCES_ADDRESSES] * reduces_addresses])
         self._declared: dict[str, str] = {}
         self._globals: dict[tuple, tuple[str, str]] = {}
         self._functions: list[str] = []
@@ -66,5 +69,5 @@ class Module:
     def text(self) -> str:
         declared = [line for name, line in self._declared.items() if name not in self._defined]
         parts = [self.isa.header, *(text for _, text in self._globals.values()), *declared]
-        parts += [*self._functions, METADATA + f"attributes #0 = {{ {self.isa.attributes} }}\n"]
+        parts += [*self._functions, METADATA + f"attributes #0 = {{ {self.attributes} }}\n"]
         return "\n".join(parts)

@@ -13,25 +13,12 @@ from tracejit.codegen.cpu.builder import PTR, Builder, Value
 from tracejit.codegen.cpu.expressions import I64
 
 
-def turned(b: Builder, rows: list[Value]) -> list[Value]:
-    """The columns of a square of vectors: blocks beside the diagonal change places, of half the size in each round."""
-    rows, n, size = list(rows), len(rows), len(rows) // 2
-    while size:
-        for i in range(n):
-            if not i & size:
-                upper, lower = rows[i], rows[i + size]
-                rows[i] = b.shuffle(upper, lower, [k if not k & size else n + k - size for k in range(n)])
-                rows[i + size] = b.shuffle(upper, lower, [k + size if not k & size else n + k for k in range(n)])
-        size //= 2
-    return rows
-
-
 def loaded(b: Builder, start: Value, stride: Value, dtype: np.dtype, n: int) -> list[Value]:
     return [b.load(dtype, b.gep(start, b.mul(stride, k), dtype), n) for k in range(n)]
 
 
 def store_turned(b: Builder, lines: list[Value], start: Value, stride: Value) -> None:
-    for k, line in enumerate(turned(b, lines)):
+    for k, line in enumerate(b.turned(lines)):
         b.store(line, b.gep(start, b.mul(stride, k), line.dtype))
 
 
@@ -59,7 +46,7 @@ class Square:
         """Line k becomes the k-th elements of the vectors that begin `stride` elements apart."""
         b, step = self.b, self.b.const(stride, I64)
         if self.memory is None:
-            self.lines = dict(enumerate(turned(b, loaded(b, start, step, self.dtype, self.n))))
+            self.lines = dict(enumerate(b.turned(loaded(b, start, step, self.dtype, self.n))))
         else:
             self.copy_turned(start, step, self.memory, b.const(self.n, I64))
         return self
