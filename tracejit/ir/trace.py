@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tracejit.config import config
-from tracejit.errors import DtypeError, OuterWriteError, UnexpectedTracerError, user_source
+from tracejit.errors import DtypeError, OuterWriteError, Source, UnexpectedTracerError, user_source
 from tracejit.ir.graph import Atom, Eqn, Graph, Lit, Tracer, Var, replay
 from tracejit.ir.leaks import leaked_vars
 from tracejit.ir.types import ExtendedDType, is_inexact, type_of
@@ -127,17 +127,19 @@ class Builder:
             found = self.captured[key] = (x, value, self.kind(value.type, self, concrete=known_or_unknown(known)))
         return found[-1]
 
-    def record(self, op, inputs: list[Atom]) -> list[Var]:
+    def record(self, op, inputs: list[Atom], types: Sequence | None = None, source: Source | None = None) -> list[Var]:
+        """The results of an equation, of these `types` where they are known."""
         key = None if op.has_effects or self.creates(inputs) else (op, *[x if x.__class__ is Lit else id(x) for x in inputs])
         if key is not None:
             found = self.seen.get(key)
             if found is not None:
                 return found
-        types = op.infer(*[x.type for x in inputs])
-        types = types if op.multiple else (types,)
+        if types is None:
+            types = op.infer(*[x.type for x in inputs])
+            types = types if op.multiple else (types,)
         if not op.moves and any([x.type.is_narrow for x in inputs]):
             return hooks.bind_wide(op, inputs, types)
-        eqn = Eqn(op, inputs, (), _local.source or user_source())
+        eqn = Eqn(op, inputs, (), source or _local.source or user_source())
         unknown = self.concrete and (op.lane_dependent or any(isinstance(x, Var) and x.concrete is UNKNOWN for x in inputs))
         eqn.outputs = [self.kind(t, self, eqn, UNKNOWN if unknown else None) for t in types]
         self.eqns.append(eqn)
@@ -149,6 +151,14 @@ class Builder:
         """Is this an array that the traced function makes of nothing: one more each time, for programs that ask which array they
         hold (`zeros(3) is zeros(3)`, constants of closures)? Passes merge equal ones."""
         return self.kind is Tracer and all([x.__class__ is Lit for x in inputs])
+
+    def record_again(self, eqn: Eqn, inputs: Sequence) -> list[Var]:
+        """An equation of another trace on these values: on such of its own types its results have theirs."""
+        lifted = [self.lift(x) for x in inputs]
+        for x, own in zip(lifted, eqn.inputs):
+            if x.type is not own.type:
+                return self.record(eqn.op, lifted, source=eqn.source)
+        return self.record(eqn.op, lifted, [v.type for v in eqn.outputs], eqn.source)
 
     def result(self, x: Any) -> Atom:
         try:
@@ -344,6 +354,8 @@ def substituting(captured: Sequence, values: Sequence):
 
 def record_eqn(eqn: Eqn, inputs: Sequence) -> list:
     """`apply` for replay: record the equation again in the active trace, with its own source line."""
+    if _local.stack and not _local.known_run_now and COMPOSITES.isdisjoint(map(type, inputs)):
+        return [*_local.stack[-1].record_again(eqn, inputs)]
     with sourced(eqn.source):
         outs = bind(eqn.op, *inputs)
     return outs if eqn.op.multiple else [outs]
