@@ -225,14 +225,14 @@ def loops_of(graph: Graph) -> list:
     return [eqn for eqn in graph.eqns if isinstance(eqn.op, (Scan, While))]
 
 
-SPECIAL = np.array([0., -0., np.inf, -np.inf, np.nan, 1e-45, 3.], F32)
+EDGES = np.array([0., -0., np.inf, -np.inf, np.nan, 1e-45, 3.], F32)
 
 
 @pytest.mark.parametrize("change", [lambda part, y: part + y, lambda part, y: y + part, lambda part, y: part - y])
 @pytest.mark.parametrize("start", [0, 1, 9, -1, -7])       # 9 is moved into the array, negative ones count from its end
 def test_sums_into_known_slices_are_sums_of_whole_arrays_to_the_last_bit(change, start):
-    x = np.tile(SPECIAL, (3, 1))
-    y = np.stack([SPECIAL[1:], SPECIAL[:-1]])
+    x = np.tile(EDGES, (3, 1))
+    y = np.stack([EDGES[1:], EDGES[:-1]])
 
     def f(x, y):
         return lax.dynamic_update_slice(x, change(lax.dynamic_slice(x, (1, start), (2, 6)), y), (1, start))

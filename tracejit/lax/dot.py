@@ -235,8 +235,7 @@ def dot_general(lhs: Any, rhs: Any, dimension_numbers: DotDimensionNumbers, prec
     batch axes, then the free axes of lhs, then those of rhs. Products of float16 and bfloat16 are summed in
     float32. `preferred_element_type` is the dtype to sum in and return. Raises ShapeError where sizes differ.
 
-    >>> import ml_dtypes
-import numpy as np
+    >>> import numpy as np
     >>> x, y = np.ones((5, 2, 3), "float32"), np.ones((5, 4, 3), "float32")
     >>> dot_general(x, y, (((2,), (2,)), ((0,), (0,)))).shape
     (5, 2, 4)
@@ -277,8 +276,7 @@ def dot(lhs: Any, rhs: Any, *, dimension_numbers: DotDimensionNumbers | None = N
         preferred_element_type: Any = None, out_sharding: Any = None):
     """Vector-vector, matrix-vector or matrix-matrix product: the last axis of lhs with the first of rhs.
 
-    >>> import ml_dtypes
-import numpy as np
+    >>> import numpy as np
     >>> float(dot(np.float32([1, 2]), np.float32([3, 4])))
     11.0
     """
@@ -294,8 +292,7 @@ import numpy as np
 def batch_matmul(lhs: Any, rhs: Any, precision: PrecisionLike = None):
     """Matrix products of the last two axes, for every index of the leading axes, which must agree.
 
-    >>> import ml_dtypes
-import numpy as np
+    >>> import numpy as np
     >>> batch_matmul(np.ones((5, 2, 3), "float32"), np.ones((5, 3, 4), "float32")).shape
     (5, 2, 4)
     """

@@ -16,7 +16,6 @@ from tracejit.ir.graph import Graph
 from tracejit.ir.trace import call, inline, knows_values, trace, trace_closed, trace_with_writes
 from tracejit.ir.types import FLOAT0, ArrayType, is_array_like, is_inexact, type_of, with_wide_numbers
 from tracejit.lax.control import convert_type
-from tracejit.lax.convert import converted
 from tracejit.lax.kinds import Linear
 from tracejit.pytree import PyTreeDef, tree_flatten, unflatten
 from tracejit.transforms.ad import Jvp, Linearized, jvp_graph, linearize_graph, self_contained, split, transpose_values, vjp_values
@@ -124,8 +123,7 @@ def gradient_graph(graph: Graph, wanted: tuple[bool, ...]) -> Graph:
     """(params) -> results, gradient of the first result with respect to the wanted params."""
     def f(*args):
         outs, pullback = vjp_values(graph, args, wanted)
-        t = type_of(outs[0])
-        cts = pullback([converted(1, t.dtype)] + [None] * (len(outs) - 1))
+        cts = pullback([lax.full_like(outs[0], 1)] + [None] * (len(outs) - 1))
         types = [p.type for p, w in zip(graph.params, wanted) if w]
         return outs + [convert_type(Jvp.zeros(t) if ct is None else ct, t) for ct, t in zip(cts, types)]
     return trace_closed(f, graph.in_types)

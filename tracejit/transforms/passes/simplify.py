@@ -221,7 +221,8 @@ def update_at_known_place(op: DynamicUpdateSlice, x, y, *starts) -> Any:
         if read and read.inputs[0] is x and list(read.op.start_indices) == begin and set(read.op.strides) == {1}:
             nothing = Lit(0 if isinstance(made.op, Sub) else -0.0, y.type.update(shape=()))
             frame = [(a, n - a - size, 0) for a, n, size in zip(begin, shape, sizes)]
-            return bind(made.op, x, lax.pad(other, nothing, frame))
+            whole = other if other.type.shape == sizes else bind(BroadcastInDim(sizes, ()), other)
+            return bind(made.op, x, lax.pad(whole, nothing, frame))
     return None
 
 
