@@ -153,3 +153,8 @@ def test_windows_of_many_axes(dtype, shape, window):
         want[window] = new if kind == "set" else want[window] + new
         got = tj.jit(lambda x, y, kind=kind: getattr(x.at[window], kind)(y))(x, new)
         np.testing.assert_array_equal(np.asarray(got), want)
+
+
+def test_sums_of_more_values_than_python_calls_may_be_deep():
+    xs = [np.full(3, k, np.float32) for k in range(1500)]
+    np.testing.assert_array_equal(tj.jit(lambda *xs: sum(xs))(*xs), np.full(3, 1500 * 1499 / 2, np.float32))

@@ -54,6 +54,20 @@ class Sums:
         self.made = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.reads = Counter(x for eqn in graph.eqns for x in eqn.inputs if isinstance(x, Var))
         self.reads.update(r for r in graph.results if isinstance(r, Var))
+        self.found: set[Var] = set()    # values that are updates of zeros, one after another
+        for eqn in graph.eqns:
+            if [self.reads[v] for v in eqn.outputs] == [1] and self.is_made_of_updates(eqn):
+                self.found.update(eqn.outputs)
+
+    def is_made_of_updates(self, eqn: Eqn) -> bool:
+        if isinstance(eqn.op, Add):
+            return all(map(self.is_found, eqn.inputs))
+        if isinstance(eqn.op, ScatterAdd):
+            return self.is_found(eqn.inputs[0]) or is_zero(self.made, eqn.inputs[0])
+        return is_small_update(eqn) and is_zero(self.made, eqn.inputs[0])
+
+    def is_found(self, x: Any) -> bool:
+        return isinstance(x, Var) and x in self.found
 
     def of_updates(self, eqn: Eqn) -> tuple[Any, list[Eqn]] | None:
         """Of an addition: the operand that is added to, and the updates added to it."""
@@ -66,19 +80,15 @@ class Sums:
         return None
 
     def updates(self, x: Any) -> list[Eqn]:
-        """The updates of zeros, one after another, that a value is; none if it is anything else."""
-        eqn = self.made.get(x) if isinstance(x, Var) and self.reads[x] == 1 else None
-        if eqn is None:
-            return []
-        if isinstance(eqn.op, ScatterAdd):
-            before = self.updates(eqn.inputs[0])
-            return [*before, eqn] if before or is_zero(self.made, eqn.inputs[0]) else []
-        if is_small_update(eqn):
-            return [eqn] if is_zero(self.made, eqn.inputs[0]) else []
-        if isinstance(eqn.op, Add):
-            parts = [self.updates(part) for part in eqn.inputs]
-            return parts[0] + parts[1] if all(parts) else []
-        return []
+        """The updates that a value is made of, in their order; none if it is anything else."""
+        found, rest = [], [x]
+        while rest:     # the last first
+            x = rest.pop()
+            if self.is_found(x):
+                eqn = self.made[x]
+                found += [] if isinstance(eqn.op, Add) else [eqn]
+                rest += eqn.inputs if isinstance(eqn.op, Add) else eqn.inputs[:1]
+        return found[::-1]
 
 
 def is_zero(made: dict[Var, Eqn], x: Any) -> bool:
