@@ -48,7 +48,7 @@ define void @test_rows(ptr %job, i64 %n) {
 """
 SPIN = """
 @tj_interrupt = external global i32
-declare i32 @tj_poll()
+declare i32 @tj_leave()
 define i32 @test_spin(ptr %ins, ptr %outs, ptr %arena) {
 entry:
   br label %loop
@@ -57,7 +57,7 @@ loop:
   %seen = icmp ne i32 %flag, 0
   br i1 %seen, label %ask, label %loop
 ask:
-  %stop = call i32 @tj_poll()
+  %stop = call i32 @tj_leave()
   %stopped = icmp ne i32 %stop, 0
   br i1 %stopped, label %out, label %loop
 out:

@@ -3,7 +3,8 @@
 Work is claimed, not dealt out: each thread begins with its own share and then takes whatever the others have not, so a sleeping
 helper delays nothing. Shares lie where they lay in the job before: what a thread wrote is still in its caches when it is read.
 A nested call, or one made while another thread uses the pool, runs serially. Workers never touch Python.
-Also `tj_interrupt`, which Ctrl-C sets, and `tj_poll`, with which a compiled loop asks whether to stop.
+Also `tj_interrupt`, which Ctrl-C sets, `tj_poll`, with which a compiled loop asks whether to stop, and `tj_leave`, with which what
+follows it asks whether the loop was stopped.
 """
 from __future__ import annotations
 
@@ -15,9 +16,7 @@ from collections.abc import Iterator
 
 from tracejit.config import config
 from tracejit.runtime import native
-from tracejit.runtime.threads_text import CONSTANTS, TEXT
-
-MAX_THREADS = 256
+from tracejit.runtime.threads_text import CONSTANTS, MAX_THREADS, TEXT
 
 
 def quota() -> int:

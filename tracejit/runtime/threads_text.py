@@ -4,12 +4,13 @@ from __future__ import annotations
 import platform
 import sys
 
+MAX_THREADS = 256
 MAX_RANGES = 64       # more threads share ranges
 MAX_CLAIMS = 1 << 20  # a range's word has 24 bits for the next unit; more units are claimed in blocks
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
 SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
 CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS,
-             "LAST_CLAIM": MAX_CLAIMS - 1, "MAX_RANGES": MAX_RANGES,
+             "LAST_CLAIM": MAX_CLAIMS - 1, "MAX_RANGES": MAX_RANGES, "MAX_THREADS": MAX_THREADS,
              "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
 
 # A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
@@ -76,6 +77,8 @@ POOL = """
 @count = internal global i64 0
 @block = internal global i64 1                 ; how many i a unit holds
 @helpers = internal global i64 0               ; how many workers may take part
+@owner = internal global ptr null              ; the thread whose job the pool runs
+@ids = internal global [$MAX_THREADS x ptr] zeroinitializer   ; the workers
 @tj_threads = global i64 1, align 64           ; limit set from Python, the caller included
 @tj_workers = global i64 0                     ; threads that exist in this process
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
@@ -227,6 +230,7 @@ make:
   br i1 %ok, label %made, label %done
 made:
   %id = load ptr, ptr %thread
+  put_item ptr %id, @ids, %i
   %ignored = call i32 @pthread_detach(ptr %id)
   %i1 = add i64 %i, 1
   store i64 %i1, ptr @tj_workers
@@ -237,6 +241,17 @@ done:
 
 ; fn(ctx, i) for every i in [0, n).
 define void @tj_parallel(ptr %fn, ptr %ctx, i64 %n) #0 {
+  call void @run_parallel(ptr %fn, ptr %ctx, i64 %n, i1 false)
+  ret void
+}
+
+; The same for units that look at tj_interrupt, after which the caller calls tj_leave.
+define void @tj_parallel_loops(ptr %fn, ptr %ctx, i64 %n) #0 {
+  call void @run_parallel(ptr %fn, ptr %ctx, i64 %n, i1 true)
+  ret void
+}
+
+define internal void @run_parallel(ptr %fn, ptr %ctx, i64 %n, i1 %polls) #0 {
 entry:
   %threads = load i64, ptr @tj_threads
   %many = icmp ugt i64 %threads, 1
@@ -262,6 +277,8 @@ fill:
   store ptr %fn, ptr @body
   store ptr %ctx, ptr @context
   store i64 %n, ptr @count
+  %me = call ptr @pthread_self()
+  store ptr %me, ptr @owner
   %n1 = add i64 %n, $LAST_CLAIM
   %size = udiv i64 %n1, $MAX_CLAIMS
   store i64 %size, ptr @block
@@ -283,7 +300,7 @@ work:
   call void @drain(i64 0)
   br label %wait
 wait:
-  %round = phi i64 [0, %work], [%round1, %pause], [0, %yield]
+  %round = phi i64 [0, %work], [%round1, %pause], [0, %yield], [0, %poll]
   %done = load atomic i64, ptr @finished acquire, align 8
   %all = icmp eq i64 %done, %units
   br i1 %all, label %return, label %pause
@@ -293,7 +310,13 @@ pause:
   %long = icmp ugt i64 %round1, $SPIN
   br i1 %long, label %yield, label %wait
 yield:
-  %ignored = call i32 @sched_yield()
+  %yielded = call i32 @sched_yield()
+  %flag = load atomic i32, ptr @tj_interrupt monotonic, align 4
+  %set = icmp ne i32 %flag, 0
+  %ask = and i1 %set, %polls
+  br i1 %ask, label %poll, label %wait
+poll:
+  %ignored = call i32 @tj_poll()
   br label %wait
 return:
   store atomic i32 0, ptr @busy release, align 4
@@ -313,6 +336,8 @@ define void @tj_forget_workers() #0 {
 
 SIGNALS = """
 @tj_interrupt = global i32 0              ; set by Ctrl-C, polled by compiled loops
+@tj_stopping = global i32 0               ; the handler has raised: what the main thread computes is not wanted any more
+@main_inside = internal global i32 0      ; calls of the main thread without the interpreter's lock
 @tj_main_thread = global ptr null
 @earlier = internal global ptr null       ; the handler that was there when ours was installed last
 @original = internal global ptr null      ; and when it was installed first: Python's
@@ -384,22 +409,97 @@ done:
   ret void
 }
 
-; Called by a loop that has seen tj_interrupt: 1 = stop, a Python exception is set; 0 = go on.
+; Called by a loop that has seen tj_interrupt: 1 = stop, what it computes is not wanted any more; 0 = go on.
+; The main thread asks Python, whose handler may raise. Others stop if they work for it. A thread that works for itself goes
+; on, and takes the flag down where the main thread is not in compiled code, which then runs the handler without it.
 define i32 @tj_poll() #0 {
+entry:
   %me = call ptr @pthread_self()
   %main = load ptr, ptr @tj_main_thread
+  %stopping = load atomic i32, ptr @tj_stopping acquire, align 4
   %here = icmp eq ptr %me, %main
-  br i1 %here, label %ask, label %go_on
+  br i1 %here, label %again, label %other
+again:
+  %known = icmp ne i32 %stopping, 0
+  br i1 %known, label %stop, label %ask
 ask:
   store atomic i32 0, ptr @tj_interrupt release, align 4
   %state = call i32 @PyGILState_Ensure()
   %raised = call i32 @PyErr_CheckSignals()
   call void @PyGILState_Release(i32 %state)
-  %stop = icmp ne i32 %raised, 0
-  %code = zext i1 %stop to i32
-  ret i32 %code
+  %raises = icmp ne i32 %raised, 0
+  br i1 %raises, label %tell, label %go_on
+tell:
+  store atomic i32 1, ptr @tj_stopping release, align 4
+  store atomic i32 1, ptr @tj_interrupt release, align 4
+  br label %stop
+stop:
+  ret i32 1
+other:
+  %works = call i1 @is_worker(ptr %me)
+  br i1 %works, label %whose, label %own
+whose:
+  %owner = load ptr, ptr @owner
+  %mains = icmp eq ptr %owner, %main
+  %wanted = select i1 %mains, i32 %stopping, i32 0
+  ret i32 %wanted
+own:
+  %inside = load atomic i32, ptr @main_inside acquire, align 4
+  %busy = or i32 %inside, %stopping
+  %main_sees = icmp ne i32 %busy, 0
+  br i1 %main_sees, label %go_on, label %lower
+lower:
+  store atomic i32 0, ptr @tj_interrupt release, align 4
+  br label %go_on
 go_on:
   ret i32 0
+}
+
+; Called after a loop by the thread that began it: 1 = leave the entry point, a Python exception is set; 0 = go on.
+define i32 @tj_leave() #0 {
+entry:
+  %stop = call i32 @tj_poll()
+  %stops = icmp ne i32 %stop, 0
+  br i1 %stops, label %lower, label %done
+lower:
+  store atomic i32 0, ptr @tj_stopping release, align 4
+  store atomic i32 0, ptr @tj_interrupt release, align 4
+  br label %done
+done:
+  ret i32 %stop
+}
+
+define internal i1 @is_worker(ptr %thread) #0 {
+entry:
+  %n = load i64, ptr @tj_workers
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%i1, %step]
+  %more = icmp ult i64 %i, %n
+  br i1 %more, label %step, label %no
+step:
+  %id = item ptr, @ids, %i
+  %same = icmp eq ptr %id, %thread
+  %i1 = add i64 %i, 1
+  br i1 %same, label %yes, label %head
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; From here to count_main(-1) the main thread sees the flag itself.
+define internal void @count_main(i32 %by) #0 {
+entry:
+  %me = call ptr @pthread_self()
+  %main = load ptr, ptr @tj_main_thread
+  %here = icmp eq ptr %me, %main
+  br i1 %here, label %count, label %done
+count:
+  %before = atomicrmw add ptr @main_inside, i32 %by release
+  br label %done
+done:
+  ret void
 }
 """
 
@@ -410,9 +510,11 @@ declare void @PyEval_RestoreThread(ptr)
 ; An entry point, run with the GIL released.
 define i32 @tj_call_released(ptr %fn, ptr %ins, ptr %outs, ptr %arena) #0 {
   call void @watch_now_and_then()
+  call void @count_main(i32 1)
   %state = call ptr @PyEval_SaveThread()
   %code = call i32 %fn(ptr %ins, ptr %outs, ptr %arena)
   call void @PyEval_RestoreThread(ptr %state)
+  call void @count_main(i32 -1)
   ret i32 %code
 }
 attributes #0 = { nounwind }
@@ -421,6 +523,7 @@ attributes #0 = { nounwind }
 # Without POSIX threads and signals every loop is serial, and only Python's own signal handling remains.
 SERIAL = """
 @tj_interrupt = global i32 0
+@tj_stopping = global i32 0
 @tj_main_thread = global ptr null
 @tj_threads = global i64 1
 @tj_workers = global i64 0
@@ -438,6 +541,10 @@ step:
 done:
   ret void
 }
+define void @tj_parallel_loops(ptr %fn, ptr %ctx, i64 %n) #0 {
+  call void @tj_parallel(ptr %fn, ptr %ctx, i64 %n)
+  ret void
+}
 define void @tj_forget_workers() #0 {
   ret void
 }
@@ -447,7 +554,13 @@ define void @tj_watch_interrupt() #0 {
 define internal void @watch_now_and_then() #0 {
   ret void
 }
+define internal void @count_main(i32 %by) #0 {
+  ret void
+}
 define i32 @tj_poll() #0 {
+  ret i32 0
+}
+define i32 @tj_leave() #0 {
   ret i32 0
 }
 """

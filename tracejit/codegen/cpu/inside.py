@@ -41,7 +41,10 @@ class Inside:
         else:
             n = b.convert(p.value(step.trips), I64)
             p.hoist(loop.roots, step.owners)
-            after = inside.trips_of([p], state, b.const(0, I64), n, n)
+            run = lambda now, start, stop: inside.trips_of([p], now, start, stop, n)
+            # as many trips as an integer may say take no more than seconds, if there is no loop inside of them
+            may_be_long = n.const is not None or len(loop.loops) > 1
+            after = inside.in_turns(state, n, run) if may_be_long else run(state, b.const(0, I64), n)
         for (_, c, point), n, value in zip(inside.elements(), inside.widths, after):
             inside.known(p, RESULT, c, c.offset(point).const, n, value)
 

@@ -63,7 +63,7 @@ class LoopEmitter:
         buffers = [*used, *[k for k in pointers if isinstance(k, (tuple, str))], *(["parts"] if loop.summed else [])]
         module = emitter.new_module()
         kernel = RegisterLoopEmitter(module, "KERNEL", loop, buffers, op.length if is_scan else None,
-                                     is_scan and op.reverse)
+                                     is_scan and op.reverse, b.can_leave)
         kernel.emit()
         if loop.summed:
             pointers["parts"] = b.call("malloc", PTR, [b.const(kernel.parts_bytes, I64)])
@@ -72,18 +72,14 @@ class LoopEmitter:
         for k, v in enumerate(buffers):
             b.store(pointers[v], b.gep(table, k, PTR))
         name = emitter.add_module(module.text(), "KERNEL", "tj_loop")
-        again = b.fresh("again") if loop.may_not_end else None
-        if again:
-            b.br(again)
-            b.label(again)     # an interrupted loop has stopped early: leave, or if the user's handler goes on, run it anew
         self.empty_tapes(len(loop.records))
         self.bring(stay)
-        b.parallel(name, table, kernel.n_tasks)
+        b.parallel(name, table, kernel.n_tasks, kernel.polls)
+        if kernel.polls:
+            self.leave_if_interrupted()
         if loop.summed:
             self.add_parts(kernel, pointers)
             b.call("free", None, [pointers["parts"]])
-        if again:
-            self.leave_if_interrupted(again)
 
     def add_parts(self, kernel: RegisterLoopEmitter, pointers: dict[Any, Value]) -> None:
         """What the lanes have added up, onto where the carry began: in the order of the lanes."""
@@ -106,17 +102,11 @@ class LoopEmitter:
             if not isinstance(atoms[k], Var) or home(atoms[k]) is not home(out):
                 self.emitter.copy(self.outs[k], self.place.operand(atoms[k]), size_of(out.type))
 
-    def leave_if_interrupted(self, again: str | None = None) -> None:
-        """After Ctrl-C leave the entry point; if the user's handler decides to go on, jump to `again`."""
+    def leave_if_interrupted(self) -> None:
+        """After Ctrl-C leave the entry point, unless the user's handler decides to go on."""
         b = self.b
-        if not b.can_leave:
-            return
-        stop, done = b.fresh("interrupted"), b.fresh("undisturbed")
-        b.condbr(b.ne(interrupt_flag(b), b.const(0, I32)), stop, done)
-        b.label(stop)
-        b.fail_if(b.call("tj_poll", I32, []))
-        b.br(again or done)
-        b.label(done)
+        if b.can_leave:
+            b.when(b.ne(interrupt_flag(b), b.const(0, I32)), lambda: b.fail_if(b.call("tj_leave", I32, [])))
 
     def take(self, nbytes: int) -> Value:
         """Bytes of the step's region, beyond its programs' scratch."""
@@ -164,14 +154,11 @@ class LoopEmitter:
 
     def at_once(self, consts, xs, ys, trip) -> None:
         """The trips of a loop without a carry, on all threads."""
-        b, n, m = self.b, len(consts), len(consts) + len(xs)
+        n, m = len(consts), len(consts) + len(xs)
         run = emit_trips(self.emitter, self.step, self.op.length, [*consts, *xs, *ys], self.region,
                          lambda i, at, scratch: trip(i, at[:n], [], at[n:m], [], at[m:], scratch))
-        again = b.fresh("again")
-        b.br(again)
-        b.label(again)
         run()
-        self.leave_if_interrupted(again)
+        self.leave_if_interrupted()
 
     def counted(self, n: Value, init: list[Value], trip) -> None:
         """trip(i, carry, where the next carry goes) for i < n; the last carry is copied to the outputs."""

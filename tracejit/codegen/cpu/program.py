@@ -119,15 +119,16 @@ class EntryBuilder(Builder):
             self._start(self.fresh("unreachable"))
         self.when(self.ne(status, self.const(0, I32)), leave)
 
-    def parallel(self, function: str, context: Value, n: int | Value) -> None:
-        """function(context, i) for i < n on the thread pool."""
+    def parallel(self, function: str, context: Value, n: int | Value, polls: bool = False) -> None:
+        """function(context, i) for i < n on the thread pool; if it `polls` for Ctrl-C, so does who waits for the others."""
         if isinstance(n, int) and n == 1:
             self.module.declare(function, "void", ["ptr", "i64"])
             return self.effect(f"call void @{function}({context.text}, i64 0)")
         n = self.index(n)
         self.module.declare(function, "void", ["ptr", "i64"])
-        self.module.declare("tj_parallel", "void", ["ptr", "ptr", "i64"])
-        return self.effect(f"call void @tj_parallel(ptr @{function}, {context.text}, {n.text})")
+        pool = "tj_parallel_loops" if polls else "tj_parallel"
+        self.module.declare(pool, "void", ["ptr", "ptr", "i64"])
+        return self.effect(f"call void @{pool}(ptr @{function}, {context.text}, {n.text})")
 
 
 class TaskBuilder(EntryBuilder):

@@ -22,10 +22,13 @@ from tracejit.lax.elementary import Transcendental
 from tracejit.lax.elementwise import Log, Pow
 from tracejit.lax.kinds import Reduction
 
+I32, BOOL = np.dtype("i4"), np.dtype(bool)
 SETTLING = 8                # trips between two looks whether anything changes
 LEAST_STRIP, MOST_STRIP = 128, 512
 MOST_STATE = 1 << 12        # carried elements of a strip
 TASK_COST = 1 << 16
+MOST_UNSEEN = 1 << 24       # operations that run without a look at Ctrl-C, and how many lie between two looks
+BETWEEN_LOOKS = 1 << 18
 FUNCTION_LANES = 8          # elementary functions that take the time of one in vectors
 STEP_COST = 6               # elementary functions that take the time of a step on arrays
 MOST_TASKS = 256
@@ -51,8 +54,8 @@ class RegisterLoopEmitter(Inside):
     """`buffers` are the keys of the pointers in the table: body params, ("init", k) and ("out", k)."""
 
     def __init__(self, module: Module, name: str, loop: RegisterLoop, buffers: Sequence[Any], trips: int | None,
-                 reverse: bool):
-        self.loop, self.trips, self.reverse = loop, trips, reverse
+                 reverse: bool, may_stop: bool):
+        self.loop, self.trips, self.reverse, self.may_stop = loop, trips, reverse, may_stop
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
         b.repeated = repeated(loop.roots) if loop.lanes else repeated(loop.roots, OFTEN_WAITED_FOR)
         self.nodes = nodes_of(loop.roots)
@@ -72,13 +75,17 @@ class RegisterLoopEmitter(Inside):
         while self.vector and self.unroll < 4 and elements * self.unroll * 2 <= module.isa.n_registers // 2 and \
                 self.vector.size >= 2 * self.unroll * self.lanes:
             self.unroll *= 2
-        step = self.strip = self.strip_width()
-        if not self.strip:
-            step = self.lanes * self.unroll
+        self.strip = self.strip_width()
+        self.step = step = self.strip or self.lanes * self.unroll
         self.blocks = -(-self.vector.size // step) if self.vector else 1
         self.units = math.prod(a.size for a in loop.lanes[:-1]) * self.blocks
-        cost = max(1, sum(1 + e.cost for e in nodes_of(loop.roots)) * step * min(trips or 1000, 1 << 20))
-        self.per_task = max(1, TASK_COST // cost, -(-self.units // MOST_TASKS))
+        self.per_task = max(1, TASK_COST // max(1, self.trip_cost * min(trips or 1000, 1 << 20)), -(-self.units // MOST_TASKS))
+        long = trips is None or trips * self.trip_cost * self.units > MOST_UNSEEN
+        self.polls = may_stop and (long or loop.may_not_end or len(loop.loops) > 1)   # somebody may press Ctrl-C
+
+    @property
+    def trip_cost(self) -> int:
+        return sum(1 + e.cost for e in nodes_of(self.loop.roots)) * self.step
 
     def strip_width(self) -> int:
         """Lanes that make each trip together, with their carry in the first-level cache; 0: few lanes, in registers.
@@ -102,8 +109,14 @@ class RegisterLoopEmitter(Inside):
         b = self.b
         lo = b.mul(b.params[1], self.per_task)
         hi = b.min(b.add(lo, self.per_task), b.const(self.units, I64))
-        with b.loop(lo, hi) as units:
-            self.unit(units.index)
+        if self.polls and self.per_task > 1:
+            def some(carries: list) -> list:
+                self.unit(carries[0])
+                return [unless_stopped(b, b.add(carries[0], 1), hi)]
+            b.while_loop([lo], lambda carries: b.lt(carries[0], hi), some)
+        else:
+            with b.loop(lo, hi) as units:
+                self.unit(units.index)
         b.ret()
         b.finish()
 
@@ -143,9 +156,23 @@ class RegisterLoopEmitter(Inside):
             if self.may_settle():
                 state = self.run_until_settled(places, state, n)
             else:
-                state = self.trips_of(places, state, b.const(0, I64), n, n)
+                state = self.in_turns(state, n, lambda now, start, stop: self.trips_of(places, now, start, stop, n))
         for u, (p, mine) in enumerate(zip(places, self.per_place(places, state))):
             self.store(p, mine, u)
+
+    def in_turns(self, state, n: Value, run: Callable[[list, Value, Value], list]) -> list:
+        """run(state, start, stop) for all n trips, with looks at Ctrl-C between some and the next."""
+        b, m = self.b, len(state)
+        most = 1 if len(self.loop.loops) > 1 else max(1, BETWEEN_LOOKS // self.trip_cost)
+        if not self.polls or n.const is not None and n.const <= most:
+            return run(state, b.const(0, I64), n)
+        bits = (1 << 31 if n.const is None else n.const).bit_length()
+
+        def turn(carries: list) -> list:
+            start = b.and_(carries[m], b.const((1 << bits) - 1, I64))  # so that LLVM sees: it is not negative
+            stop = b.min(b.add(start, most), n)
+            return [*run(carries[:m], start, stop), unless_stopped(b, stop, n)]
+        return b.while_loop([*state, b.const(0, I64)], lambda carries: b.lt(carries[m], n), turn)[:m]
 
     def trips_of(self, places: list[Position], state, start: Value, stop: Value, n: Value) -> list:
         b = self.b
@@ -172,7 +199,8 @@ class RegisterLoopEmitter(Inside):
             stop = b.min(b.add(i, SETTLING), n)
             before = self.trips_of(places, now, i, b.sub(stop, 1), n)
             after = self.trip(places, before, {})
-            return [*after, b.select(self.differ(places, before, after), stop, n)]
+            following = b.select(self.differ(places, before, after), stop, n)
+            return [*after, unless_stopped(b, following, n) if self.polls else following]
         return b.while_loop([*state, b.const(0, I64)], lambda s: b.lt(s[m], n), some)[:m]
 
     def differ(self, places: list[Position], before, after) -> Value:
@@ -209,18 +237,21 @@ class RegisterLoopEmitter(Inside):
         self.sweep(here, first, last, lambda p: keep(p, self.initial(p)))
         here.hoist(loop.roots, {loop.time, self.vector, CARRY})
         n = b.const(self.trips, I64) if self.trips is not None else b.convert(b.load(np.dtype("i4"), self.bases["count"]), I64)
-        with b.loop(b.const(0, I64), n, carries=[x for x in start if x is not None]) as trips:
-            now = iter(trips.carries)
-            common = [None if area else next(now) for area in areas]
-            time = {loop.time: b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index}
-            row = here.inner(time)
-            row.hoist(loop.roots, {self.vector, CARRY})
-            following = self.seeded(row, [b.const(0, c.type.dtype) if c.lane_dims else x
-                                          for x, (_, c, _) in zip(common, self.elements())], {})
-            wanted = [following.value(e) for e, area in zip(self.next(), areas) if area is None]
-            self.sweep(row, first, last, lambda p: keep(p, self.trip([p], state(p, common), {})))
-            trips.carry(*wanted)
-        ended = iter(trips.results)
+
+        def trips_of(now: list, start: Value, stop: Value) -> list:
+            with b.loop(start, stop, carries=now) as trips:
+                given = iter(trips.carries)
+                common = [None if area else next(given) for area in areas]
+                time = {loop.time: b.sub(b.sub(n, b.const(1, I64)), trips.index) if self.reverse else trips.index}
+                row = here.inner(time)
+                row.hoist(loop.roots, {self.vector, CARRY})
+                following = self.seeded(row, [b.const(0, c.type.dtype) if c.lane_dims else x
+                                              for x, (_, c, _) in zip(common, self.elements())], {})
+                wanted = [following.value(e) for e, area in zip(self.next(), areas) if area is None]
+                self.sweep(row, first, last, lambda p: keep(p, self.trip([p], state(p, common), {})))
+                trips.carry(*wanted)
+            return trips.results
+        ended = iter(self.in_turns([x for x in start if x is not None], n, trips_of))
         common = [None if area else next(ended) for area in areas]
         self.sweep(here, first, last, lambda p: self.store(p, state(p, common), 0))
 
@@ -265,7 +296,24 @@ class RegisterLoopEmitter(Inside):
 
         def trip(s: list, known: list[Position]) -> list:
             return self.trip(known, s[:n], {}, s[n:])
-        return b.repeat([*state, b.const(0, I64), *tapes], lambda s, known: self.any_alive(known or places, s[:n]), trip, enter)
+        alive = lambda s, known: self.any_alive(known or places, s[:n])
+        return self.until_dead([*state, b.const(0, I64), *tapes], alive, trip, enter)
+
+    def until_dead(self, state: list, alive: Callable[[list, Any], Value], trip: Callable, enter: Callable) -> list:
+        """Trips until none is wanted, or until Ctrl-C stops them. The flag is looked at before each trip but the first of a turn:
+        so a thread that it does not concern goes on while it is up."""
+        b = self.b
+        if not self.polls:
+            return b.repeat(state, alive, trip, enter)
+        yes, no = b.const(True, BOOL), b.const(False, BOOL)
+        is_quiet = lambda: b.eq(interrupt_flag(b), b.const(0, I32))
+
+        def turn(carries: list) -> list:
+            go_on = lambda s, known: alive(s, known) if known is None else b.and_(alive(s, known), is_quiet())
+            ended = b.repeat(carries[:-1], go_on, trip, enter)
+            again = lambda: b.and_(alive(ended, None), b.eq(b.call("tj_poll", I32, []), b.const(0, I32)))
+            return [*ended, b.cond(is_quiet(), lambda: no, again)[0]]
+        return b.while_loop([*state, yes], lambda s: s[-1], turn)[:-1]
 
     def push(self, p: Position, trips: Value, *tapes: Value) -> list[Value]:
         """Write what this trip records behind what the earlier ones did, in memory that doubles when it is full;
@@ -368,7 +416,7 @@ class RegisterLoopEmitter(Inside):
                 alive = b.splat(alive, p.lanes)
                 alive = b.any(alive if p.mask is None else b.and_(alive, p.mask))
             any_of = alive if any_of is None else b.or_(any_of, alive)
-        return b.and_(any_of, b.eq(interrupt_flag(b), b.const(0, np.dtype("i4"))))
+        return any_of
 
 
 def parts_of(x: AnyValue) -> list[Value]:
@@ -380,9 +428,16 @@ def bits_of(b: Builder, x: Value) -> Value:
 
 
 def interrupt_flag(b: Builder) -> Value:
-    """Nonzero once Ctrl-C was pressed: a loop that may never end looks at it on each trip."""
+    """Nonzero once Ctrl-C was pressed."""
     b.module.declare_global("tj_interrupt", "i32")
-    return b.impure("load atomic i32, ptr @tj_interrupt monotonic, align 4", np.dtype("i4"))
+    return b.impure("load atomic i32, ptr @tj_interrupt monotonic, align 4", I32)
+
+
+def unless_stopped(b: Builder, following: Value, end: Value) -> Value:
+    """The number of the following trip, or the end if Ctrl-C stops what runs here."""
+    def ask() -> Value:
+        return b.select(b.eq(b.call("tj_poll", I32, []), b.const(0, I32)), following, end)
+    return b.cond(b.ne(interrupt_flag(b), b.const(0, I32)), ask, lambda: following)[0]
 
 
 def nodes_of(roots: Sequence[Expr]) -> set[Expr]:

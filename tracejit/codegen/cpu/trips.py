@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tracejit.codegen.cpu.builder import PTR, Builder, Value
 from tracejit.codegen.cpu.expressions import I64
-from tracejit.codegen.cpu.register_loops import interrupt_flag
+from tracejit.codegen.cpu.register_loops import unless_stopped
 from tracejit.codegen.lower import control_bytes
 from tracejit.codegen.schedule import TASK_COST
 from tracejit.codegen.steps import ControlStep, KernelStep, Program, Step
@@ -56,7 +56,7 @@ def work_of_step(step: Step) -> float:
 
 def emit_trips(emitter, step: ControlStep, n: int, pointers: Sequence[Value], region: Value,
                trip: Callable[[Value, Sequence[Value], Value], None]) -> Callable[[], None]:
-    """What emits a run of all n trips, or after an interruption of those that are left; `trip(i, pointers, scratch)` emits one."""
+    """What emits a run of all n trips; `trip(i, pointers, scratch)` emits one."""
     b = emitter.b
     taken = b.alloca(8)
     b.store(b.const(0, I64), taken)
@@ -68,8 +68,7 @@ def emit_trips(emitter, step: ControlStep, n: int, pointers: Sequence[Value], re
 
         def following() -> Value:
             """The next trip that nobody has taken; n after Ctrl-C."""
-            claim = lambda: f.impure(f"atomicrmw add ptr {counter.name}, i64 1 monotonic", I64)
-            return f.cond(f.ne(interrupt_flag(f), 0), lambda: f.const(n, I64), claim)[0]
+            return unless_stopped(f, f.impure(f"atomicrmw add ptr {counter.name}, i64 1 monotonic", I64), f.const(n, I64))
 
         def body(carries: list[Value]) -> list[Value]:
             trip(carries[0], given, scratch)
@@ -77,7 +76,7 @@ def emit_trips(emitter, step: ControlStep, n: int, pointers: Sequence[Value], re
         f.while_loop([following()], lambda carries: f.lt(carries[0], n), body)
         f.ret()
         f.finish()
-    return lambda: b.cond(are_shared_out(b, n, step.shares), lambda: b.parallel(f.name, table, step.shares),
+    return lambda: b.cond(are_shared_out(b, n, step.shares), lambda: b.parallel(f.name, table, step.shares, polls=True),
                           lambda: b.parallel(f.name, table, 1))
 
 
