@@ -14,7 +14,7 @@ from tracejit.ir.types import bfloat16
 from tracejit.lax.words import WordProduct
 from tracejit.runtime import compile as compiler
 
-SHAPES = [(5, 16, 5), (33, 100, 47), (16, 64, 32), (70, 3001, 19), (130, 77, 260), (6, 17, 6)]
+SHAPES = [(5, 16, 5), (9, 70, 48), (40, 50, 2), (33, 100, 47), (16, 64, 32), (70, 3001, 19), (130, 77, 260), (6, 17, 6)]
 LAYOUTS = ["ij,jk->ik", "ji,jk->ik", "ij,kj->ik", "ji,kj->ik", "bij,bjk->bik", "ibj,kbj->bik"]
 
 

@@ -35,7 +35,7 @@ from .gemm_call import (CALL, DECLARATIONS, ENTRY_ARGS, ENTRY_PARAMS, MOST_TASKS
                         run_text, zext)
 from .gemm_dots import dots_part, is_of_lines, line_rows, lines_text
 from .gemm_pack import copy_block, kernels_of, pack_table
-from .gemm_text import ALWAYS, RARELY, Function, Record
+from .gemm_text import RARELY, Function, Record
 from .gemm_tile import Tile, even_parts, finish_block, tile_part, tile_rows
 from .gemm_vector import DOT_ROWS, sweep_group, vector_text
 from .gemm_vector import JOB as VECTOR_JOB
@@ -356,8 +356,8 @@ def _start_job(f: Function, plan: _Plan, job: str, m: str, n: str, k: str) -> No
     aliases = f.compare("eq", f.rem(bk, 4096), 0)
     passes = f.select(aliases, plan.passes_aliasing, plan.passes)
     reused = f.both(f.compare("sgt", m, f.mul(passes, tile.mr)), f.compare("sgt", f.mul(f.mul(n, k), size), _LEAST_REUSED))
-    pack_b = f.either(reused, f.compare("ne", bn, size)) if not tile.in_tiles else ALWAYS
-    if not tile.free_masks:
+    pack_b = f.either(reused, f.compare("ne", bn, size))
+    if not tile.free_masks or tile.in_tiles:
         pack_b = f.either(pack_b, f.compare("ne", f.rem(n, plan.lanes), 0))
     ctx, pitch, kernels = CALL.get(f, "%call", "ctx", "ldc", "kernels")
     _JOB.put(f, job, kernels=kernels, rs=rs, cs=cs, bk=bk, bn=bn, ldc=ldc, ctx=ctx, pitch=pitch,

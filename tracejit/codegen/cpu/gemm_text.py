@@ -12,7 +12,6 @@ import numpy as np
 
 from .isa import Isa
 
-ALWAYS, NEVER = "true", "false"
 RARELY = "#1"  # attributes of functions that run too rarely for their own speed to matter: LLVM is quick with them
 
 

@@ -156,6 +156,15 @@ def line_products(op: DotGeneral, x, y):
     return lax.transpose(turned, (*range(nb), *range(nb + nj, nb + nj + ni), *range(nb, nb + nj)))
 
 
+def is_fold(op: DotGeneral, x, y) -> bool:
+    """Whether few rows or columns meet a matrix that a fused sum can read in vectors: along what is contracted in both, or along
+    its own outputs."""
+    m, n = outputs_of(op, x, y)
+    side = int(m <= n)
+    in_vectors = are_lines(op, x, y) or (x, y)[side].type.ndim - 1 not in op.contract[side]
+    return min(m, n) == 1 or min(m, n) <= FEW and in_vectors
+
+
 def repeated_batches(op: DotGeneral, side: int, v: Var) -> list[int]:
     """Which pairs of batch axes read the same array again and again, of an operand that is repeated along such axes only."""
     made = v.eqn if isinstance(v, Var) else None
@@ -192,7 +201,7 @@ def converted_dot(op: DotGeneral, x, y, dtype: np.dtype):
     """The product of the operands converted to `dtype`; a matrix of which each element is used a few times only is
     converted as it is read, rather than to a matrix in memory."""
     spec = op.spec(x.type.ndim, y.type.ndim)
-    is_narrow = min(outputs_of(op, x, y)) <= FEW
+    is_narrow = is_fold(op, x, y)
     x, y = cast(x, dtype), cast(y, dtype)
     if is_narrow:
         return line_products(op, x, y) if are_lines(op, x, y) else sum_of_products(spec, x, y)
@@ -220,7 +229,7 @@ def word_dot(op: DotGeneral, x, y, element: np.dtype):
     m, n = size(x.type, spec.free[0]), size(y.type, spec.free[1])
     sums = np.dtype("int32" if element.kind == "i" else "float32")
     enough = out.dtype in (*HALVES, sums) if sums.kind == "f" else out.dtype.kind in "iu" and out.dtype.itemsize <= 4
-    if not enough or min(m, n) <= FEW or m * n * k <= LEAST_WORK or k < LEAST_WORDS:
+    if not enough or n == 1 or m < FEW or m * n * k <= LEAST_WORK or k < LEAST_WORDS:
         return lower_dot(op, x, y)
     x, y = cast(x, element), cast(y, element)
     x = lax.reshape(lax.transpose(x, spec.batch[0] + spec.free[0] + spec.contract[0]), (nb, m, k))
