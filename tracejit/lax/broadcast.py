@@ -251,7 +251,11 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None, *, sharding: 
     if t.ndim:
         raise ShapeError(f"full: fill_value must be zero-dimensional, not {t}", source=user_source(),
                          fix="use broadcast_in_dim to repeat an array")
-    dtype, weak = (t.dtype, t.weak_type) if dtype is None else (requested_dtype(dtype, called_by_program()), False)
+    weak = dtype is None and t.weak_type
+    if dtype is None:
+        dtype = t.dtype
+    elif called_by_program() or not isinstance(dtype, np.dtype):    # else it is that of some value, which stays what it is
+        dtype = requested_dtype(dtype)
     return bind(BroadcastInDim(shape_of(shape), ()), _scalar(fill_value, dtype, weak))
 
 
@@ -267,7 +271,11 @@ def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] |
               sharding: Any = None) -> Any:
     """fill_value everywhere, in x's shape and dtype unless others are given."""
     t = type_of(x)
-    dtype, weak = (t.dtype, t.weak_type) if dtype is None else (requested_dtype(dtype, called_by_program()), False)
+    weak = dtype is None and t.weak_type
+    if dtype is None:
+        dtype = t.dtype
+    elif called_by_program() or not isinstance(dtype, np.dtype):    # else it is that of some value, which stays what it is
+        dtype = requested_dtype(dtype)
     return bind(BroadcastInDim(t.shape if shape is None else shape_of(shape), ()), _scalar(fill_value, dtype, weak))
 
 

@@ -157,7 +157,12 @@ def from_numpy(x: Any, weak: bool = False, copy: bool | None = None) -> Any:
         if dense is not x or not dense.flags.aligned:
             raise ValueError(f"a {type(x).__name__} of this layout cannot become an Array without a copy")
         return view_address(t, dense.__array_interface__["data"][0], x)
-    return copy_numpy(info_of(t), dense) if is_native else ArrayImpl.from_numpy(t, dense)
+    return of_type(dense, t)
+
+
+def of_type(x: np.ndarray, t: ArrayType) -> Any:
+    """An Array of this type, whatever x64 mode says, with the elements of a dense NumPy array of its dtype."""
+    return copy_numpy(info_of(t), x) if is_native else ArrayImpl.from_numpy(t, x)
 
 
 def as_array(x: Any) -> Any:
@@ -165,7 +170,7 @@ def as_array(x: Any) -> Any:
     if isinstance(x, CONCRETE):
         return x
     if x.__class__ is Lit:
-        return from_numpy(np.asarray(x.value), weak=x.type.weak_type)
+        return of_type(np.asarray(x.value, x.type.dtype), x.type)
     if x.__class__ is Var:
         raise leaked(x)
     if hasattr(x, "__jax_array__"):
