@@ -244,3 +244,19 @@ def test_only_additions_to_elements_join_what_is_summed():
     np.testing.assert_allclose(s, sum(x[:5].sum() for x in trips), rtol=1e-14)
     np.testing.assert_allclose(h, sum(np.bincount(np.arange(5) % 3, x[:5], 3) for x in trips), rtol=1e-14)
     np.testing.assert_allclose(ys, [2 * x[:5].sum() for x in trips], rtol=1e-13)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype, step", [("int8", 3), ("int32", 1), ("int32", -2), ("uint8", 1)])
+def test_stacked_counters_need_no_loop(dtype, step, reverse):
+    def f(x):
+        count = lambda c, v: ((c[0] + jnp.asarray(step, dtype), c[1] + v), (c[0], c[1]))
+        return lax.scan(count, (jnp.asarray(9, dtype), jnp.zeros((), x.dtype)), x, reverse=reverse)
+    (last, total), (counted, sums) = tj.jit(f)(X[:5])
+    wanted = (9 + step * np.arange(5))[::-1 if reverse else 1]
+    assert counted.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(counted, wanted)
+    assert int(last) == 9 + 5 * step
+    np.testing.assert_allclose(total, X[:5].sum(), rtol=1e-14)
+    [loop] = loops_of(lambda x: f(x)[1][1], X[:5])
+    assert len(loop.eqn.op.body.results) == 2

@@ -5,6 +5,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, replay
 from tracejit.ir.trace import bind, inline, record_eqn, rewrite, sourced
@@ -12,7 +14,7 @@ from tracejit.lax.branches import Cond
 from tracejit.lax.broadcast import BroadcastInDim
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.kinds import Control, Elementwise, View
-from tracejit.lax.loops import Scan, While
+from tracejit.lax.loops import Scan, While, counters
 from tracejit.transforms.batching import Batch
 from tracejit.transforms.passes.ahead import compute_ahead
 from tracejit.transforms.passes.residuals import absorb, cheap_results, computed
@@ -57,7 +59,7 @@ def lighten_scan(op: Scan, inputs: list) -> list:
     body, products = hoist_products(body, op.length, consts, len(moving), xs)
     body, ahead = compute_ahead(body, op.length, op.reverse, consts, moving, [*xs, *products])
     products += ahead
-    known = known_ys(op.length, body, consts, len(moving), [*xs, *products])
+    known = known_ys(op, body, consts, moving, [*xs, *products])
     again = cheap_results(body, len(consts), len(moving)) if not count else {}
     stored = [y is None and r not in again for y, r in zip(known, body.results[len(moving):])]
     short = Graph(body.params, body.eqns, body.results[:len(moving)] + parted(body.results[len(moving):], stored)[0])
@@ -68,17 +70,22 @@ def lighten_scan(op: Scan, inputs: list) -> list:
     return joined(same, outs[:len(moving)], fixed) + ys
 
 
-def known_ys(length: int | None, body: Graph, consts: Sequence, n_carry: int, xs: Sequence) -> list:
-    """The stacked results that need no loop: a value that is the same on every trip, or an input handed through."""
-    results = body.results[n_carry:]
+def known_ys(op: Scan, body: Graph, consts: Sequence, carry: Sequence, xs: Sequence) -> list:
+    """The stacked results that need no loop: a value that is the same on every trip, an input handed through, or a counter."""
+    results, length = body.results[len(carry):], op.length
     if length is None:
         return [None] * len(results)
     outside = dict(zip(body.params[:len(consts)], consts))
-    handed = dict(zip(body.params[len(consts) + n_carry:], xs))
+    handed = dict(zip(body.params[len(consts) + len(carry):], xs))
+    counted = {body.params[len(consts) + k]: how for k, how in counters(body, len(consts), carry, length).items()}
 
     def known(r):
         if isinstance(r, Var) and r in handed:
             return handed[r]
+        if isinstance(r, Var) and r in counted:
+            (first, step), trips = counted[r], lax.iota(r.type.dtype, length)
+            trips = lax.sub(np.asarray(length - 1, r.type.dtype), trips) if op.reverse else trips
+            return lax.add(lax.mul(trips, np.asarray(step, r.type.dtype)), np.asarray(first, r.type.dtype))
         same = r if not isinstance(r, Var) else outside.get(r)
         return None if same is None else lax.broadcast_in_dim(same, (length, *r.type.shape), range(1, 1 + r.type.ndim))
     return [known(r) for r in results]
