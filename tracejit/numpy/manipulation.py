@@ -402,6 +402,7 @@ def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     return turns[k % 4]()
 
 
+@compiled
 def roll(a: ArrayLike, shift: Any, axis: Axis = None) -> Array:
     """Elements shifted along axes; those pushed out at one end come in at the other. The shift may be traced.
 
