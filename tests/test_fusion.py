@@ -367,3 +367,16 @@ def test_large_results_of_rows_are_streamed(rng, shape, monkeypatch):
     assert [np.asarray(v).tobytes() for v in tj.jit(lambda x: f(x))(x)] == want
     graph = trace_closed(lambda x: list(f(x)), [type_of(x)])
     assert any(s.streams for s in generate(graph, host_isa()).schedules if s.kernel.fold_axes) == (shape[-1] % 16 == 0)
+
+
+@pytest.mark.parametrize("shape", [(20000, 256), (4300, 250), (700, 1700)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+def test_long_columns_are_folded_by_one_kernel_and_read_again_by_another(rng, shape, dtype):
+    with tj.enable_x64(dtype == np.float64):
+        x = normal(rng, *shape, dtype=dtype)
+        centred = lambda x: x - x.mean(0)
+        assert len(steps_of(centred, x)) == 2
+        np.testing.assert_allclose(tj.jit(centred)(x), x - x.mean(0, dtype=np.float64), atol=1e-6)
+        softmax = lambda x: jnp.exp(x - x.max(0)) / jnp.exp(x - x.max(0)).sum(0)
+        want = np.exp(x - x.max(0), dtype=np.float64)
+        np.testing.assert_allclose(tj.jit(softmax)(x), want / want.sum(0), rtol=2e-5)

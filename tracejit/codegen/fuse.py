@@ -21,6 +21,8 @@ MOST_MEMBERS = 240          # longer chains are cut: code size and compile time 
 MOST_BUFFERS = 48
 ROW_BYTES = 1 << 18         # a row that is passed over several times must stay in the second-level cache
 SERIAL_ELEMENTS = 1 << 14   # a whole array of at most this size may be one row
+MOST_LINES = 512            # elements of a column that is passed over several times
+CACHED_ELEMENTS = 1 << 20   # of an array whose columns may be longer
 MOST_FOLDED = 24            # elements of rows that are folded side by side
 MOST_COLUMNS = 1 << 13      # elements of a row of which folds over the rows keep a state
 LEAST_TAIL = 8              # rows of which elementary functions take longer one by one than a kernel of its own does
@@ -245,9 +247,16 @@ class Fuser:
             if of == "full":
                 if level == "row" or at != own:
                     return None
-            elif at != (own if level == "row" else rows) or not (level == "row" or group.may_have_rows):
+            elif at != (own if level == "row" else rows) or not (level == "row" or self.passes_again(group)):
                 return None
         return level
+
+    def passes_again(self, group: Group) -> bool:
+        """Whether what reads a row's folds passes over the row again in the same kernel, while it is in the cache. Long columns
+        are best folded as memory lies, all at once, and read again by another kernel."""
+        columns = self.vectors and bool(group.reduced) and len(group.domain) - 1 not in group.reduced
+        lie_in_cache = group.reduced_size <= MOST_LINES or math.prod(group.domain) <= CACHED_ELEMENTS
+        return group.may_have_rows and (not columns or lie_in_cache)
 
     def makes_cycle(self, group: Group, needs: int) -> bool:
         """Whether something else that the equation needs must itself run after the group."""

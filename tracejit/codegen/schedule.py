@@ -241,22 +241,18 @@ def lies_across(offset: Index, dtype: np.dtype, across: Axis, along: Axis) -> bo
 
 def goes_by_rows(kernel: Kernel, vector: Axis | None, along: bool, width: int, widest: int) -> bool:
     """Whether columns are folded of more than the cache holds, and more of them than registers do (`width`)."""
-    if along or vector is None or not kernel.fold_axes or kernel.scratch or vector.size <= width:
+    if along or vector is None or not kernel.fold_axes or len(kernel.stages) > 1 or vector.size <= width:
         return False
-    folded = math.prod(a.size for a in kernel.fold_axes)
-    here = folded * 64 * widest     # what narrow columns would keep in the cache between stages
-    return kernel.size * widest > CACHE_BYTES and kernel.fold_axes[-1].size >= 16 and \
-        (len(kernel.stages) == 1 or here > CACHE_BYTES // 4)
+    return kernel.size * widest > CACHE_BYTES and kernel.fold_axes[-1].size >= 16
 
 
 def by_rows(kernel: Kernel, vector: Axis, lanes: int, unroll: int) -> Schedule:
-    """Strips of columns; where these are few, their rows are cut into parts, but not where a later stage waits for all rows."""
+    """Strips of columns; where these are few, their rows are cut into parts."""
     first, rows = kernel.fold_axes[0].size, math.prod(a.size for a in kernel.row_axes)
-    one = len(kernel.stages) == 1
-    strip = min(STRIP, -(-vector.size // (lanes if one else 2 * lanes)) * lanes)
+    strip = min(STRIP, -(-vector.size // lanes) * lanes)
     units = rows // vector.size * -(-vector.size // strip)
     least = -(-LEAST_ROWS * first // math.prod(a.size for a in kernel.fold_axes))
-    parts = max(1, min(MOST_PARTS // units, MOST_PARTIAL // rows, first // least)) if one else 1
+    parts = max(1, min(MOST_PARTS // units, MOST_PARTIAL // rows, first // least))
     chunk = -(-first // parts) if parts > 1 else 0
     parts = -(-first // chunk) if chunk else 1
     return Schedule(kernel, vector, False, lanes, unroll, strip, chunk, units * parts, 1, by_rows=True)

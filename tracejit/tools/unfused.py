@@ -54,7 +54,7 @@ class ExplainingFuser(Fuser):
         if reads.space not in (group.domain, group.rows):
             folded = f" folded to {group.rows}" if group.reduced else ""
             return f"it runs over {reads.space}, the kernel over {group.domain}{folded}"
-        if not group.may_have_rows:
+        if not self.passes_again(group):
             return "a row is too long to be passed over again while it is in the cache"
         return "it reads the kernel's values at other places than its own" + self.places(group, reads)
 
