@@ -461,3 +461,23 @@ def test_what_every_branch_hands_on_does_not_depend_on_the_index():
     assert ys[0] == 2 and ys[1].tolist() == [2, 3] and ys[2].tolist() == [2, -2] and (ys[3] == kept).all()
     slope = tj.grad(lambda x: sum(f(jnp.asarray(1), x, y)[:3]))(x)
     assert slope == 0 and tj.jit(lambda i: lax.switch(i, [lambda x: x] * 3, x))(2) == 2
+
+
+def test_hessian_of_a_batch_of_branches_in_a_loop():
+    """The choice by lanes is made of whole batches, so its value counts as one that differs from lane to lane of the tangents."""
+    x = np.array([[.2, .9, .4], [1.5, .1, .3]])
+
+    def looped(w):
+        def step(c, value):
+            return lax.cond(value > c, lambda c: jnp.sin(c * w), lambda c: c + w * c, c), None
+        return tj.vmap(lambda row: lax.scan(step, row[0], row[1:])[0])(x).sum()
+
+    def written_out(w):
+        c = x[:, 0]
+        for value in x[:, 1:].T:
+            c = np.where(value > c, np.sin(c * w), c + w * c)
+        return c.sum()
+    w, h = .7, 1e-4
+    second = (written_out(w + h) - 2 * written_out(w) + written_out(w - h)) / h ** 2
+    for f in (tj.hessian(looped), tj.jit(tj.jacfwd(tj.grad(looped)))):
+        np.testing.assert_allclose(f(np.float64(w)), second, rtol=1e-5)

@@ -419,10 +419,10 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
         check_inputs("jacfwd", args, nums, holomorphic, False)
         part, picked = partial_function(fun, args, kwargs, nums)
         leaves, treedef = tree_flatten(picked)
-        push = lambda *ts: jvp(part, picked, unflatten(treedef, ts), has_aux=has_aux)
-        outs = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(*basis(leaves))
-        jac = tree_of_jacobian(outs[1], lambda y: unstacked(y, leaves, y.ndim - 1), treedef, argnums)
-        return (jac, outs[2]) if has_aux else jac
+        push = lambda *ts: jvp(part, picked, unflatten(treedef, ts), has_aux=has_aux)[1:]
+        tangents, *aux = vmap(push, out_axes=(-1, None) if has_aux else (-1,))(*basis(leaves))
+        jac = tree_of_jacobian(tangents, lambda y: unstacked(y, leaves, y.ndim - 1), treedef, argnums)
+        return (jac, *aux) if has_aux else jac
     return wrapped
 
 
