@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 
+import tracejit.numpy as jnp
 from tracejit import errors
 from tracejit.config import config
 from tracejit.errors import ShapeError, Source, TracejitError, filtered, strip, user_source, without_internal
@@ -114,3 +115,10 @@ def test_places(monkeypatch: pytest.MonkeyPatch, tmp_path):
     assert Source(str(tmp_path / "a" / "m.py"), 7, "f").place == "a/m.py:7"
     assert Source("/elsewhere/m.py", 7, "f").place == "/elsewhere/m.py:7"
     assert str(Source("/tmp/ipykernel_12/345.py", 2, "<module>")) == "line 2 of a notebook cell"
+
+
+def test_calls_outside_of_jit_show_user_frames_only():
+    for wrong in (lambda x: x + jnp.ones(4), lambda x: jnp.sum(x, axis=2), lambda x: jnp.linalg.inv(x)):
+        with pytest.raises(TracejitError) as caught:
+            wrong(jnp.ones((2, 3)))
+        assert {entry.path for entry in caught.traceback} == {caught.traceback[0].path}

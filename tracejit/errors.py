@@ -275,6 +275,11 @@ def strip(error: BaseException) -> None:
             pending += [current.__cause__, current.__context__]
 
 
+def strip_unless_shown(error: BaseException) -> None:
+    if config.traceback_filtering != "off":
+        strip(error)
+
+
 def tracer_hash_error(error: TypeError) -> TracerHashError:
     """What Python says of a traced value that is hashed, with the line of the user's and what to write instead."""
     strip(error)
@@ -318,7 +323,6 @@ def filtered(function: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if error.__class__ is TypeError and "unhashable type: 'Tracer'" in str(error):
                 raise tracer_hash_error(error) from None
-            if config.traceback_filtering != "off":
-                strip(error)
+            strip_unless_shown(error)
             raise  # a bare raise adds no entry for this frame
     return boundary

@@ -41,6 +41,7 @@ CONSTANTS = {
 
 TEXT = "\n".join([
     c_string("deleted_text", "Array has been deleted"),
+    c_string("no_memory_text", "not enough memory for an array of %lld bytes"),
     c_string("writable_text", "an Array is immutable: its memory cannot be viewed as writable"),
     c_string("format_text", "this dtype has no format in Python's buffer protocol"),
     c_string("order_text", "the memory of an Array is in C order"),
@@ -57,6 +58,8 @@ declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
 declare void @PyErr_SetString(ptr, ptr)
 declare ptr @PyErr_NoMemory()
+declare ptr @PyErr_Format(ptr, ptr, ...)
+@PyExc_MemoryError = external global ptr
 declare ptr @malloc(i64)
 declare ptr @PyCapsule_New(ptr, ptr, ptr)
 declare ptr @PyCapsule_GetPointer(ptr, ptr)
@@ -105,7 +108,9 @@ undo:
   call void @tj_give(ptr %block, i64 %class)
   ret ptr null
 no_memory:
-  %ignored = call ptr @PyErr_NoMemory()
+  %class_of_error = load ptr, ptr @PyExc_MemoryError
+  %bytes = get i64, %info, NBYTES
+  %ignored = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %class_of_error, ptr @no_memory_text, i64 %bytes)
   ret ptr null
 }
 

@@ -71,6 +71,7 @@ TEXT = "\n".join([
     c_string("new_text", "Jitted() takes one argument, the callable for calls that are not known yet"),
     c_string("cleared_text", "this function was already destroyed"),
     c_string("code_format", "i"),
+    c_string("no_arena_text", "not enough memory for the values between the steps of a compiled function"),
     c_string("handler_text", "compiled code failed and the error handler did not raise"),
 ]) + """
 @PyExc_TypeError = external global ptr
@@ -450,7 +451,8 @@ take:
   %no_block = icmp eq ptr %block, null
   br i1 %no_block, label %no_arena, label %run
 no_arena:
-  %ignored = call ptr @PyErr_NoMemory()
+  %memory_error = load ptr, ptr @PyExc_MemoryError
+  call void @PyErr_SetString(ptr %memory_error, ptr @no_arena_text)
   br label %undo
 run:
   %scratch = phi ptr [null, %arena], [%block, %take]

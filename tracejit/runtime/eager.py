@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.errors import strip_unless_shown
 from tracejit.ir.trace import current_builder
 from tracejit.runtime.array import CONCRETE
 from tracejit.runtime.dispatch import Jitted
@@ -76,11 +77,15 @@ def eager(fun: Callable[..., Any], static: Sequence[str] = ()) -> Any:
             any(holds_array(x) for name, x in given if name not in fixed)
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        if current_builder() is None and is_known(args, kwargs):
-            if len(compiler.compiled) >= MOST_PROGRAMS:
-                compiler.clear()
-            return compiler(*args, **kwargs)
-        return fun(*args, **kwargs)
+        try:
+            if current_builder() is None and is_known(args, kwargs):
+                if len(compiler.compiled) >= MOST_PROGRAMS:
+                    compiler.clear()
+                return compiler(*args, **kwargs)
+            return fun(*args, **kwargs)
+        except Exception as error:
+            strip_unless_shown(error)
+            raise   # a bare raise adds no entry for this frame
 
     compiler.jitted = Jitted(slow)
     return functools.update_wrapper(compiler.jitted, fun)
