@@ -151,7 +151,7 @@ class TapeType:
         return found
 
     def strong(self) -> TapeType:
-        return self
+        return TapeType(self.element.strong())
 
     def __repr__(self) -> str:
         return f"tape({self.element})"

@@ -79,13 +79,13 @@ class RegisterLoopEmitter(Inside):
         self.step = step = self.strip or self.lanes * self.unroll
         self.blocks = -(-self.vector.size // step) if self.vector else 1
         self.units = math.prod(a.size for a in loop.lanes[:-1]) * self.blocks
-        self.per_task = max(1, TASK_COST // max(1, self.trip_cost * min(trips or 1000, 1 << 20)), -(-self.units // MOST_TASKS))
+        self.per_task = max(1, TASK_COST // (self.trip_cost * min(trips or 1000, 1 << 20)), -(-self.units // MOST_TASKS))
         long = trips is None or trips * self.trip_cost * self.units > MOST_UNSEEN
         self.polls = may_stop and (long or loop.may_not_end or len(loop.loops) > 1)   # somebody may press Ctrl-C
 
     @property
     def trip_cost(self) -> int:
-        return sum(1 + e.cost for e in nodes_of(self.loop.roots)) * self.step
+        return max(1, sum(1 + e.cost for e in nodes_of(self.loop.roots)) * self.step)
 
     def strip_width(self) -> int:
         """Lanes that make each trip together, with their carry in the first-level cache; 0: few lanes, in registers.
