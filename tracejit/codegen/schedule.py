@@ -17,7 +17,7 @@ MOST_TASKS = 256
 MOST_PARTS = 64
 CACHE_BYTES = 1 << 22       # what is read from beyond the second-level cache is best read in long pieces
 LINE_BYTES = 64             # a line of the cache: no register is wider
-STREAM_BYTES = 3 << 23      # what is written beyond the last cache (which holds what is read, too) is best not read into it first
+STREAM_BYTES = 1 << 25      # what is written beyond the last cache's size is best not read into it first
 MOST_WRITTEN = 4            # elements of a last axis that is written out
 LEAST_CUT = 16              # elements of a last axis that is cut off
 LEAST_BESIDE = 32           # and of the axis before it
@@ -262,7 +262,7 @@ def may_stream(kernel: Kernel, vector: Axis, lanes: int) -> bool:
     """Whether a kernel writes much, in whole aligned vector registers."""
     stores = [s for stage in kernel.stages for s in stage.stores + ([] if kernel.fold_axes else stage.row_stores)]
     stores = [s for s in stores if s.var not in kernel.scratch]
-    if kernel.size * sum(s.var.type.dtype.itemsize for s in stores) <= STREAM_BYTES:
+    if kernel.size * sum(s.var.type.dtype.itemsize for s in stores) < STREAM_BYTES:
         return False
 
     def is_aligned(s: Store) -> bool:
