@@ -154,33 +154,17 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     vector, along = (kernel.row_axes[-1], False) if turned else (vector, along)
     cost = sum(total_cost(root) for root in kernel.roots) or 1
     n = vector.size if vector else 1
-    while lanes > 1 and n <= lanes // 2:
-        lanes //= 2
-    unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
-    if not kernel.fold_axes and (cost > 48 or long_ops(kernel.roots)):
-        unroll = 1      # such operations fill a loop by themselves, and are most of what LLVM has to do
-        if across is None and n >= 8 * lanes and goes_abreast(kernel, vector, cost):
-            lanes *= 2
     joins = max(stage.joins for stage in kernel.stages)
-    unroll = max(1, unroll // joins)
-    while unroll > 1 and n < lanes * unroll:
-        unroll //= 2
+    lanes, unroll = vectors_of(kernel, vector, across, lanes, cost, joins)
     if across is not None and (across.size % lanes or n % lanes):
         across = None
     unroll = 1 if across is not None else unroll
-    block = chunk = 0
+    block = 0
     rows = math.prod(a.size for a in kernel.row_axes if a is not across)
     per_row = math.prod(a.size for a in kernel.fold_axes)
     if kernel.fold_axes and not along and rows * 4 > lanes * unroll:
         unroll = 1 if turned else min(4, max(1, n // lanes)) if cost < 60 else unroll
-    if kernel.fold_axes and per_row >= SPLIT_ELEMENTS and rows < 512 and len(kernel.stages) == 1 and not kernel.column_folds:
-        first = kernel.fold_axes[0].size
-        parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
-        chunk = -(-first // parts)
-        step = lanes * unroll * joins
-        chunk = min(first, -(-chunk // step) * step) if along and len(kernel.fold_axes) == 1 else chunk
-        if chunk == first:
-            chunk = 0
+    chunk = chunk_of(kernel, rows, per_row, lanes * unroll * joins if along and len(kernel.fold_axes) == 1 else 1)
     outer = rows // max(n, 1) if vector and not along else rows
     unit_cost = max(1, cost * per_row) * (1 if across is None else across.size)
     if vector and not along:
@@ -197,6 +181,33 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     per_task = max(1, int(TASK_COST / unit_cost), -(-units // most))
     streams = vector is not None and (along or not kernel.fold_axes) and not chunk and may_stream(kernel, vector, lanes)
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
+
+
+def vectors_of(kernel: Kernel, vector: Axis | None, across: Axis | None, lanes: int, cost: float, joins: int) -> tuple[int, int]:
+    """The lanes of a vector, no more than fill it, and how many vectors each trip of the loop takes."""
+    n = vector.size if vector else 1
+    while lanes > 1 and n <= lanes // 2:
+        lanes //= 2
+    unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
+    if not kernel.fold_axes and (cost > 48 or long_ops(kernel.roots)):
+        unroll = 1      # such operations fill a loop by themselves, and are most of what LLVM has to do
+        if across is None and n >= 8 * lanes and goes_abreast(kernel, vector, cost):
+            lanes *= 2
+    unroll = max(1, unroll // joins)
+    while unroll > 1 and n < lanes * unroll:
+        unroll //= 2
+    return lanes, unroll
+
+
+def chunk_of(kernel: Kernel, rows: int, per_row: int, step: int) -> int:
+    """Elements of the first folded axis per part, whole steps, where a long fold into few results is cut; 0: it is not."""
+    if not kernel.fold_axes or per_row < SPLIT_ELEMENTS or rows >= 512 or len(kernel.stages) > 1 or kernel.column_folds:
+        return 0
+    first = kernel.fold_axes[0].size
+    parts = min(MOST_PARTS, first, max(2, per_row * rows // SPLIT_ELEMENTS))
+    chunk = -(-first // parts)
+    chunk = min(first, -(-chunk // step) * step)
+    return 0 if chunk == first else chunk
 
 
 def columns_of(plan: Schedule) -> Schedule:

@@ -81,7 +81,7 @@ def jvp_graph(graph: Graph, nonzero: tuple[bool, ...], force: tuple[bool, ...] |
     out_nonzero: list[bool] = []
     ctx = ctx or Jvp()
     n = len(graph.params)
-    tangent_types = [tangent_type(p.type) for p, nz in zip(graph.params, nonzero) if nz]
+    tangent_types = [p.type.strong() for p, nz in zip(graph.params, nonzero) if nz]
 
     def f(*values):
         given = iter(values[n:])
@@ -92,10 +92,6 @@ def jvp_graph(graph: Graph, nonzero: tuple[bool, ...], force: tuple[bool, ...] |
         return outs + [t for t in ts if t is not None]
 
     return trace_closed(f, graph.in_types + tangent_types), out_nonzero
-
-
-def tangent_type(t):
-    return TapeType(t.element.strong()) if isinstance(t, TapeType) else t.strong()
 
 
 # --- splitting a program into what is known and what is linear --------------------------------------------------
@@ -173,9 +169,9 @@ class Transpose:
             given = iter(values[:len(known)])
             args = [Linear(p.type) if lin else next(given) for p, lin in zip(graph.params, linear_in)]
             cts = transpose_values(graph, args, list(values[len(known):]))
-            return [Jvp.zeros(tangent_type(p.type)) if ct is None else ct
+            return [Jvp.zeros(p.type.strong()) if ct is None else ct
                     for p, ct, lin in zip(graph.params, cts, linear_in) if lin]
-        return trace_closed(f, known + [tangent_type(t) for t in outs])
+        return trace_closed(f, known + [t.strong() for t in outs])
 
 
 TRANSPOSE = Transpose()

@@ -440,12 +440,13 @@ def unless_stopped(b: Builder, following: Value, end: Value) -> Value:
     return b.cond(b.ne(interrupt_flag(b), b.const(0, I32)), ask, lambda: following)[0]
 
 
-def nodes_of(roots: Sequence[Expr]) -> set[Expr]:
-    seen, stack = set(), list(roots)
+def nodes_of(roots: Sequence[Expr]) -> dict[Expr, None]:
+    """All that is computed, in an order that is the same in each process: the text of a kernel is its name on disk."""
+    seen, stack = {}, list(roots)
     while stack:
         e = stack.pop()
         if e not in seen:
-            seen.add(e)
+            seen[e] = None
             stack += children(e)
     return seen
 
