@@ -210,10 +210,10 @@ class Position:
         return b.gather(dtype, base, at, mask, other)
 
     def ask_for(self, e: Expr, axis: Axis) -> None:
-        """Prefetch what a load would read one further along an axis."""
+        """Prefetch what a load would read one further along an axis, if that is known without reading indices."""
         var, offset, _ = e.data
         step = offset.coefficient(axis)
-        if step and self.stride(offset) == 1:
+        if step and not any(isinstance(a, Dynamic) for a in offset.atoms()) and self.stride(offset) == 1:
             self.b.prefetch(self.address(self.buffers[var], self.from_start(var, offset + step), e.dtype))
 
     def place(self, var, offset: Index, dtype) -> Value:
