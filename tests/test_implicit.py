@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+import tracejit.numpy as jnp
 from tracejit import lax
 from tracejit.runtime.array import from_numpy
 
@@ -134,3 +135,36 @@ def test_root_with_a_linear_solver():
     step = 1e-5 * np.eye(3)
     slope = [(float(total(from_numpy(np.asarray(B) + s))) - float(total(from_numpy(np.asarray(B) - s)))) / 2e-5 for s in step]
     np.testing.assert_allclose(np.asarray(tj.grad(total)(B)), slope, rtol=1e-6)
+
+
+def test_solvers_that_take_their_maps_apart():
+    """tangent_solve and solve may differentiate, vmap and transpose the linear map that they are given."""
+    dense = lambda g, y: jnp.linalg.solve(tj.jacobian(g)(y), y)
+
+    def root(a):
+        f = lambda x: x ** 3 + x * a - jnp.array([1., 2.])
+        newton = lambda f, x: lax.fori_loop(0, 30, lambda i, x: x - dense(lambda d: tj.jvp(f, (x,), (d,))[1], f(x)), x)
+        return lax.custom_root(f, jnp.ones(2), newton, dense)
+    a = jnp.array([.5, 1.5])
+    x = np.asarray(root(a))
+    np.testing.assert_allclose(x ** 3 + x * a, [1, 2], rtol=1e-5)
+    expected = np.diag(-x / (3 * x ** 2 + np.asarray(a)))
+    for jacobian in (tj.jacfwd, tj.jacrev, lambda f: tj.jit(tj.jacrev(f))):
+        np.testing.assert_allclose(jacobian(root)(a), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tj.vmap(tj.jacrev(root))(jnp.stack([a, a]))[1], expected, rtol=1e-4, atol=1e-6)
+
+    matrix = np.array([[3., 1.], [.5, 2.]])
+    for m, options in ((matrix, {"transpose_solve": dense}), (matrix + matrix.T, {"symmetric": True})):
+        solve = lambda b: lax.custom_linear_solve(lambda x: m @ x, b, dense, **options)
+        for jacobian in (tj.jacfwd, tj.jacrev, lambda f: tj.jit(tj.jacrev(f))):
+            np.testing.assert_allclose(jacobian(solve)(jnp.array([1., 2.])), np.linalg.inv(m), rtol=1e-6)
+        np.testing.assert_allclose(tj.vmap(tj.jacrev(solve))(jnp.ones((3, 2)))[2], np.linalg.inv(m), rtol=1e-6)
+
+
+def test_a_root_whose_tangent_solver_fails_is_still_a_root():
+    def refuse(g, y):
+        raise NotImplementedError("no solver here")
+    f = lambda a: lax.custom_root(lambda x: x * x - a, a, lambda f, x: lax.fori_loop(0, 30, lambda i, x: x - f(x) / (2 * x), x), refuse)
+    assert float(f(jnp.float32(4))) == 2
+    with pytest.raises(TypeError, match="no solver here"):
+        tj.grad(f)(4.)

@@ -18,12 +18,14 @@ from tracejit.ir.types import ExtendedDType, is_inexact, type_of
 from tracejit.pytree import COMPOSITES
 
 class Hooks:
-    """What higher layers provide: running things now, where no trace is active, and vmap."""
+    """What higher layers provide: running things now, where no trace is active, and transforms."""
     run_op: Callable[[Any, Sequence], Any]             # one op on concrete arrays
     run_graph: Callable[[Graph, Sequence], list]       # a closed graph on concrete arrays
     as_array: Callable[[Any], Any]                     # an Array of a NumPy array or scalar
     constant: Callable[[Any, Var], Eqn]                # the equation that makes a variable a known array
     vmap: Callable[[Callable], Callable]               # a function of one slice -> of many along the leading axis
+    transpose_graph: Callable[[Graph, Sequence], Graph]  # a graph, params that it is linear in -> its transpose
+    jvp_graph: Callable[[Graph, tuple, tuple], tuple]  # a graph, params that move, results that do -> its jvp, and which do
     run_on_parts: Callable[[Any, Sequence], Any]       # one op on arrays that are made of arrays
     bind_wide: Callable[[Any, Sequence, Sequence], list]  # one op on narrow numbers, given the types of its results
 

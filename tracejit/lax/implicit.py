@@ -5,73 +5,29 @@
 """
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from tracejit.errors import ShapeError, TreeError, filtered, user_source
-from tracejit.ir.graph import Eqn, Graph, fields_of, is_graphs, replay, subgraphs
-from tracejit.ir.trace import bind, inline, sourced, trace_closed
+from tracejit.ir.graph import Eqn, Graph
+from tracejit.ir.trace import bind, hooks, inline
 from tracejit.ir.types import type_of
 from tracejit.lax.control import convert_type, converted, trace_tree, union_of, with_captures
 from tracejit.lax.custom import Call
 from tracejit.lax.elementwise import neg, sub
-from tracejit.lax.kinds import Op, is_linear, op_dataclass
+from tracejit.lax.kinds import is_linear, op_dataclass
 from tracejit.pytree import tree_flatten, unflatten
-
-
-@op_dataclass
-class LinearMap(Op):
-    """Stands in a traced solver for a linear map of its last operands, which is made when a derivative asks for it."""
-    moves: ClassVar[bool] = True
-    label: str          # tells apart the maps of solvers inside of solvers
-    types: tuple
-    multiple: ClassVar[bool] = True
-
-    def infer(self, *operands): return self.types
-
-    def batch(self, ctx, args, batched):
-        n = len(args) - len(self.types)
-        lanes = LinearMap(self.label, tuple(ctx.lanes_of(t) for t in self.types))
-        return bind(lanes, *args[:n], *map(ctx.materialize, args[n:], batched[n:])), True
-
-
-def label_of(graph: Graph) -> str:
-    return hashlib.sha256(graph.key().encode()).hexdigest()[:16]
-
-
-def with_map(graph: Graph, label: str, linear: Graph) -> Graph:
-    """The graph with `linear` in place of the LinearMaps of this label, in sub-graphs too."""
-    def apply(eqn: Eqn, inputs):
-        if isinstance(eqn.op, LinearMap) and eqn.op.label == label:
-            return inline(linear, inputs)
-        with sourced(eqn.source):
-            outs = bind(with_map_inside(eqn.op, label, linear), *inputs)
-        return outs if eqn.op.multiple else [outs]
-    return trace_closed(lambda *values: replay(graph, values, apply), graph.in_types)
-
-
-def with_map_inside(op: Op, label: str, linear: Graph) -> Op:
-    changes = {}
-    for name, value in fields_of(op):
-        if is_graphs(value):
-            found = tuple(with_map(g, label, linear) for g in subgraphs(value))
-            changes[name] = found if isinstance(value, tuple) else found[0]
-    return dataclasses.replace(op, **changes) if changes else op
 
 
 @op_dataclass
 class LinearSolve(Call):
     """graph(*consts, *b) gives x with A x = b, and then other results that have no derivative.
 
-    A is `matvec`, which reads the consts at `places`. `adjoint` solves with the transpose of A, which is a LinearMap
-    in it; None where no solver was given.
+    A is `matvec`, which reads the consts at `places`. `adjoint` solves with the transpose of A; None where no solver was given.
     """
     matvec: Graph
     places: tuple[int, ...]
     adjoint: Graph | None
-    label: str
 
     @property
     def size(self) -> int:
@@ -99,8 +55,7 @@ class LinearSolve(Call):
                             "symmetric=True")
         cts = [ctx.zeros(t.strong()) if ct is None else ct for ct, t in zip(cts[:size], self.graph.out_types)]
         vecmat = ctx.transpose(self.matvec, [False] * len(self.places) + [True] * size)
-        solver = with_map(self.adjoint, self.label, vecmat)
-        op = LinearSolve(solver, vecmat, self.places, self.graph, self.label)
+        op = LinearSolve(self.adjoint, vecmat, self.places, self.graph)
         found = bind(op, *args[:n], *cts)[:size]
         return [None] * n + [ct if is_linear(b) else None for ct, b in zip(found, args[n:])]
 
@@ -109,8 +64,7 @@ class LinearSolve(Call):
         flags = [*batched[:n], *[True] * self.size]
         lanes = lambda g, flags: ctx.batch(g, flags, [True] * len(g.results))[0]
         matvec = lanes(self.matvec, [*[batched[i] for i in self.places], *flags[n:]])
-        op = LinearSolve(lanes(self.graph, flags), matvec, self.places,
-                         self.adjoint and lanes(self.adjoint, flags), self.label)
+        op = LinearSolve(lanes(self.graph, flags), matvec, self.places, self.adjoint and lanes(self.adjoint, flags))
         return bind(op, *args[:n], *map(ctx.materialize, args[n:], batched[n:])), True
 
 
@@ -154,16 +108,18 @@ def custom_linear_solve(matvec: Callable, b: Any, solve: Callable, transpose_sol
     aux_tree = None
     if has_aux:
         graph, captured, aux_tree = trace_tree(run, (b,), types)
-    adjoint, adjoint_captured, label = None, [], label_of(mat_graph)
+    adjoint, adjoint_captured = None, []
     if symmetric or transpose_solve is not None:
+        transposed = mat_graph if symmetric else hooks.transpose_graph(mat_graph, [False] * len(mat_captured) + [True] * len(types))
+
         def vecmat(ct):
             cts = [convert_type(x, t) for x, t in zip(tree_flatten(ct)[0], types)]
-            return unflatten(structure, bind(LinearMap(label, tuple(types)), *mat_captured, *cts))
+            return unflatten(structure, inline(transposed, [*mat_captured, *cts]))
         back = lambda ct: (solve if transpose_solve is None else transpose_solve)(vecmat, ct)
         adjoint, adjoint_captured, _ = solver_of("transpose_solve", "b", whole(back), b, types)
     consts = union_of(mat_captured, captured, adjoint_captured)
     op = LinearSolve(with_captures(graph, captured, consts), mat_graph, places_of(mat_captured, consts),
-                     adjoint and with_captures(adjoint, adjoint_captured, consts), label)
+                     adjoint and with_captures(adjoint, adjoint_captured, consts))
     outs = bind(op, *consts, *map(convert_type, leaves, types))
     return unflatten(aux_tree if has_aux else structure, outs)
 
@@ -174,12 +130,12 @@ def custom_linear_solve(matvec: Callable, b: Any, solve: Callable, transpose_sol
 class Root(Call):
     """graph(*consts, *guess) gives x with f(x) = 0, and then other results that have no derivative.
 
-    f reads the consts at `places`. `tangent` (consts, x, y) solves J z = y, J being f's derivative at x: a LinearMap.
+    f reads the consts at `places`. `tangent` (consts, x, y) solves J z = y, J being f's derivative at x; the message of an
+    error where that could not be traced, which matters to derivatives only.
     """
     f: Graph
     places: tuple[int, ...]
-    tangent: Graph
-    label: str
+    tangent: Graph | str
 
     @property
     def size(self) -> int:
@@ -191,24 +147,19 @@ class Root(Call):
         moving, consts = [t is not None for t in t_consts], [primals[i] for i in self.places]
         if not any(moving):
             return outs, [None] * len(outs)
+        if isinstance(self.tangent, str):
+            raise TypeError(f"custom_root has no derivative, as tangent_solve raised {self.tangent}")
         graph, _ = ctx.jvp(self.f, [*moving, *[False] * size], [True] * size)
         pushed = inline(graph, [*consts, *x, *[t for t in t_consts if t is not None]])[size:]
-        tangent = with_map(self.tangent, self.label, self.jacobian(ctx))
-        solved = inline(tangent, [*primals[:n], *x, *pushed])
+        solved = inline(self.tangent, [*primals[:n], *x, *pushed])
         return outs, [neg(t) for t in solved] + [None] * (len(outs) - size)
-
-    def jacobian(self, ctx) -> Graph:
-        """(consts of f, x, v) -> J v."""
-        size = self.size
-        graph, _ = ctx.jvp(self.f, [False] * len(self.places) + [True] * size, [True] * size)
-        return Graph(graph.params, graph.eqns, graph.results[size:])
 
     def batch(self, ctx, args, batched):
         n, size = len(args) - self.size, self.size
         lanes = lambda g, flags: ctx.batch(g, flags, [True] * len(g.results))[0]
         own = [*[batched[i] for i in self.places], *[True] * size]
-        op = Root(lanes(self.graph, [*batched[:n], *[True] * size]), lanes(self.f, own), self.places,
-                  lanes(self.tangent, [*batched[:n], *[True] * (2 * size)]), self.label)
+        tangent = self.tangent if isinstance(self.tangent, str) else lanes(self.tangent, [*batched[:n], *[True] * (2 * size)])
+        op = Root(lanes(self.graph, [*batched[:n], *[True] * size]), lanes(self.f, own), self.places, tangent)
         return bind(op, *args[:n], *map(ctx.materialize, args[n:], batched[n:])), True
 
 
@@ -229,19 +180,29 @@ def custom_root(f: Callable, initial_guess: Any, solve: Callable, tangent_solve:
     types = [type_of(x).strong() for x in leaves]
     f_graph, f_captured, _ = solver_of("f", "initial_guess", f, initial_guess, types)
     run = lambda guess: solve(f, guess)
-    label = label_of(f_graph)
     graph, captured, out_tree = trace_tree(run, (initial_guess,), types) if has_aux else \
         solver_of("solve", "initial_guess", run, initial_guess, types)
+    tangent, t_captured = traced_tangent(tangent_solve, f_graph, f_captured, initial_guess)
+    consts = union_of(f_captured, captured, t_captured)
+    op = Root(with_captures(graph, captured, consts), f_graph, places_of(f_captured, consts),
+              tangent if isinstance(tangent, str) else with_captures(tangent, t_captured, consts))
+    return unflatten(out_tree, bind(op, *consts, *map(convert_type, leaves, types)))
+
+
+def traced_tangent(solve: Callable, f: Graph, captured: Sequence, guess: Any) -> tuple[Graph | str, list]:
+    """(x, y) -> z with J z = y, J being f's derivative at x, and what it captures; the message of an error in it."""
+    leaves, structure = tree_flatten(guess)
+    types = [type_of(x).strong() for x in leaves]
 
     def tangent(x, y):
-        point = tree_flatten(x)[0]
+        jvp = hooks.jvp_graph(f, (False,) * len(captured) + (True,) * len(types), (True,) * len(types))[0]
 
         def g(z):
             zs = [convert_type(v, t) for v, t in zip(tree_flatten(z)[0], types)]
-            return unflatten(structure, bind(LinearMap(label, tuple(types)), *f_captured, *point, *zs))
-        return tangent_solve(g, y)
-    t_graph, t_captured, _ = trace_tree(tangent, (initial_guess, initial_guess), types * 2)
-    consts = union_of(f_captured, captured, t_captured)
-    op = Root(with_captures(graph, captured, consts), f_graph, places_of(f_captured, consts),
-              with_captures(converted(t_graph, types), t_captured, consts), label)
-    return unflatten(out_tree, bind(op, *consts, *map(convert_type, leaves, types)))
+            return unflatten(structure, inline(jvp, [*captured, *tree_flatten(x)[0], *zs])[len(types):])
+        return solve(g, y)
+    try:
+        graph, found, _ = trace_tree(tangent, (guess, guess), types * 2)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", []
+    return converted(graph, types), found

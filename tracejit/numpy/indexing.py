@@ -25,7 +25,7 @@ from tracejit.numpy.gathering import (
     update_box,
     update_entries,
 )
-from tracejit.numpy.index_plan import GAP, INT32, NEW_AXIS, Pick, Span, Window, entries_of
+from tracejit.numpy.index_plan import GAP, INT32, NEW_AXIS, Pick, Span, Window, entries_of, index_dtype
 from tracejit.numpy.promotion import Array, ArrayLike, as_array, check_arraylike, convert
 from tracejit.runtime.array import CONCRETE, ArrayImpl, view_of
 from tracejit.runtime.eager import eager
@@ -84,10 +84,6 @@ def kind_of_plain(idx: Any, shape: tuple[int, ...]) -> tuple[tuple, list] | None
     return tuple(kinds), numbers
 
 
-def _start(number: Any) -> Any:
-    return lax.convert_element_type(number, np.dtype("int32"))
-
-
 def entries_of_kind(shape: tuple[int, ...], kinds: tuple, numbers: Iterator) -> tuple[list, list, list]:
     """(the entries left once a box is cut out, where the box starts, its sizes)."""
     entries, starts, box = [], [], []
@@ -97,7 +93,8 @@ def entries_of_kind(shape: tuple[int, ...], kinds: tuple, numbers: Iterator) -> 
             continue
         n = shape[len(box)]
         size = 1 if kind == AT else kind[1] if kind[0] == "window" else n
-        starts.append(_start(next(numbers)) if size != n or kind == AT or kind[0] == "window" else np.int32(0))
+        moves = size != n or kind == AT or kind[0] == "window"
+        starts.append(lax.convert_element_type(next(numbers), index_dtype(n)) if moves else np.int32(0))
         box.append(size)
         is_span = isinstance(kind, Span)
         entries.append(Pick(0) if kind == AT else Pick(next(numbers)) if kind == PICK else kind if is_span else Span(0, size, 1))

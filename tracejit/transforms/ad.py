@@ -16,7 +16,7 @@ from typing import Any
 
 from tracejit import lax
 from tracejit.ir.graph import Eqn, Graph, Var, live_eqns, replay
-from tracejit.ir.trace import inline, record_eqn, sourced, trace_closed
+from tracejit.ir.trace import hooks, inline, record_eqn, sourced, trace_closed
 from tracejit.ir.types import ArrayType, TapeType, type_of
 from tracejit.lax.kinds import Linear
 from tracejit.transforms.answers import Answers
@@ -92,6 +92,9 @@ def jvp_graph(graph: Graph, nonzero: tuple[bool, ...], force: tuple[bool, ...] |
         return outs + [t for t in ts if t is not None]
 
     return trace_closed(f, graph.in_types + tangent_types), out_nonzero
+
+
+hooks.jvp_graph = jvp_graph
 
 
 # --- splitting a program into what is known and what is linear --------------------------------------------------
@@ -175,6 +178,7 @@ class Transpose:
 
 
 TRANSPOSE = Transpose()
+hooks.transpose_graph = TRANSPOSE.transpose
 
 
 class SplitContext:
