@@ -194,8 +194,6 @@ forks, pause, works = 20, 0, lambda k: np.array_equal(t.indices(3000), np.arange
 """
 
 
-# About one child in a thousand hangs (not yet explained), which is one run of this test in forty.
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_fork_while_another_thread_uses_the_pool():
     assert run_python(FORK_WHILE_BUSY + FORK_WHILE_WORKING, TRACEJIT_THREADS="3", PYTHONWARNINGS="ignore") == "{0}\n"

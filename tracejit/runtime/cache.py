@@ -18,6 +18,7 @@ from typing import Any
 
 from tracejit.config import config
 from tracejit.runtime import llvm
+from tracejit.runtime.forks import compiling
 
 RUNTIME_VERSION = "1"  # part of every key: raise it when the contract between compiled code and runtime changes
 MAGIC = b"tjobj1\0\0"
@@ -219,15 +220,16 @@ def load_modules(texts: Sequence[str], cpu: str | None = None, features: str | N
 
 def make_objects(texts: Sequence[str], cpu: str | None, features: str | None, effort: Callable[[str], int],
                  n_threads: int) -> list[Object]:
-    """The object of each text, loaded."""
+    """The object of each text, loaded. A fork waits until it is done."""
     cpu, features = target_of(cpu, features)
-    made = [Object(key_of(text, cpu, features, str(effort(text))), tuple(llvm.defined_symbols(text)),
-                   tuple(llvm.external_symbols(text))) for text in texts]
-    absent = {o: text for o, text in zip(made, texts) if o.key not in loaded}
-    stats.memory += len(texts) - len(absent)
-    found = objects_of({o.key: text for o, text in absent.items()}, effort, n_threads, cpu=cpu, features=features)
-    for o in absent:
-        load(o, found[o.key])
+    with compiling:
+        made = [Object(key_of(text, cpu, features, str(effort(text))), tuple(llvm.defined_symbols(text)),
+                       tuple(llvm.external_symbols(text))) for text in texts]
+        absent = {o: text for o, text in zip(made, texts) if o.key not in loaded}
+        stats.memory += len(texts) - len(absent)
+        found = objects_of({o.key: text for o, text in absent.items()}, effort, n_threads, cpu=cpu, features=features)
+        for o in absent:
+            load(o, found[o.key])
     return made
 
 

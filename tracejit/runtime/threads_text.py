@@ -10,7 +10,7 @@ MAX_CLAIMS = 1 << 20  # a range's word has 24 bits for the next unit; more units
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(platform.machine().lower(), "")
 SPIN_ROUNDS = 1500  # some 20-50 us of pauses before a worker sleeps
 CONSTANTS = {"COARSE_CLOCK": 6 if sys.platform == "linux" else 1, "SPIN": SPIN_ROUNDS, "MAX_CLAIMS": MAX_CLAIMS,
-             "LAST_CLAIM": MAX_CLAIMS - 1, "MAX_RANGES": MAX_RANGES, "MAX_THREADS": MAX_THREADS,
+             "LAST_CLAIM": MAX_CLAIMS - 1, "MAX_RANGES": MAX_RANGES, "CLAIM_BYTES": 64 * MAX_RANGES, "MAX_THREADS": MAX_THREADS,
              "SYS_FUTEX": {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)}
 
 # A sleeping worker waits on @generation. With the lock variant, a mutex closes the gap between check and wait.
@@ -323,12 +323,14 @@ return:
   ret void
 }
 
-; In the child of a fork no worker exists any more.
+; In the child of a fork no worker exists any more, and nobody works for the job that was in the pool: units of it that were
+; open must not be there when the next job says how many ranges it has, before it says what they are.
 define void @tj_forget_workers() #0 {
   store i64 0, ptr @tj_workers
   store i32 0, ptr @busy
   store i32 0, ptr @sleepers
   store i64 0, ptr @ranges
+  call void @llvm.memset.p0.i64(ptr @claims, i8 0, i64 $CLAIM_BYTES, i1 false)
   call void @reset_sleep()
   ret void
 }
