@@ -297,7 +297,7 @@ def changed_by(step: Step) -> list[tuple[Var, Var]]:
 
 
 def stays_in_place(step: ControlStep, k: int) -> bool:
-    """Whether a loop changes carry k where it lies. (One in registers that may be interrupted begins anew.)"""
+    """Whether a loop changes carry k where it lies. (Not one in registers that runs while a condition holds.)"""
     if step.registers is not None:
         return not step.registers.may_not_end and step.registers.carried[k].in_memory
     return step.programs[-1].stays(k, carry_params(step.eqn.op)[k])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from tracejit.codegen.fuse import MOST_FOLDED, SPLIT_ELEMENTS
 from tracejit.codegen.kernels import Kernel, Stage, Store, long_ops, total_cost
 from tracejit.codegen.zones import MOST_NODES, inside
-from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, postorder, zero
+from tracejit.ir.loops import Axis, Expr, Index, Quotient, Remainder, in_order, zero
 
 TASK_COST = 1 << 16         # element operations that are worth a task of their own
 MOST_TASKS = 256
@@ -125,9 +126,7 @@ def written_out(kernel: Kernel) -> Kernel:
     last, before = kernel.row_axes[-1], kernel.row_axes[-2]
     [stage] = kernel.stages
     stores = stage.stores + stage.row_stores
-    nodes: set[Expr] = set()
-    for s in stores:
-        nodes.update(postorder(s.expr, nodes))
+    nodes = in_order([s.expr for s in stores])
     if not 1 < last.size <= MOST_WRITTEN or before.size < LEAST_BESIDE or len(nodes) * last.size > MOST_NODES or \
             any(s.offset.coefficient(last) != 1 or s.offset.coefficient(before) != last.size for s in stores):
         return kernel
@@ -148,7 +147,7 @@ def regular(kernel: Kernel) -> Kernel:
 def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     """Of a `regular` kernel, or of one of tiles; `lanes_of(dtype)` is how many elements fit a vector register."""
     vector, along = vector_axis(kernel)
-    widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in [*kernel.roots, *kernel.loads]), default=4)
+    widest = widest_bytes([*kernel.roots, *kernel.loads])
     lanes = lanes_of(np.dtype(f"i{widest}"))
     turned = along and not kernel.column_folds and turns_rows(kernel, lanes)
     vector, along = (kernel.row_axes[-1], False) if turned else (vector, along)
@@ -183,11 +182,22 @@ def schedule(kernel: Kernel, lanes_of, across: Axis | None = None) -> Schedule:
     return Schedule(kernel, vector, along, lanes, unroll, block, chunk, units, per_task, streams, across=across)
 
 
+def widest_bytes(exprs: Iterable[Expr]) -> int:
+    """Of the numbers that elements are made of, complex ones of two; what decides how many fit a vector register."""
+    return max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in exprs), default=4)
+
+
+def filled_lanes(lanes: int, n: int) -> int:
+    """The lanes of the shortest vector that n elements need, at most these."""
+    while lanes > 1 and n <= lanes // 2:
+        lanes //= 2
+    return lanes
+
+
 def vectors_of(kernel: Kernel, vector: Axis | None, across: Axis | None, lanes: int, cost: float, joins: int) -> tuple[int, int]:
     """The lanes of a vector, no more than fill it, and how many vectors each trip of the loop takes."""
     n = vector.size if vector else 1
-    while lanes > 1 and n <= lanes // 2:
-        lanes //= 2
+    lanes = filled_lanes(lanes, n)
     unroll = 4 if cost <= 12 else 2 if cost <= 48 else 1
     if not kernel.fold_axes and (cost > 48 or long_ops(kernel.roots)):
         unroll = 1      # such operations fill a loop by themselves, and are most of what LLVM has to do

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from tracejit.codegen.kernels import Kernel
 from tracejit.codegen.schedule import LEAST_STRIDE, collapse, substituted
-from tracejit.codegen.zones import MOST_ZONES, conditions_of, inside, intervals_of, nodes_of
-from tracejit.ir.loops import Axis, Expr, Index
+from tracejit.codegen.zones import MOST_ZONES, conditions_of, inside, intervals_of
+from tracejit.ir.loops import Axis, Expr, Index, in_order
 
 LINE_BYTES = 64
 WIDTH = 64              # elements of a tile along the axis that is written
@@ -34,7 +34,7 @@ def pieces_of(kernel: Kernel) -> list[Kernel]:
     """A kernel that joins many pieces, or reads across (a sum of padded arrays), cut where its conditions change."""
     if kernel.fold_axes or len(kernel.stages) > 1:
         return [kernel]
-    cuts = intervals(kernel.row_axes, nodes_of(kernel))
+    cuts = intervals(kernel.row_axes, in_order(kernel.roots))
     n = math.prod(map(len, cuts))
     if n == 1 or not joins(cuts) and (n > MOST_PIECES or crossing(kernel) is None):
         return [kernel]
@@ -60,7 +60,7 @@ def joins(cuts: list[list[tuple[int, int]]]) -> bool:
 
 
 def asks(kernel: Kernel) -> bool:
-    return any(conditions_of(e) for e in nodes_of(kernel))
+    return any(conditions_of(e) for e in in_order(kernel.roots))
 
 
 def tiles_of_piece(kernel: Kernel) -> list[tuple[Kernel, Axis | None]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tracejit.codegen.kernels import Kernel
-from tracejit.ir.loops import LOAD, WHERE, Axis, Expr, Index, Inside, Quotient, Remainder, postorder, zero
+from tracejit.ir.loops import LOAD, WHERE, Axis, Expr, Index, Inside, Quotient, Remainder, in_order, postorder, zero
 
 MOST_ZONES = 3
 LEAST_SHARE = 8         # a zone holds at least one point in that many
@@ -36,7 +36,7 @@ def zones_of(kernel: Kernel, vector: Axis | None, lanes: int) -> list[Zone]:
     """The zones of which code is worth having, in the order of the vector axis; none without conditions."""
     if vector is None or vector not in kernel.row_axes:
         return []
-    nodes = nodes_of(kernel)
+    nodes = in_order(kernel.roots)
     conditions = list(dict.fromkeys(c for e in nodes for c in conditions_of(e)))
     if not conditions or len(nodes) > MOST_NODES:
         return []
@@ -51,13 +51,6 @@ def zones_of(kernel: Kernel, vector: Axis | None, lanes: int) -> list[Zone]:
             box[vector] = inner(box[vector], lanes)
             found.append(Zone(box, inside(kernel, box)))
     return sorted(found, key=lambda zone: zone.box[vector])
-
-
-def nodes_of(kernel: Kernel) -> set[Expr]:
-    nodes: set[Expr] = set()
-    for root in kernel.roots:
-        nodes.update(postorder(root, nodes))
-    return nodes
 
 
 def conditions_of(e: Expr) -> tuple[Inside, ...]:

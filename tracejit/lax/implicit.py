@@ -182,17 +182,16 @@ def custom_root(f: Callable, initial_guess: Any, solve: Callable, tangent_solve:
     run = lambda guess: solve(f, guess)
     graph, captured, out_tree = trace_tree(run, (initial_guess,), types) if has_aux else \
         solver_of("solve", "initial_guess", run, initial_guess, types)
-    tangent, t_captured = traced_tangent(tangent_solve, f_graph, f_captured, initial_guess)
+    tangent, t_captured = traced_tangent(tangent_solve, f_graph, f_captured, initial_guess, types)
     consts = union_of(f_captured, captured, t_captured)
     op = Root(with_captures(graph, captured, consts), f_graph, places_of(f_captured, consts),
               tangent if isinstance(tangent, str) else with_captures(tangent, t_captured, consts))
     return unflatten(out_tree, bind(op, *consts, *map(convert_type, leaves, types)))
 
 
-def traced_tangent(solve: Callable, f: Graph, captured: Sequence, guess: Any) -> tuple[Graph | str, list]:
+def traced_tangent(solve: Callable, f: Graph, captured: Sequence, guess: Any, types: Sequence) -> tuple[Graph | str, list]:
     """(x, y) -> z with J z = y, J being f's derivative at x, and what it captures; the message of an error in it."""
-    leaves, structure = tree_flatten(guess)
-    types = [type_of(x).strong() for x in leaves]
+    structure = tree_flatten(guess)[1]
 
     def tangent(x, y):
         jvp = hooks.jvp_graph(f, (False,) * len(captured) + (True,) * len(types), (True,) * len(types))[0]

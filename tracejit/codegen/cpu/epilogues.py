@@ -13,7 +13,7 @@ from tracejit.codegen.cpu.isa import Isa
 from tracejit.codegen.cpu.kernel import KernelEmitter
 from tracejit.codegen.cpu.products import panel_width
 from tracejit.codegen.kernels import Kernel
-from tracejit.codegen.schedule import Schedule
+from tracejit.codegen.schedule import Schedule, filled_lanes, widest_bytes
 from tracejit.codegen.steps import NativeStep
 
 PARAMS = [("buffers", PTR), ("c", PTR), *((name, I64) for name in ("row", "col", "rows", "cols", "pitch"))]
@@ -42,12 +42,8 @@ class EpilogueEmitter(KernelEmitter):
 
 def epilogue_schedule(kernel: Kernel, isa: Isa, width: int) -> Schedule:
     """`width`: all blocks but the last ones are a multiple of it wide."""
-    dtypes = [e.dtype for e in (*kernel.roots, *kernel.loads)]
-    widest = max(d.itemsize // (2 if d.kind == "c" else 1) for d in dtypes)
     cols = kernel.row_axes[1]
-    lanes = isa.lanes(np.dtype(f"i{widest}"))
-    while lanes > 1 and cols.size <= lanes // 2:
-        lanes //= 2
+    lanes = filled_lanes(isa.lanes(np.dtype(f"i{widest_bytes([*kernel.roots, *kernel.loads])}")), cols.size)
     unroll = 2 if width % (2 * lanes) == 0 and cols.size >= 2 * lanes else 1
     return Schedule(kernel, cols, False, lanes, unroll, width, 0, 1, 1)
 

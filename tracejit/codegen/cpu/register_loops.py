@@ -13,10 +13,11 @@ from tracejit.codegen.cpu.expressions import I64, Position, repeated
 from tracejit.codegen.cpu.inside import Inside
 from tracejit.codegen.packs import padded
 from tracejit.codegen.registers import Carried, RegisterLoop
+from tracejit.codegen.schedule import filled_lanes, widest_bytes
 from tracejit.codegen.scopes import MOST_ELEMENTS
 from tracejit.codegen.tables import Memory, is_read
 from tracejit.ir.graph import Eqn, Var, eqns_within
-from tracejit.ir.loops import APPLY, CARRY, LOAD, Axis, Dependence, Expr, Index, children, in_order
+from tracejit.ir.loops import APPLY, CARRY, LOAD, Axis, Dependence, Expr, Index, in_order
 from tracejit.lax.dot import DotGeneral
 from tracejit.lax.elementary import Transcendental
 from tracejit.lax.elementwise import Log, Pow
@@ -45,7 +46,7 @@ def refusal(eqn: Eqn, loop: RegisterLoop) -> str:
     folds = sum(isinstance(e.op, (Reduction, DotGeneral)) for e in eqns)
     long = [e for e in eqns if isinstance(e.op, (Transcendental, Log, Pow))]
     ops = {e.op for e in long}
-    calls = sum(e.kind == APPLY and e.data in ops for e in nodes_of(loop.roots))
+    calls = sum(e.kind == APPLY and e.data in ops for e in in_order(loop.roots))
     saved = calls - sum(-(-e.outputs[0].type.size // FUNCTION_LANES) for e in long)
     return "its elementary functions fill vectors" if saved > STEP_COST * (1 + folds) else ""
 
@@ -58,7 +59,7 @@ class RegisterLoopEmitter(Inside):
         self.loop, self.trips, self.reverse, self.may_stop = loop, trips, reverse, may_stop
         self.b = b = Builder(module, name, [("buffers", PTR), ("task", I64)])
         b.repeated = repeated(loop.roots) if loop.lanes else repeated(loop.roots, OFTEN_WAITED_FOR)
-        self.nodes = nodes_of(loop.roots)
+        self.nodes = set(in_order(loop.roots))
         self.bases = {v: b.load(PTR, b.gep(b.params[0], k, PTR)) for k, v in enumerate(buffers)}
         memories = [e.data[0] for e in in_order(loop.roots) if is_read(e)] + \
             [s.var for each in loop.loops for s in each.stores if isinstance(s.var, Memory)]
@@ -66,10 +67,8 @@ class RegisterLoopEmitter(Inside):
         self.depends = Dependence()
         self.summed = {at: number for number, at in enumerate(loop.summed)}
         self.vector = loop.lanes[-1] if loop.lanes else None
-        widest = max((e.dtype.itemsize // (2 if e.dtype.kind == "c" else 1) for e in loop.roots), default=4)
-        self.lanes = module.isa.lanes(np.dtype(f"i{max(widest, 1)}")) if self.vector else 1
-        while self.vector and self.lanes > 1 and self.vector.size <= self.lanes // 2:
-            self.lanes //= 2
+        lanes = module.isa.lanes(np.dtype(f"i{widest_bytes(loop.roots)}"))
+        self.lanes = filled_lanes(lanes, self.vector.size) if self.vector else 1
         elements = sum(len(c.points) for c in loop.carried)
         self.unroll = 1
         while self.vector and self.unroll < 4 and elements * self.unroll * 2 <= module.isa.n_registers // 2 and \
@@ -85,7 +84,7 @@ class RegisterLoopEmitter(Inside):
 
     @property
     def trip_cost(self) -> int:
-        return max(1, sum(1 + e.cost for e in nodes_of(self.loop.roots)) * self.step)
+        return max(1, sum(1 + e.cost for e in in_order(self.loop.roots)) * self.step)
 
     def strip_width(self) -> int:
         """Lanes that make each trip together, with their carry in the first-level cache; 0: few lanes, in registers.
@@ -95,7 +94,7 @@ class RegisterLoopEmitter(Inside):
         loop, elements = self.loop, sum(len(c.points) for c in self.loop.carried)
         if self.vector is None or loop.alive is not None or loop.summed or self.vector.size < 2 * LEAST_STRIP:
             return 0
-        offsets = {e.data[:2] for e in nodes_of(loop.roots) if e.kind == LOAD}
+        offsets = {e.data[:2] for e in in_order(loop.roots) if e.kind == LOAD}
         streams = sum(o.coefficient(self.vector) == 1 and o.coefficient(loop.time) != 0 for _, o in offsets)
         if elements > 4 * streams or elements * MOST_STRIP > MOST_STATE:
             return 0
@@ -440,17 +439,6 @@ def unless_stopped(b: Builder, following: Value, end: Value) -> Value:
     return b.cond(b.ne(interrupt_flag(b), b.const(0, I32)), ask, lambda: following)[0]
 
 
-def nodes_of(roots: Sequence[Expr]) -> dict[Expr, None]:
-    """All that is computed, in an order that is the same in each process: the text of a kernel is its name on disk."""
-    seen, stack = {}, list(roots)
-    while stack:
-        e = stack.pop()
-        if e not in seen:
-            seen[e] = None
-            stack += children(e)
-    return seen
-
-
 def loads_in(loop: RegisterLoop) -> list[Any]:
     """The body params that the loop reads from memory."""
-    return list(dict.fromkeys(e.data[0] for e in nodes_of(loop.roots) if e.kind == LOAD and isinstance(e.data[0], Var)))
+    return list(dict.fromkeys(e.data[0] for e in in_order(loop.roots) if e.kind == LOAD and isinstance(e.data[0], Var)))

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracejit.codegen.cpu.register_loops import nodes_of
 from tracejit.codegen.cpu.value import AnyValue, Value
 from tracejit.codegen.cuda.accesses import is_aligned, lanes_for, load_vector, store_vector, vector_loads
 from tracejit.codegen.cuda.expressions import I32, Point, divided, index_dtype, point_of
 from tracejit.codegen.cuda.general import KernelEmitter, regrouped
 from tracejit.codegen.cuda.groups import WARP, fold_group
 from tracejit.codegen.kernels import Kernel, Stage
-from tracejit.ir.loops import CONST, Expr, Index, loads_of
+from tracejit.ir.loops import CONST, Expr, Index, in_order, loads_of
 
 MOST_HELD = 32          # elements of a row that a thread keeps in registers
 MOST_STATEMENTS = 1200  # of a kernel's text: Numba takes one to two milliseconds for each
@@ -48,7 +47,7 @@ def row_lanes(kernel: Kernel) -> int:
 
 def weight(kernel: Kernel) -> int:
     """About how many statements a kernel has for each element."""
-    return sum(e.kind != CONST for e in nodes_of(kernel.roots))
+    return sum(e.kind != CONST for e in in_order(kernel.roots))
 
 
 def row_shape(kernel: Kernel, length: int) -> RowShape:
